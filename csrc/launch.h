@@ -1,0 +1,29 @@
+// The seam between the steps of the algorithm and the devices: "run kernel K over grid G with these tensors and
+// integers".
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+namespace metalsvd {
+
+// Tensors are bound as buffers at their storage offset, integers as `constant long&`, both at their place in the list.
+using Argument = std::variant<torch::stable::Tensor, std::int64_t>;
+
+struct Launch {
+  std::string library;  // the .metal file that holds the kernel
+  std::string kernel;   // its host_name
+  std::int64_t threadgroups;
+  std::int64_t threads_per_threadgroup;
+  std::vector<Argument> arguments;
+};
+
+// Encodes the launches, in order, on the current stream of the MPS device and returns without waiting for them. Each
+// sees what those before it wrote.
+void launch_on_mps(const std::vector<Launch>& launches);
+
+}  // namespace metalsvd

@@ -1,0 +1,107 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <array>
+#include <stdexcept>
+
+#include "../kernels/limits.h"
+
+namespace metalsvd {
+namespace {
+
+constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
+
+std::int64_t words_of(Scalar scalar) { return scalar == Scalar::complex64 ? 2 : 1; }
+
+std::string_view suffix_of(Scalar scalar) { return scalar == Scalar::complex64 ? "c64" : "f32"; }
+
+// Words of threadgroup memory: the matrix, a squared norm and a place in the order for each column, and the right
+// vectors where `stage_right`.
+std::int64_t threadgroup_words(const Problem& problem, bool stage_right) {
+  const std::int64_t rows = std::max(problem.m, problem.n);
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const std::int64_t staged_rows = rows + (stage_right ? columns : 0);
+  return words_of(problem.scalar) * staged_rows * columns + 2 * columns;
+}
+
+bool fits_threadgroup(const Problem& problem) {
+  return threadgroup_words(problem, /*stage_right=*/false) <= limits::threadgroup_tile_words;
+}
+
+std::string sizes_of(const Problem& problem) {
+  return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
+         (problem.scalar == Scalar::complex64 ? "complex64" : "float32");
+}
+
+Method parse_method(const std::string& driver) {
+  for (Method method : all_methods) {
+    if (driver == name_of(method)) return method;
+  }
+  throw std::runtime_error("torch.linalg.svd: unknown svd driver " + driver +
+                           ": `driver` only accepts one of None, thread, simdgroup, threadgroup and block");
+}
+
+Method choose_method(const Problem& problem, const std::optional<std::string>& driver) {
+  const Method method = driver ? parse_method(*driver) : Method::threadgroup;
+  if (method != Method::threadgroup) {
+    throw std::runtime_error("linalg.svd: driver '" + *driver +
+                             "' has no kernel in this version; the one there is is 'threadgroup'");
+  }
+  if (!fits_threadgroup(problem)) {
+    throw std::runtime_error("linalg.svd: a matrix of " + sizes_of(problem) +
+                             " does not fit the threadgroup memory of the GPU: it needs " +
+                             std::to_string(threadgroup_words(problem, false) * limits::word_bytes) + " bytes of the " +
+                             std::to_string(limits::threadgroup_tile_words * limits::word_bytes) +
+                             " that method 'threadgroup' has, and larger matrices have no method in this version");
+  }
+  return method;
+}
+
+// One SIMD-group for each pair of columns that can be rotated at the same time; tall matrices get some more to load
+// and store with.
+std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
+  const std::int64_t pairs = (columns + 1) / 2;
+  const std::int64_t loaders = rows / (4 * limits::simd_width);
+  const std::int64_t simdgroups =
+      std::clamp<std::int64_t>(std::max(pairs, loaders), 1, limits::simdgroups_per_threadgroup);
+  return simdgroups * limits::simd_width;
+}
+
+}  // namespace
+
+std::string_view name_of(Method method) {
+  switch (method) {
+    case Method::thread: return "thread";
+    case Method::simdgroup: return "simdgroup";
+    case Method::threadgroup: return "threadgroup";
+    case Method::block: return "block";
+  }
+  throw std::logic_error("name_of: not a Method");
+}
+
+Plan make_plan(const Problem& problem, const std::optional<std::string>& driver) {
+  Plan plan{};
+  plan.method = choose_method(problem, driver);
+  plan.transposed = problem.m < problem.n;
+  plan.rows = std::max(problem.m, problem.n);
+  plan.columns = std::min(problem.m, problem.n);
+  plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
+
+  // Right vectors that do not fit beside the matrix are rotated where they end, in device memory.
+  const bool in_device =
+      problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
+  plan.library = name_of(plan.method);
+  plan.kernel = "svd_" + plan.library + (in_device ? "_device_right_" : "_") + std::string(suffix_of(problem.scalar));
+  plan.scratch_entries = in_device ? problem.batch * plan.columns * plan.columns : 0;
+  plan.threadgroups = problem.batch;
+  plan.threads_per_threadgroup = threadgroup_threads(plan.rows, plan.columns);
+  return plan;
+}
+
+std::string describe(const Plan& plan) {
+  return std::string(name_of(plan.method)) + ": kernel " + plan.kernel + ", " + std::to_string(plan.threadgroups) +
+         " threadgroups of " + std::to_string(plan.threads_per_threadgroup) + " threads" +
+         (plan.transposed ? ", on the conjugate transpose" : "");
+}
+
+}  // namespace metalsvd

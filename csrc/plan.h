@@ -1,0 +1,55 @@
+// The planner: sizes, dtype and job in, method and launch geometry out. Pure: no tensor, no device, no torch include,
+// so that every decision can be tested alone (tests/test_plan.py) and explained (metalsvd.plan).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace metalsvd {
+
+// The dtypes that the kernels compute in.
+enum class Scalar { float32, complex64 };
+
+// Singular values only, thin (k columns of U, k rows of Vh) or full (square U and Vh).
+enum class Job { values, thin, full };
+
+// thread:      one thread a matrix, in registers
+// simdgroup:   one SIMD-group a matrix, several a threadgroup
+// threadgroup: one threadgroup a matrix, staged in threadgroup memory
+// block:       many threadgroups a matrix, over device memory
+enum class Method { thread, simdgroup, threadgroup, block };
+
+struct Problem {
+  std::int64_t batch;
+  std::int64_t m;  // rows of A
+  std::int64_t n;  // columns of A
+  Scalar scalar;
+  Job job;
+};
+
+// The kernels factor B = P diag(S) Q^H with rows >= columns: B is A, or A^H when A is wide (`transposed`).
+struct Plan {
+  Method method;
+  std::string library;  // the .metal file
+  std::string kernel;   // the host_name in it
+  bool transposed;
+  std::int64_t rows;             // of B
+  std::int64_t columns;          // of B
+  std::int64_t left_columns;     // of P that are wanted: 0 (values), columns (thin) or rows (full)
+  std::int64_t scratch_entries;  // of device memory, for all matrices together
+  std::int64_t threadgroups;
+  std::int64_t threads_per_threadgroup;
+};
+
+// Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.
+// `driver` is the name of a method, or nothing to let the planner choose.
+Plan make_plan(const Problem& problem, const std::optional<std::string>& driver = std::nullopt);
+
+std::string_view name_of(Method method);
+
+// One line for people: "threadgroup: kernel svd_threadgroup_f32, 910 threadgroups of 64 threads".
+std::string describe(const Plan& plan);
+
+}  // namespace metalsvd

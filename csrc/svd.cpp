@@ -1,0 +1,185 @@
+// A = U diag(S) Vh for A (*, m, n), k = min(m, n):
+//   1. check A and flatten its batch
+//   2. make the outputs U (*, m, k or m), S (*, k), Vh (*, k or n, n), info (*)
+//   3. ask the planner for a method
+//   4. launch its kernels
+// Where m or n is zero there is nothing to compute: full matrices are identities.
+#include "svd.h"
+
+#include <torch/csrc/stable/ops.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <vector>
+
+#include "aten.h"
+#include "launch.h"
+#include "plan.h"
+
+namespace metalsvd {
+namespace {
+
+using torch::headeronly::ScalarType;
+
+// A batch of matrices in one buffer. Strides count entries.
+struct Matrices {
+  Tensor tensor;
+  std::int64_t batch;
+  std::int64_t batch_stride;
+  std::int64_t m, n;
+  std::int64_t row_stride, column_stride;
+};
+
+// The stride from one matrix to the next when all batch dimensions are counted through as one, if there is one.
+std::optional<std::int64_t> common_batch_stride(const Tensor& A) {
+  std::int64_t stride = 0;
+  std::int64_t expected = 0;
+  for (std::int64_t dim = A.dim() - 3; dim >= 0; --dim) {
+    if (A.size(dim) == 1) continue;
+    if (expected == 0) {
+      stride = A.stride(dim);
+    } else if (A.stride(dim) != expected) {
+      return std::nullopt;
+    }
+    expected = A.stride(dim) * A.size(dim);
+    if (expected == 0) return std::nullopt;  // an expanded dimension: let it be copied
+  }
+  return stride;
+}
+
+Matrices flatten_batch(const Tensor& A) {
+  const std::optional<std::int64_t> batch_stride = common_batch_stride(A);
+  if (!batch_stride) return flatten_batch(torch::stable::contiguous(A));
+  const std::int64_t m = A.size(-2);
+  const std::int64_t n = A.size(-1);
+  return {A, A.numel() / (m * n), *batch_stride, m, n, A.stride(-2), A.stride(-1)};
+}
+
+std::vector<std::int64_t> batch_sizes(const Tensor& A) { return {A.sizes().begin(), A.sizes().end() - 2}; }
+
+bool is_floating_or_complex(ScalarType dtype) {
+  switch (dtype) {
+    case ScalarType::Half:
+    case ScalarType::BFloat16:
+    case ScalarType::Float:
+    case ScalarType::Double:
+    case ScalarType::ComplexHalf:
+    case ScalarType::ComplexFloat:
+    case ScalarType::ComplexDouble: return true;
+    default: return false;
+  }
+}
+
+ScalarType real_type(const Tensor& A) {
+  switch (A.scalar_type()) {
+    case ScalarType::ComplexFloat: return ScalarType::Float;
+    case ScalarType::ComplexDouble: return ScalarType::Double;
+    default: return A.scalar_type();
+  }
+}
+
+Tensor empty(const Tensor& A, std::vector<std::int64_t> batch, std::initializer_list<std::int64_t> sizes,
+             ScalarType dtype) {
+  batch.insert(batch.end(), sizes);
+  return torch::stable::new_empty(A, batch, dtype);
+}
+
+// The factors of matrices without entries: S is empty, full matrices are identities.
+Factors trivial_factors(Factors factors) {
+  auto& [U, S, Vh, info] = factors;
+  torch::stable::zero_(info);
+  for (Tensor* matrix : {&U, &Vh}) {
+    if (matrix->dim() < 2 || matrix->numel() == 0) continue;
+    torch::stable::zero_(*matrix);
+    Tensor diagonal = call_aten("aten::diagonal", "", *matrix, std::int64_t{0}, std::int64_t{-2}, std::int64_t{-1})[0];
+    torch::stable::fill_(diagonal, 1.0);
+  }
+  return factors;
+}
+
+Factors make_outputs(const Tensor& A, Job job) {
+  const std::int64_t m = A.size(-2);
+  const std::int64_t n = A.size(-1);
+  const std::int64_t k = std::min(m, n);
+  Tensor S = empty(A, batch_sizes(A), {k}, real_type(A));
+  Tensor info = empty(A, batch_sizes(A), {}, ScalarType::Int);
+  if (job == Job::values) {
+    return {empty(A, {}, {0}, A.scalar_type()), S, empty(A, {}, {0}, A.scalar_type()), info};
+  }
+  const bool full = job == Job::full;
+  return {empty_column_major(A, m, full ? m : k), S, empty_column_major(A, full ? n : k, n), info};
+}
+
+Job make_job(bool full_matrices, bool compute_uv) {
+  return !compute_uv ? Job::values : full_matrices ? Job::full : Job::thin;
+}
+
+Launch make_launch(const Plan& plan, const Matrices& A, const Factors& factors) {
+  const auto& [U, S, Vh, info] = factors;
+  // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
+  const bool vectors = plan.left_columns > 0;
+  const Tensor& left = !vectors ? S : plan.transposed ? Vh : U;
+  const Tensor& right = !vectors ? S : plan.transposed ? U : Vh;
+  const Tensor scratch =
+      plan.scratch_entries == 0 ? S : empty(A.tensor, {}, {plan.scratch_entries}, A.tensor.scalar_type());
+  return {plan.library,
+          plan.kernel,
+          plan.threadgroups,
+          plan.threads_per_threadgroup,
+          {A.tensor, left, S, right, info, scratch, plan.rows, plan.columns, plan.left_columns,
+           std::int64_t{plan.transposed}, A.batch_stride, plan.transposed ? A.column_stride : A.row_stride,
+           plan.transposed ? A.row_stride : A.column_stride}};
+}
+
+Scalar kernel_scalar(const Tensor& A) {
+  switch (A.scalar_type()) {
+    case ScalarType::Float: return Scalar::float32;
+    case ScalarType::ComplexFloat: return Scalar::complex64;
+    default:
+      STD_TORCH_CHECK(false, "linalg.svd: on mps A must be of dtype float32 or complex64, but got ",
+                      torch::headeronly::toString(A.scalar_type()));
+  }
+}
+
+}  // namespace
+
+void check_matrix(const Tensor& A) {
+  STD_TORCH_CHECK(A.dim() >= 2, "linalg.svd: The input tensor A must have at least 2 dimensions.");
+  const ScalarType dtype = A.scalar_type();
+  STD_TORCH_CHECK(is_floating_or_complex(dtype),
+                  "linalg.svd: Expected a floating point or complex tensor as input. Got ",
+                  torch::headeronly::toString(dtype));
+}
+
+Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t columns) {
+  return torch::stable::transpose(empty(A, batch_sizes(A), {columns, rows}, A.scalar_type()), -2, -1);
+}
+
+Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
+  // 1. check
+  check_matrix(A);
+  const Scalar scalar = kernel_scalar(A);
+  const Job job = make_job(full_matrices, compute_uv);
+
+  // 2. outputs
+  Factors factors = make_outputs(A, job);
+  if (A.numel() == 0) return trivial_factors(std::move(factors));
+
+  // 3. plan
+  const Matrices matrices = flatten_batch(A);
+  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
+
+  // 4. launch
+  launch_on_mps({make_launch(plan, matrices, factors)});
+  return factors;
+}
+
+std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, bool is_complex, bool full_matrices,
+                          bool compute_uv, const std::optional<std::string>& driver) {
+  STD_TORCH_CHECK(batch > 0 && m > 0 && n > 0, "plan: expected positive sizes, but got batch ", batch, ", m ", m,
+                  ", n ", n);
+  return describe(make_plan(
+      {batch, m, n, is_complex ? Scalar::complex64 : Scalar::float32, make_job(full_matrices, compute_uv)}, driver));
+}
+
+}  // namespace metalsvd

@@ -1,0 +1,41 @@
+// Exact scaling by powers of two over the whole float32 range, done on the bits where a GPU that flushes denormal numbers
+// to zero would lose them. Nothing here relies on comparisons with NaN, which a user's fast-math setting could break.
+#pragma once
+#include <metal_stdlib>
+
+namespace metalsvd {
+
+using namespace metal;
+
+// The bits of |a|: ordered as the magnitudes are, and not below `not_finite_bits` for Inf and NaN. For a complex entry the
+// larger of the two.
+enum : uint { not_finite_bits = 0x7f800000u, smallest_normal_bits = 0x00800000u };
+
+inline uint magnitude_bits(float a) { return as_type<uint>(a) & 0x7fffffffu; }
+inline uint magnitude_bits(float2 a) { return max(magnitude_bits(a.x), magnitude_bits(a.y)); }
+
+// floor(log2 |a|) of a finite, non-zero a, given its magnitude bits.
+inline int exponent_of(uint bits) {
+  return bits < smallest_normal_bits ? -118 - int(clz(bits)) : int(bits >> 23) - 127;
+}
+
+// 2^exponent for -126 <= exponent <= 127
+inline float power_of_two(int exponent) { return as_type<float>(uint(exponent + 127) << 23); }
+
+// a 2^exponent for -250 <= exponent <= 250, rounded once, denormal a and result included.
+inline float scale(float a, int exponent) {
+  const uint bits = magnitude_bits(a);
+  const uint sign = as_type<uint>(a) & 0x80000000u;
+  if (bits == 0u) return a;
+  const bool denormal = bits < smallest_normal_bits;
+  const float size = denormal ? float(bits) : as_type<float>(bits);
+  const int shift = denormal ? exponent - 149 : exponent;
+  const bool tiny = exponent_of(bits) + exponent < -126;
+  // A tiny result is an integer number of the smallest denormal, 2^-149.
+  const int total = tiny ? shift + 149 : shift;
+  const float scaled = size * power_of_two(total / 2) * power_of_two(total - total / 2);
+  return as_type<float>(sign | (tiny ? uint(rint(scaled)) : as_type<uint>(scaled)));
+}
+inline float2 scale(float2 a, int exponent) { return float2(scale(a.x, exponent), scale(a.y, exponent)); }
+
+}  // namespace metalsvd

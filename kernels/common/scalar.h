@@ -1,0 +1,54 @@
+// The few operations that a real (float) and a complex (float2) matrix entry share, so that kernels are written once.
+#pragma once
+#include <metal_stdlib>
+
+namespace metalsvd {
+
+using namespace metal;
+
+inline float conjugate(float a) { return a; }
+inline float2 conjugate(float2 a) { return float2(a.x, -a.y); }
+
+// a b + c, each product rounded once with its sum
+inline float multiply_add(float a, float b, float c) { return fma(a, b, c); }
+inline float2 multiply_add(float2 a, float2 b, float2 c) {
+  return float2(fma(-a.y, b.y, fma(a.x, b.x, c.x)), fma(a.y, b.x, fma(a.x, b.y, c.y)));
+}
+
+inline float multiply(float a, float b) { return a * b; }
+inline float2 multiply(float2 a, float2 b) { return multiply_add(a, b, float2(0.0f, 0.0f)); }
+
+// |a|^2 + c
+inline float square_add(float a, float c) { return fma(a, a, c); }
+inline float square_add(float2 a, float c) { return fma(a.y, a.y, fma(a.x, a.x, c)); }
+
+// The real number r as an entry.
+template <typename T>
+inline T from_real(float r);
+template <>
+inline float from_real<float>(float r) {
+  return r;
+}
+template <>
+inline float2 from_real<float2>(float r) {
+  return float2(r, 0.0f);
+}
+
+// |a|, safe from overflow: entries of a Gram matrix can be as large as 2^112.
+inline float magnitude(float a) { return fabs(a); }
+inline float magnitude(float2 a) {
+  const float large = max(fabs(a.x), fabs(a.y));
+  const float small = min(fabs(a.x), fabs(a.y));
+  const float ratio = large > 0.0f ? precise::divide(small, large) : 0.0f;
+  return large * precise::sqrt(fma(ratio, ratio, 1.0f));
+}
+
+// a / r, rounded once
+inline float divide(float a, float r) { return precise::divide(a, r); }
+inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r), precise::divide(a.y, r)); }
+
+// a / |a|
+inline float phase(float a) { return a < 0.0f ? -1.0f : 1.0f; }
+inline float2 phase(float2 a) { return divide(a, magnitude(a)); }
+
+}  // namespace metalsvd

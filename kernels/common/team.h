@@ -1,0 +1,30 @@
+// The threads that work on one matrix together, and what one thread must know of them.
+#pragma once
+#include <metal_stdlib>
+
+#include "../limits.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+struct Team {
+  int thread;      // of the threadgroup
+  int threads;     // in the threadgroup
+  int lane;        // of the SIMD-group
+  int simdgroup;   // of the threadgroup
+  int simdgroups;  // in the threadgroup
+};
+
+// The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is free
+// for other use when this returns. Two barriers.
+inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {
+  const uint largest = simd_max(value);
+  if (team.lane == 0) slots[team.simdgroup] = largest;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint result = simd_max(team.lane < team.simdgroups ? slots[team.lane] : 0u);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return result;
+}
+
+}  // namespace metalsvd

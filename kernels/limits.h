@@ -1,0 +1,34 @@
+// The limits of the device and of our kernels, by name. Read by the kernels (Metal) and by the planner (C++), so that a
+// number stands in one place only. Unscoped enums, because a global of Metal would have to live in `constant` memory.
+#pragma once
+
+namespace metalsvd {
+namespace limits {
+
+enum : int {
+  // Apple GPUs since Apple7 (M1): what every kernel may count on.
+  simd_width = 32,
+  threads_per_threadgroup = 1024,
+  threadgroup_bytes = 32768,
+
+  // One float32 word of threadgroup memory a SIMD-group, where each leaves what the whole threadgroup wants to know.
+  simdgroups_per_threadgroup = threads_per_threadgroup / simd_width,
+  word_bytes = 4,
+  // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
+  threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
+
+  // One-sided Jacobi converges quadratically: random matrices need 6 to 11 sweeps, the worst seen 15. A matrix that has
+  // not converged after this many is reported (info = 2).
+  jacobi_max_sweeps = 40,
+
+  // Each matrix is scaled by a power of two so that its largest entry lies in [2^48, 2^49): a column of 2^13 such
+  // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
+  scaled_exponent = 48
+};
+
+}  // namespace limits
+
+// What a method reports for one matrix.
+enum Info : int { info_ok = 0, info_not_finite = 1, info_not_converged = 2 };
+
+}  // namespace metalsvd

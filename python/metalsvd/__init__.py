@@ -1,0 +1,34 @@
+"""Singular value decomposition for PyTorch on Apple GPUs.
+
+Importing this package makes ``torch.linalg.svd`` and everything built on it run our Metal kernels on mps tensors
+(``METALSVD_ROUTE=0`` opts out). ``metalsvd.svd`` and ``torch.ops.metalsvd.svd`` call them directly.
+"""
+
+import os
+
+from . import _load  # isort: skip  (the operators must exist before anything is registered for them)
+from . import _autograd, _batching, _errors, _fake, emulator
+from ._errors import error_checks
+from ._route import is_patched, patch_torch, unpatch_torch
+from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "SVD",
+    "SVDInfo",
+    "emulator",
+    "error_checks",
+    "is_patched",
+    "patch_torch",
+    "plan",
+    "svd",
+    "svd_ex",
+    "svdvals",
+    "unpatch_torch",
+]
+
+if os.environ.get("METALSVD_EMULATE") == "1":
+    emulator.enable()
+if os.environ.get("METALSVD_ROUTE") != "0":
+    patch_torch()

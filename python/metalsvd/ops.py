@@ -1,0 +1,101 @@
+"""The public functions. Each is a few lines over an operator of ``torch.ops.metalsvd``."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class SVD(NamedTuple):
+    """The factors of ``A = U diag(S) V^H``, with ``Vh`` (the V^H of torch.linalg.svd) beside them."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+
+    @property
+    def Vh(self) -> Tensor:
+        """``V^H``, a view."""
+        return self.V.mH if self.V.dim() >= 2 else self.V
+
+
+class SVDInfo(NamedTuple):
+    """The factors of ``A = U diag(S) V^H`` and, for each matrix, what happened to it."""
+
+    U: Tensor
+    S: Tensor
+    V: Tensor
+    info: Tensor
+
+    Vh = SVD.Vh
+
+
+def _with_v(Vh: Tensor) -> Tensor:
+    return Vh.mH if Vh.dim() >= 2 else Vh
+
+
+def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> SVD:
+    """Singular value decomposition ``A = U diag(S) V^H`` of each matrix of a batch.
+
+    On mps (a real or the emulated Apple GPU) one-sided Jacobi in our Metal kernels (Hestenes 1958; Demmel and Veselic 1992,
+    "Jacobi's method is more accurate than QR"): singular values of column-graded matrices keep their relative accuracy. On
+    cpu LAPACK, through torch.
+
+    Args:
+        A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32 or complex64 on mps; float32,
+            float64, complex64 or complex128 on cpu.
+        full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
+        compute_uv: without it only S is computed, and U and V are empty.
+        driver: the method on mps: ``"threadgroup"``, or None to let the planner choose (see :func:`plan`).
+
+    Returns:
+        ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
+        ``S (*, k)`` real, descending and non-negative.
+
+    Raises:
+        torch.linalg.LinAlgError: a matrix holds NaN or Inf, or did not converge; names the batch element. See
+            :func:`svd_ex` and :class:`error_checks` to be told instead of stopped.
+        RuntimeError: fewer than two dimensions, a dtype that the device has no kernel for, an unknown driver, or a matrix
+            too large for the methods there are (the message names the limit).
+    """
+    U, S, Vh = torch.ops.metalsvd.svd(A, full_matrices, compute_uv, driver=driver)
+    return SVD(U, S, _with_v(Vh))
+
+
+def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> SVDInfo:
+    """:func:`svd` that never raises on data and, on mps, never waits for the device.
+
+    Returns:
+        ``(U, S, V, info)``: ``info``, int32 of shape ``(*)``, is 0 where all is well, 1 where the matrix holds NaN or Inf
+        (its factors are NaN, its neighbours as if it were not there), 2 where it did not converge.
+    """
+    U, S, Vh, info = torch.ops.metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)
+    return SVDInfo(U, S, _with_v(Vh), info)
+
+
+def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
+    """Singular values of each matrix, shape ``(*, k)``, descending: :func:`svd` without computing vectors."""
+    return torch.ops.metalsvd.svd(A, False, False, driver=driver)[1]
+
+
+def plan(
+    shape: tuple[int, ...],
+    dtype: torch.dtype = torch.float32,
+    *,
+    full_matrices: bool = False,
+    compute_uv: bool = True,
+    driver: str | None = None,
+) -> str:
+    """What :func:`svd` would run on mps for a tensor of ``shape`` ``(*, m, n)``: method, kernel and launch, in words.
+
+    Raises:
+        RuntimeError: as :func:`svd` would.
+    """
+    if dtype not in (torch.float32, torch.complex64):
+        raise RuntimeError(f"plan: expected dtype torch.float32 or torch.complex64, but got {dtype}")
+    *batch, m, n = shape
+    return torch.ops.metalsvd.plan(
+        torch.Size(batch).numel(), m, n, dtype.is_complex, full_matrices, compute_uv, driver=driver
+    )
