@@ -1,9 +1,9 @@
 // Method `threadgroup`: one-sided Jacobi, one threadgroup a matrix, staged in threadgroup memory.
 //
 // Factors B = P diag(sigma) Q^H, where B is A, or A^H when A is wide, so that B has rows >= columns. Columns of B are
-// rotated in pairs until all are orthogonal: they are then P diag(sigma), and the product of the rotations is Q (Hestenes
-// 1958; de Rijk 1989). Each pair is tested relative to its own norms, which keeps the relative accuracy of the small
-// singular values of column-graded matrices (Demmel and Veselic 1992).
+// rotated in pairs until all are orthogonal: they are then P diag(sigma), and the product of the rotations is Q
+// (Hestenes 1958; de Rijk 1989). Each pair is tested relative to its own norms, which keeps the relative accuracy of
+// the small singular values of column-graded matrices (Demmel and Veselic 1992).
 #pragma once
 #include <metal_stdlib>
 
@@ -172,8 +172,8 @@ inline void store_left(threadgroup T* B, threadgroup const float* sigma, threadg
   }
 }
 
-// Fills columns [count, left_columns) of P with an orthonormal basis of what its first `count` columns, still in B, leave:
-// column k is H_0 .. H_{count-1} e_k. One SIMD-group a column, each lane its own rows.
+// Fills columns [count, left_columns) of P with an orthonormal basis of what its first `count` columns, still in B,
+// leave: column k is H_0 .. H_{count-1} e_k. One SIMD-group a column, each lane its own rows.
 template <typename T>
 inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgroup const uint* order, int count,
                           device T* left, ThreadgroupShape shape, Team team) {
@@ -217,14 +217,13 @@ inline void store_nan(device T* left, device float* S, device T* right, Threadgr
   for (int index = team.thread; index < shape.columns * shape.columns; index += team.threads) right[index] = T(nan);
 }
 
-// The steps for one matrix once its arrays are laid out: B (rows x columns) and Q (columns x columns) column-major, then
-// sigma and order with a word for each column. Returns what goes to info.
+// The steps for one matrix once its arrays are laid out: B (rows x columns) and Q (columns x columns) column-major,
+// then sigma and order with a word for each column. Returns what goes to info.
 template <typename T, bool right_in_device, typename RightPointer>
 inline int factor_matrix(device const T* A, long row_stride, long column_stride, device T* left, device float* S,
                          device T* right, threadgroup T* B, RightPointer Q, threadgroup float* sigma,
                          threadgroup uint* order, threadgroup uint* slots, ThreadgroupShape shape, Team team) {
-  const uint largest =
-      threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
+  const uint largest = threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
   if (largest >= not_finite_bits) {
     store_nan(left, S, right, shape, team);
     return info_not_finite;
@@ -253,12 +252,12 @@ inline int factor_matrix(device const T* A, long row_stride, long column_stride,
 }
 
 // Grid: one threadgroup a matrix, of any multiple of 32 threads; every number of them gives the same bits.
-// Ownership: entries are dealt to all threads when loading and storing; a SIMD-group owns a pair of columns for a round of
-// a sweep, lane l the rows l, l + 32, ...; a column of P while it is completed.
-// Barriers: after loading, scaling and each round; two where the threadgroup agrees on a number; two in sorting; then one
-// before the staged columns are overwritten by reflectors, and two for each of these.
-// The host promises: the arrays fit the tile (csrc/plan.cpp counts its words); with `right_in_device`, `scratch` holds
-// columns^2 entries a matrix, otherwise it is not touched; without vectors neither are `left` and `right`.
+// Ownership: entries are dealt to all threads when loading and storing; a SIMD-group owns a pair of columns for a round
+// of a sweep, lane l the rows l, l + 32, ...; a column of P while it is completed. Barriers: after loading, scaling and
+// each round; two where the threadgroup agrees on a number; two in sorting; then one before the staged columns are
+// overwritten by reflectors, and two for each of these. The host promises: the arrays fit the tile (csrc/plan.cpp
+// counts its words); with `right_in_device`, `scratch` holds columns^2 entries a matrix, otherwise it is not touched;
+// without vectors neither are `left` and `right`.
 template <typename T, bool right_in_device>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void svd_threadgroup(
     device const T* A [[buffer(0)]], device T* left [[buffer(1)]], device float* S [[buffer(2)]],
@@ -299,8 +298,8 @@ template <typename T, bool right_in_device>
 
   int result;
   if (right_in_device) {
-    result = factor_matrix<T, true>(A, row_stride, column_stride, left, S, right, B, scratch, sigma, order, slots, shape,
-                                    team);
+    result = factor_matrix<T, true>(A, row_stride, column_stride, left, S, right, B, scratch, sigma, order, slots,
+                                    shape, team);
   } else {
     result = factor_matrix<T, false>(A, row_stride, column_stride, left, S, right, B, staged_right, sigma, order, slots,
                                      shape, team);

@@ -1,6 +1,6 @@
 #include "threadgroup.h"
 
-using namespace metalsvd;
+namespace metalsvd {
 
 template [[host_name("svd_threadgroup_f32")]] [[kernel]] decltype(svd_threadgroup<float, false>)
     svd_threadgroup<float, false>;
@@ -10,3 +10,5 @@ template [[host_name("svd_threadgroup_c64")]] [[kernel]] decltype(svd_threadgrou
     svd_threadgroup<float2, false>;
 template [[host_name("svd_threadgroup_device_right_c64")]] [[kernel]] decltype(svd_threadgroup<float2, true>)
     svd_threadgroup<float2, true>;
+
+}  // namespace metalsvd

@@ -3,8 +3,8 @@
 #pragma once
 #include <metal_stdlib>
 
-#include "scalar.h"
-#include "team.h"
+#include "common/scalar.h"
+#include "common/team.h"
 
 namespace metalsvd {
 
@@ -30,8 +30,8 @@ inline void reflect(VPointer v, float norm_squared, XPointer x, int x_stride, in
   }
 }
 
-// Replaces `count` orthonormal columns, found at B + rows * order[k], by the reflectors H_k of their QR factorisation: v_k
-// in rows k.. of column k, |v_k|^2 in norms[order[k]]. One barrier a column.
+// Replaces `count` orthonormal columns, found at B + rows * order[k], by the reflectors H_k of their QR factorisation:
+// v_k in rows k.. of column k, |v_k|^2 in norms[order[k]]. One barrier a column.
 template <typename T>
 inline void factor_orthonormal(threadgroup T* B, int rows, int count, threadgroup const uint* order,
                                threadgroup float* norms, Team team) {

@@ -1,5 +1,5 @@
-// The order in which one-sided Jacobi meets its pairs of columns: a round-robin tournament (the circle method; Brent and
-// Luk 1985), in which the pairs of one round share no column and can be rotated at the same time.
+// The order in which one-sided Jacobi meets its pairs of columns: a round-robin tournament (the circle method; Brent
+// and Luk 1985), in which the pairs of one round share no column and can be rotated at the same time.
 #pragma once
 #include <metal_stdlib>
 
@@ -13,8 +13,8 @@ struct Pair {
 // The rounds of a tournament of `columns`, one more than they need where their number is odd.
 inline int round_count(int columns) { return columns + columns % 2 - 1; }
 
-// Pair `index` (0 <= index < (columns + 1) / 2) of a round. Where `columns` is odd, one pair a round has q == columns: the
-// column that rests.
+// Pair `index` (0 <= index < (columns + 1) / 2) of a round. Where `columns` is odd, one pair a round has q == columns:
+// the column that rests.
 inline Pair round_robin_pair(int round, int index, int columns) {
   const int circle = round_count(columns);
   const int a = index == 0 ? circle : (round + index) % circle;

@@ -1,5 +1,6 @@
-// Exact scaling by powers of two over the whole float32 range, done on the bits where a GPU that flushes denormal numbers
-// to zero would lose them. Nothing here relies on comparisons with NaN, which a user's fast-math setting could break.
+// Exact scaling by powers of two over the whole float32 range, done on the bits where a GPU that flushes denormal
+// numbers to zero would lose them. Nothing here relies on comparisons with NaN, which a user's fast-math setting could
+// break.
 #pragma once
 #include <metal_stdlib>
 
@@ -7,8 +8,8 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The bits of |a|: ordered as the magnitudes are, and not below `not_finite_bits` for Inf and NaN. For a complex entry the
-// larger of the two.
+// The bits of |a|: ordered as the magnitudes are, and not below `not_finite_bits` for Inf and NaN. For a complex entry
+// the larger of the two.
 enum : uint { not_finite_bits = 0x7f800000u, smallest_normal_bits = 0x00800000u };
 
 inline uint magnitude_bits(float a) { return as_type<uint>(a) & 0x7fffffffu; }

@@ -1,9 +1,9 @@
-// The plane rotation of one-sided Jacobi (Hestenes 1958; Demmel and Veselic 1992), in Rutishauser's form, whose rounding
-// errors shrink with the angle.
+// The plane rotation of one-sided Jacobi (Hestenes 1958; Demmel and Veselic 1992), in Rutishauser's form, whose
+// rounding errors shrink with the angle.
 #pragma once
 #include <metal_stdlib>
 
-#include "scalar.h"
+#include "common/scalar.h"
 
 namespace metalsvd {
 
@@ -12,8 +12,8 @@ using namespace metal;
 // [p q] J with J = [c sigma; -conj(sigma) c]: p' = c p - conj(sigma) q, q' = sigma p + c q.
 template <typename T>
 struct Rotation {
-  T sigma;          // s e^(i phi)
-  T sigma_by_1pc;   // sigma / (1 + c)
+  T sigma;         // s e^(i phi)
+  T sigma_by_1pc;  // sigma / (1 + c)
 };
 
 // The rotation that makes p and q orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q != 0. The smaller of the two

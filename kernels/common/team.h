@@ -2,7 +2,7 @@
 #pragma once
 #include <metal_stdlib>
 
-#include "../limits.h"
+#include "limits.h"
 
 namespace metalsvd {
 
@@ -16,8 +16,8 @@ struct Team {
   int simdgroups;  // in the threadgroup
 };
 
-// The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is free
-// for other use when this returns. Two barriers.
+// The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
+// free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {
   const uint largest = simd_max(value);
   if (team.lane == 0) slots[team.simdgroup] = largest;

@@ -6,8 +6,8 @@ Importing this package makes ``torch.linalg.svd`` and everything built on it run
 
 import os
 
-from . import _load  # isort: skip  (the operators must exist before anything is registered for them)
-from . import _autograd, _batching, _errors, _fake, emulator
+from . import _load  # noqa: F401  isort: skip  (the operators must exist before anything is registered for them)
+from . import _autograd, _batching, _fake, emulator  # noqa: F401  (what importing them registers)
 from ._errors import error_checks
 from ._route import is_patched, patch_torch, unpatch_torch
 from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals

@@ -6,8 +6,8 @@ With A = U S Vh thin, k = min(m, n), and the gradients gU, gS, gVh, the differen
     gA = U [ (skew(U^H gU) / E) S + S (skew(Vh gV) / E) + diag(gS) ] Vh
          + (1 - U U^H) gU S^-1 Vh + U S^-1 gVh (1 - V V^H)
 
-where skew(X) = X - X^H and E_jk = s_k^2 - s_j^2. It is defined where the non-zero singular values differ, and for a loss that
-does not depend on the phase of the singular vectors.
+where skew(X) = X - X^H and E_jk = s_k^2 - s_j^2. It is defined where the non-zero singular values differ, and for a
+loss that does not depend on the phase of the singular vectors.
 """
 
 from __future__ import annotations
@@ -54,6 +54,8 @@ def svd_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor
 
 
 def _setup_context(ctx, inputs, keyword_only_inputs, output):
+    # Without this a gradient that is absent comes as zeros, and zero over a zero singular value is NaN.
+    ctx.set_materialize_grads(False)
     A, ctx.full_matrices, ctx.compute_uv = inputs
     U, S, Vh = output[:3]
     if ctx.compute_uv:

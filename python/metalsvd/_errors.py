@@ -17,11 +17,11 @@ _REASONS = {
 }
 
 
-class error_checks:  # noqa: N801  (used like torch.no_grad)
+class error_checks:
     """Switches the reading of errors on or off: at once, and back at the end where used as a context manager.
 
-    While it is off, ``svd`` and ``torch.linalg.svd`` on mps never wait for the device, as ``svd_ex``, and a matrix that is
-    not finite has NaN factors instead of raising. The setting is one for the whole process.
+    While it is off, ``svd`` and ``torch.linalg.svd`` on mps never wait for the device, as ``svd_ex``, and a matrix that
+    is not finite has NaN factors instead of raising. The setting is one for the whole process.
 
     >>> with metalsvd.error_checks(False):  # doctest: +SKIP
     ...     U, S, Vh = torch.linalg.svd(A)

@@ -14,7 +14,7 @@ def _find_library() -> Path:
         library = Path(folder) / _name
         if library.exists():
             return library
-    raise ImportError(f"metalsvd is installed without its operator library {_name}: reinstall it with pip install metalsvd")
+    raise ImportError(f"metalsvd is installed without its operator library {_name}: reinstall it")
 
 
 library_path = _find_library()

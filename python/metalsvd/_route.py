@@ -1,8 +1,8 @@
 """Routes torch's own singular value decomposition on mps to our kernels.
 
-``aten::_linalg_svd`` is what torch.linalg.svd, svdvals, pinv, matrix_rank, cond, matrix_norm, svd_lowrank and others call,
-with gradients, forward-mode derivatives and batching rules of torch's own around it. Only its kernel for the MPS key is
-replaced; taking the replacement away uncovers whatever was there.
+``aten::_linalg_svd`` is what torch.linalg.svd, svdvals, pinv, matrix_rank, cond, matrix_norm, svd_lowrank and others
+call, with gradients, forward-mode derivatives and batching rules of torch's own around it. Only its kernel for the MPS
+key is replaced; taking the replacement away uncovers whatever was there.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def patch_torch() -> None:
 
 
 def unpatch_torch() -> None:
-    """Undoes :func:`patch_torch`: what torch had for mps before is there again. Does nothing where it is not patched."""
+    """Undoes :func:`patch_torch`: what torch had for mps before is there again. May be called twice."""
     global _library
     with _lock:
         if _library is not None:

@@ -39,9 +39,9 @@ def _with_v(Vh: Tensor) -> Tensor:
 def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> SVD:
     """Singular value decomposition ``A = U diag(S) V^H`` of each matrix of a batch.
 
-    On mps (a real or the emulated Apple GPU) one-sided Jacobi in our Metal kernels (Hestenes 1958; Demmel and Veselic 1992,
-    "Jacobi's method is more accurate than QR"): singular values of column-graded matrices keep their relative accuracy. On
-    cpu LAPACK, through torch.
+    On mps (a real or the emulated Apple GPU) one-sided Jacobi in our Metal kernels (Hestenes 1958; Demmel and Veselic
+    1992, "Jacobi's method is more accurate than QR"): singular values of column-graded matrices keep their relative
+    accuracy. On cpu LAPACK, through torch.
 
     Args:
         A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32 or complex64 on mps; float32,
@@ -57,8 +57,8 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
     Raises:
         torch.linalg.LinAlgError: a matrix holds NaN or Inf, or did not converge; names the batch element. See
             :func:`svd_ex` and :class:`error_checks` to be told instead of stopped.
-        RuntimeError: fewer than two dimensions, a dtype that the device has no kernel for, an unknown driver, or a matrix
-            too large for the methods there are (the message names the limit).
+        RuntimeError: fewer than two dimensions, a dtype that the device has no kernel for, an unknown driver, or a
+            matrix too large for the methods there are (the message names the limit).
     """
     U, S, Vh = torch.ops.metalsvd.svd(A, full_matrices, compute_uv, driver=driver)
     return SVD(U, S, _with_v(Vh))
@@ -68,8 +68,8 @@ def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, d
     """:func:`svd` that never raises on data and, on mps, never waits for the device.
 
     Returns:
-        ``(U, S, V, info)``: ``info``, int32 of shape ``(*)``, is 0 where all is well, 1 where the matrix holds NaN or Inf
-        (its factors are NaN, its neighbours as if it were not there), 2 where it did not converge.
+        ``(U, S, V, info)``: ``info``, int32 of shape ``(*)``, is 0 where all is well, 1 where the matrix holds NaN or
+        Inf (its factors are NaN, its neighbours as if it were not there), 2 where it did not converge.
     """
     U, S, Vh, info = torch.ops.metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)
     return SVDInfo(U, S, _with_v(Vh), info)

@@ -1,0 +1,33 @@
+# The Metal libraries: one text each (a .metal file with its headers flattened in), embedded into the operator library and,
+# from that same text, translated for the emulator. Defines METALSVD_EMBEDDED_KERNELS and metal_to_cpp().
+set(METALSVD_METAL_FILES
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/threadgroup.metal)
+
+set(METALSVD_EMBEDDED_KERNELS ${CMAKE_CURRENT_BINARY_DIR}/shader_libraries.cpp)
+add_custom_command(
+  OUTPUT ${METALSVD_EMBEDDED_KERNELS}
+  COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed_metal.py
+    --output ${METALSVD_EMBEDDED_KERNELS} --depfile ${METALSVD_EMBEDDED_KERNELS}.d ${METALSVD_METAL_FILES}
+  DEPENDS ${METALSVD_METAL_FILES}
+    ${CMAKE_CURRENT_SOURCE_DIR}/cmake/embed_metal.py
+    ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_source.py
+  DEPFILE ${METALSVD_EMBEDDED_KERNELS}.d
+  VERBATIM)
+set_source_files_properties(${METALSVD_EMBEDDED_KERNELS} PROPERTIES INCLUDE_DIRECTORIES ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
+
+# Translates a .metal file to C++ and names the result in `output`.
+function(metal_to_cpp metal_file output)
+  get_filename_component(name ${metal_file} NAME_WE)
+  set(cpp ${CMAKE_CURRENT_BINARY_DIR}/translated_${name}.cpp)
+  add_custom_command(
+    OUTPUT ${cpp}
+    COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py ${metal_file}
+      --output ${cpp} --depfile ${cpp}.d
+    DEPENDS ${metal_file}
+      ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py
+      ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_syntax.py
+      ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_source.py
+    DEPFILE ${cpp}.d
+    VERBATIM)
+  set(${output} ${cpp} PARENT_SCOPE)
+endfunction()

@@ -1,0 +1,76 @@
+"""How good the factors of a matrix are, in four numbers."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Accuracy(NamedTuple):
+    """The worst of a batch, as :func:`accuracy` measures it. None where there are no vectors to measure."""
+
+    residual: float | None
+    u_orthogonality: float | None
+    v_orthogonality: float | None
+    sigma_error: float
+
+
+def accuracy(A: Tensor, U: Tensor | None, S: Tensor, Vh: Tensor | None, S64: Tensor | None = None) -> Accuracy:
+    """Measures ``A = U diag(S) Vh``, each number the worst over the batch, computed on the CPU in double precision.
+
+    ======================= ========================================================
+    ``residual``            ``|A - U diag(S) Vh|_F / |A|_F``
+    ``u_orthogonality``     ``|U^H U - I|_max``, over all columns of U, thin or full
+    ``v_orthogonality``     ``|Vh Vh^H - I|_max``, over all rows of Vh, thin or full
+    ``sigma_error``         ``max_i |S_i - S64_i| / S64_1``
+    ======================= ========================================================
+
+    The first three show that the factors are those of a matrix near A, the last that the singular values are A's
+    (LAPACK Users' Guide, section 4.9). A zero matrix has nothing to be relative to: its residual and sigma error are absolute.
+    NaN among the factors makes a number NaN, never small.
+
+    Args:
+        A: shape ``(*, m, n)``, any floating or complex dtype, any device.
+        U: ``(*, m, k or m)``, or None or an empty tensor of one dimension where no vectors were computed.
+        S: ``(*, k)``, ``k = min(m, n)``.
+        Vh: ``(*, k or n, n)``, or as U.
+        S64: the true singular values ``(*, k)``; None computes them with LAPACK in double precision.
+    """
+    A, S = _double(A), _double(S)
+    S64 = torch.linalg.svdvals(A) if S64 is None else _double(S64)
+    largest = S64[..., :1]
+    sigma_error = _worst((S - S64).abs() / _or_one(largest))
+    if U is None or Vh is None or U.dim() < 2 or Vh.dim() < 2:
+        return Accuracy(None, None, None, sigma_error)
+    U, Vh = _double(U), _double(Vh)
+    k = S.shape[-1]
+    difference = A - (U[..., :k] * S.unsqueeze(-2)) @ Vh[..., :k, :]
+    return Accuracy(
+        residual=_worst(_frobenius(difference) / _or_one(_frobenius(A))),
+        u_orthogonality=_worst(_minus_identity(U.mH @ U).abs()),
+        v_orthogonality=_worst(_minus_identity(Vh @ Vh.mH).abs()),
+        sigma_error=sigma_error,
+    )
+
+
+def _double(X: Tensor) -> Tensor:
+    # To the CPU first: mps has no float64.
+    return X.detach().cpu().to(torch.complex128 if X.is_complex() else torch.float64)
+
+
+def _or_one(norm: Tensor) -> Tensor:
+    return torch.where(norm == 0, torch.ones_like(norm), norm)
+
+
+def _frobenius(X: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(X, dim=(-2, -1))
+
+
+def _minus_identity(X: Tensor) -> Tensor:
+    return X - torch.eye(X.shape[-1], dtype=X.dtype)
+
+
+def _worst(X: Tensor) -> float:
+    return X.max().item() if X.numel() else 0.0

@@ -1,0 +1,105 @@
+"""The accuracy promise, in numbers, and the one place where its bounds stand.
+
+For A (m, n) of float32 or complex64, eps = 2^-24:
+
+    residual         |A - U S Vh|_F / |A|_F
+    u_orthogonality  |U^H U - I|_max
+    v_orthogonality  |Vh Vh^H - I|_max
+    sigma_error      max |sigma - sigma64| / sigma64_1, sigma64 by LAPACK in float64
+
+each at most twice what LAPACK (gesdd) makes of the same matrix in the same precision, or 4 eps sqrt(max(m, n)),
+whichever is larger. A failure prints every number beside its bound and LAPACK's.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from metalsvd._accuracy import Accuracy, accuracy
+from torch import Tensor
+
+EPS = 2.0**-24
+
+TIMES_LAPACK = 2.0
+EPS_FACTOR = 4.0  # times eps sqrt(max(m, n))
+GRADED_SIGMA_ERROR = 1e-5  # relative to each singular value, on column-graded matrices
+SCALED_SIGMA_ERROR = 4 * EPS  # relative, between a matrix and its multiple by a power of two
+
+
+def lapack_accuracy(A: Tensor, full_matrices: bool = False) -> Accuracy:
+    """What LAPACK makes of A (CPU) in A's own precision."""
+    return accuracy(A, *torch.linalg.svd(A, full_matrices))
+
+
+def accuracy_bounds(A: Tensor, lapack: Accuracy) -> Accuracy:
+    floor = EPS_FACTOR * EPS * math.sqrt(max(A.shape[-2:]))
+    return Accuracy(*(max(TIMES_LAPACK * number, floor) for number in lapack))
+
+
+def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = "") -> Accuracy:
+    """Asserts the promise for the factors of A, and S sorted and non-negative. Returns the numbers."""
+    A, U, S, Vh = A.cpu(), U.cpu(), S.cpu(), Vh.cpu()
+    ours = accuracy(A, U, S, Vh)
+    lapack = lapack_accuracy(A, full_matrices=U.shape[-1] != S.shape[-1] or Vh.shape[-2] != S.shape[-1])
+    bounds = accuracy_bounds(A, lapack)
+    lines = [
+        f"{'ok ' if number <= bound else 'BAD'} {name:16} ours {number:.2e}  bound {bound:.2e}  lapack {beside:.2e}"
+        for name, number, bound, beside in zip(Accuracy._fields, ours, bounds, lapack, strict=True)
+    ]
+    # Written so that NaN fails.
+    good = all(number <= bound for number, bound in zip(ours, bounds, strict=True))
+    assert good, "\n".join([f"{label} {tuple(A.shape)} {A.dtype}", *lines])
+    assert (S >= 0).all(), f"{label}: negative singular values, down to {S.min():.2e}"
+    steps = S[..., 1:] - S[..., :-1]
+    assert (steps <= 0).all(), f"{label}: singular values not sorted, a step up of {steps.max():.2e}"
+    return ours
+
+
+def jacobi_singular_values(A: Tensor) -> Tensor:
+    """Singular values of one matrix by one-sided Jacobi in float64, slowly: right to the last digits of the smallest,
+    where LAPACK is not (Demmel and Veselic 1992)."""
+    W = (A if A.shape[-2] >= A.shape[-1] else A.mH).to(torch.complex128 if A.is_complex() else torch.float64).clone()
+    n = W.shape[-1]
+    for _ in range(60):
+        worst = 0.0
+        for p in range(n):
+            for q in range(p + 1, n):
+                G = W[:, [p, q]].mH @ W[:, [p, q]]
+                alpha, beta, gamma = G[0, 0].real.item(), G[1, 1].real.item(), G[0, 1].item()
+                if alpha == 0 or beta == 0 or gamma == 0:
+                    continue
+                cosine = abs(gamma) / math.sqrt(alpha) / math.sqrt(beta)
+                worst = max(worst, cosine)
+                if cosine < 1e-15:
+                    continue
+                zeta = (beta - alpha) / (2 * abs(gamma))
+                t = math.copysign(1, zeta) / (abs(zeta) + math.hypot(1, zeta))
+                c = 1 / math.hypot(1, t)
+                s = c * t * gamma / abs(gamma)
+                x, y = W[:, p].clone(), W[:, q].clone()
+                W[:, p] = c * x - s.conjugate() * y
+                W[:, q] = s * x + c * y
+        if worst < 1e-14:
+            break
+    return torch.linalg.vector_norm(W, dim=0).sort(descending=True).values
+
+
+def relative_sigma_error(S: Tensor, exact: Tensor) -> float:
+    """max |sigma_i - exact_i| / exact_i over the singular values that are not zero."""
+    S, exact = S.cpu().double(), exact.cpu().double()
+    there = exact > 0
+    return ((S - exact).abs()[there] / exact[there]).max().item()
+
+
+def assert_same_bits(actual: Tensor, expected: Tensor, label: str = "") -> None:
+    """Asserts equality to the last bit, NaN included."""
+    actual, expected = actual.cpu().contiguous(), expected.cpu().contiguous()
+    assert actual.shape == expected.shape, f"{label}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
+    if actual.is_complex():
+        actual, expected = torch.view_as_real(actual), torch.view_as_real(expected)
+    different = actual.view(torch.int32) != expected.view(torch.int32)
+    assert not different.any(), (
+        f"{label}: {int(different.sum())} of {different.numel()} entries differ, "
+        f"by up to {(actual - expected).abs().max():.2e}"
+    )

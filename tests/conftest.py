@@ -1,0 +1,40 @@
+"""What every test shares: the device it runs on.
+
+``--target`` names it: ``mps`` (a real Apple GPU where there is one, otherwise the emulated one) or ``cpu``. Without it
+the tests run on mps.
+"""
+
+from __future__ import annotations
+
+import metalsvd
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--target", default="mps", choices=["mps", "cpu"], help="the device that the tests run on")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Before any test: torch looks up its device hooks once, at the first backward.
+    if config.getoption("--target") == "mps" and not torch.backends.mps.is_available():
+        metalsvd.emulator.enable()
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    target = config.getoption("--target") + (" (emulated)" if metalsvd.emulator.is_enabled() else "")
+    return f"metalsvd {metalsvd.__version__}, torch {torch.__version__}, target {target}"
+
+
+@pytest.fixture(scope="session")
+def target(request: pytest.FixtureRequest) -> torch.device:
+    """The device under test."""
+    return torch.device(request.config.getoption("--target"))
+
+
+@pytest.fixture
+def emulated(target: torch.device):
+    """The emulator, for tests of what only it can show: counters, thread orders and memory checks."""
+    if not metalsvd.emulator.is_enabled():
+        pytest.skip("needs the emulated Apple GPU")
+    return metalsvd.emulator

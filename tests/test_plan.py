@@ -1,0 +1,85 @@
+"""The planner, which needs no device: what it chooses, and what it refuses and why."""
+
+from __future__ import annotations
+
+import re
+
+import metalsvd
+import pytest
+import torch
+
+
+def threads_of(words: str) -> int:
+    return int(re.search(r"of (\d+) threads", words)[1])
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kernel"),
+    [
+        ((63, 63), torch.float32, "svd_threadgroup_f32"),
+        ((64, 64), torch.float32, "svd_threadgroup_device_right_f32"),
+        ((44, 44), torch.complex64, "svd_threadgroup_c64"),
+        ((45, 45), torch.complex64, "svd_threadgroup_device_right_c64"),
+        ((2715, 3), torch.float32, "svd_threadgroup_f32"),
+        ((2716, 3), torch.float32, "svd_threadgroup_device_right_f32"),
+    ],
+)
+def test_right_vectors_are_staged_while_they_fit(shape, dtype, kernel):
+    assert f"kernel {kernel}," in metalsvd.plan(shape, dtype)
+
+
+def test_without_vectors_nothing_stands_beside_the_matrix():
+    assert "kernel svd_threadgroup_f32," in metalsvd.plan((89, 89), compute_uv=False)
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_large", "dtype"),
+    [
+        ((89, 89), (90, 90), torch.float32),
+        ((63, 63), (64, 64), torch.complex64),
+        ((2718, 3), (2719, 3), torch.float32),
+        ((3, 2718), (3, 2719), torch.float32),
+    ],
+)
+def test_a_matrix_too_large_names_the_limit(fits, too_large, dtype):
+    metalsvd.plan(fits, dtype)
+    with pytest.raises(RuntimeError, match=rf"{too_large[0]}x{too_large[1]}.*does not fit.*of the 32640"):
+        metalsvd.plan(too_large, dtype)
+
+
+def test_wide_is_planned_as_its_transpose():
+    tall, wide = metalsvd.plan((50, 20)), metalsvd.plan((20, 50))
+    assert wide == tall + ", on the conjugate transpose"
+
+
+def test_batches_are_threadgroups():
+    assert "910 threadgroups of" in metalsvd.plan((7, 130, 3, 3))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (33, 33), (64, 64), (89, 89), (2718, 3), (1, 2719)])
+def test_threads_are_whole_simdgroups_within_the_limit(shape):
+    threads = threads_of(metalsvd.plan(shape))
+    assert threads % 32 == 0
+    assert 32 <= threads <= 1024
+
+
+def test_driver_can_be_forced():
+    assert metalsvd.plan((5, 5), driver="threadgroup") == metalsvd.plan((5, 5))
+
+
+@pytest.mark.parametrize("driver", ["thread", "simdgroup", "block"])
+def test_a_method_to_come_says_so(driver):
+    with pytest.raises(RuntimeError, match=f"driver '{driver}' has no kernel in this version"):
+        metalsvd.plan((5, 5), driver=driver)
+
+
+def test_unknown_driver():
+    with pytest.raises(RuntimeError, match="unknown svd driver gesvd: `driver` only accepts one of None, thread"):
+        metalsvd.plan((5, 5), driver="gesvd")
+
+
+def test_bad_arguments():
+    with pytest.raises(RuntimeError, match="expected positive sizes, but got batch 1, m 0, n 3"):
+        metalsvd.plan((0, 3))
+    with pytest.raises(RuntimeError, match=r"expected dtype torch.float32 or torch.complex64, but got torch.float64"):
+        metalsvd.plan((3, 3), torch.float64)
