@@ -54,7 +54,7 @@ inline uint load_matrix(device const T* A, long row_stride, long column_stride, 
                         threadgroup T* B, Team team) {
   uint largest = 0u;
   const bool along_rows = row_stride < column_stride;
-  for (int index = team.thread; index < shape.rows * shape.columns; index += team.threads) {
+  for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
     const int i = along_rows ? index % shape.rows : index / shape.columns;
     const int j = along_rows ? index / shape.rows : index % shape.columns;
     const T entry = A[i * row_stride + j * column_stride];
@@ -67,11 +67,11 @@ inline uint load_matrix(device const T* A, long row_stride, long column_stride, 
 // Scales B and sets Q to the identity. One barrier.
 template <typename T, typename RightPointer>
 inline void prepare(threadgroup T* B, RightPointer right, int exponent, ThreadgroupShape shape, Team team) {
-  for (int index = team.thread; index < shape.rows * shape.columns; index += team.threads) {
+  for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
     B[index] = scale(B[index], exponent);
   }
   const int right_entries = shape.left_columns > 0 ? shape.columns * shape.columns : 0;
-  for (int index = team.thread; index < right_entries; index += team.threads) {
+  for (int index = team.index; index < right_entries; index += team.threads) {
     right[index] = from_real<T>(index % shape.columns == index / shape.columns ? 1.0f : 0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
@@ -139,7 +139,7 @@ inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threa
     if (team.lane == 0) sigma[j] = sum >= FLT_MIN ? precise::sqrt(sum) : 0.0f;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int j = team.thread; j < shape.columns; j += team.threads) {
+  for (int j = team.index; j < shape.columns; j += team.threads) {
     int place = 0;
     for (int other = 0; other < shape.columns; ++other) {
       const bool before = sigma[other] > sigma[j] || (sigma[other] == sigma[j] && other < j);
@@ -162,7 +162,7 @@ template <typename T>
 inline void store_left(threadgroup T* B, threadgroup const float* sigma, threadgroup const uint* order, int count,
                        device T* left, ThreadgroupShape shape, Team team) {
   const Place place = left_place(shape);
-  for (int index = team.thread; index < shape.rows * count; index += team.threads) {
+  for (int index = team.index; index < shape.rows * count; index += team.threads) {
     const int i = shape.transposed ? index / count : index % shape.rows;
     const int k = shape.transposed ? index % count : index / shape.rows;
     const int j = int(order[k]);
@@ -199,7 +199,7 @@ template <typename T, typename RightPointer>
 inline void store_right(RightPointer Q, threadgroup const uint* order, device T* right, ThreadgroupShape shape,
                         Team team) {
   const Place place = right_place(shape);
-  for (int index = team.thread; index < shape.columns * shape.columns; index += team.threads) {
+  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) {
     const int i = shape.transposed ? index % shape.columns : index / shape.columns;
     const int k = shape.transposed ? index / shape.columns : index % shape.columns;
     const T entry = Q[int(order[k]) * shape.columns + i];
@@ -211,10 +211,10 @@ inline void store_right(RightPointer Q, threadgroup const uint* order, device T*
 template <typename T>
 inline void store_nan(device T* left, device float* S, device T* right, ThreadgroupShape shape, Team team) {
   const float nan = as_type<float>(0x7fc00000u);
-  for (int j = team.thread; j < shape.columns; j += team.threads) S[j] = nan;
+  for (int j = team.index; j < shape.columns; j += team.threads) S[j] = nan;
   if (shape.left_columns == 0) return;
-  for (int index = team.thread; index < shape.rows * shape.left_columns; index += team.threads) left[index] = T(nan);
-  for (int index = team.thread; index < shape.columns * shape.columns; index += team.threads) right[index] = T(nan);
+  for (int index = team.index; index < shape.rows * shape.left_columns; index += team.threads) left[index] = T(nan);
+  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) right[index] = T(nan);
 }
 
 // The steps for one matrix once its arrays are laid out: B (rows x columns) and Q (columns x columns) column-major,
@@ -240,7 +240,7 @@ inline int factor_matrix(device const T* A, long row_stride, long column_stride,
   }
 
   sort_columns(B, sigma, order, shape, team);
-  for (int k = team.thread; k < shape.columns; k += team.threads) S[k] = scale(sigma[order[k]], -exponent);
+  for (int k = team.index; k < shape.columns; k += team.threads) S[k] = scale(sigma[order[k]], -exponent);
   if (shape.left_columns > 0) {
     const int count = count_nonzero(sigma, order, shape.columns);
     store_left(B, sigma, order, count, left, shape, team);
@@ -272,7 +272,7 @@ template <typename T, bool right_in_device>
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
   Team team;
-  team.thread = int(thread_index);
+  team.index = int(thread_index);
   team.threads = int(threads);
   team.lane = int(lane);
   team.simdgroup = int(simdgroup);

@@ -9,7 +9,7 @@ namespace metalsvd {
 using namespace metal;
 
 struct Team {
-  int thread;      // of the threadgroup
+  int index;       // of this thread in the threadgroup
   int threads;     // in the threadgroup
   int lane;        // of the SIMD-group
   int simdgroup;   // of the threadgroup
