@@ -4,7 +4,7 @@
 #include <array>
 #include <stdexcept>
 
-#include "../kernels/limits.h"
+#include "../kernels/device_limits.h"
 
 namespace metalsvd {
 namespace {

@@ -13,7 +13,7 @@
 #include "common/rotation.h"
 #include "common/scalar.h"
 #include "common/team.h"
-#include "limits.h"
+#include "device_limits.h"
 
 namespace metalsvd {
 

@@ -1,5 +1,5 @@
 """PyTorch's own samples of everything built on its singular value decomposition: values and gradients on the device
-under test beside the CPU. PyTorch's own sample functions make their outputs independent of the phase of singular vectors.
+under test beside the CPU. PyTorch's sample functions make their outputs independent of the phase of singular vectors.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 #pragma once
 #include <metal_stdlib>
 
-#include "limits.h"
+#include "device_limits.h"
 
 namespace metalsvd {
 

@@ -219,5 +219,28 @@ def _complete_torch() -> None:
             function.cache_clear()
 
 
-def _let_autograd_threads_finish() -> None:
-    """Wait until the threads of backward sleep: one that wants the GIL while Python shuts down aborts the process."""
+def _let_autograd_threads_finish(seconds: float = 2.0) -> None:
+    """Wait at exit until the threads of backward idle: one that wants the GIL while Python shuts down aborts.
+
+    They drop their last Python references after backward has returned to its caller. Sleeping leaves them the GIL, so a
+    thread that the system calls asleep several times in a row has nothing left to do.
+    """
+    deadline = time.monotonic() + seconds
+    looks_asleep = 0
+    while looks_asleep < 3 and time.monotonic() < deadline:
+        states = _autograd_thread_states()
+        if not states:
+            return
+        looks_asleep = looks_asleep + 1 if set(states) == {"S"} else 0
+        time.sleep(0.005)
+
+
+def _autograd_thread_states() -> list[str]:
+    """The scheduler's letter for each thread of backward: R for running or ready, S for asleep."""
+    states = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):  # the thread has ended meanwhile
+            name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(") ")
+            if name.startswith("pt_autograd"):
+                states.append(rest[0])
+    return states
