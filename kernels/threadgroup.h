@@ -109,6 +109,8 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Threadg
       float alpha, beta;
       T gamma;
       gram<T>(p, q, shape.rows, team.lane, alpha, beta, gamma);
+      // A column whose square underflows is zero: nothing can be told of its direction.
+      if (min(alpha, beta) < FLT_MIN) continue;
       if (!(magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta))) continue;
       rotated = true;
       const Rotation<T> rotation = orthogonalizing_rotation(alpha, beta, gamma);
@@ -125,6 +127,20 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Threadg
     }
   }
   return rotated;
+}
+
+// Makes the columns of Q unit vectors again: hundreds of rounded rotations have stretched them by some ulps. One SIMD-group
+// a column, each lane its own entries. Ends with a barrier.
+template <typename T, typename RightPointer>
+inline void normalize_right(RightPointer right, ThreadgroupShape shape, Team team) {
+  for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
+    RightPointer column = right + j * shape.columns;
+    float sum = 0.0f;
+    for (int i = team.lane; i < shape.columns; i += limits::simd_width) sum = square_add(column[i], sum);
+    const float norm = precise::sqrt(simd_sum(sum));
+    for (int i = team.lane; i < shape.columns; i += limits::simd_width) column[i] = divide(column[i], norm);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
 }
 
 // sigma[j] = |column j|, where a column whose square underflows counts as zero, and order[k] = the column of the k-th
@@ -243,6 +259,7 @@ inline int factor_matrix(device const T* A, long row_stride, long column_stride,
   for (int k = team.index; k < shape.columns; k += team.threads) S[k] = scale(sigma[order[k]], -exponent);
   if (shape.left_columns > 0) {
     const int count = count_nonzero(sigma, order, shape.columns);
+    normalize_right<T>(Q, shape, team);
     store_left(B, sigma, order, count, left, shape, team);
     store_right<T>(Q, order, right, shape, team);
     threadgroup_barrier(mem_flags::mem_threadgroup);

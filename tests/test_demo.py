@@ -40,7 +40,7 @@ def run_demo(*arguments: object, cwd: Path, **environment: str) -> subprocess.Co
     return subprocess.run(
         [sys.executable, "-m", "metalsvd", "demo", *map(str, arguments)],
         cwd=cwd,
-        env={**os.environ, "COLUMNS": "120", **environment},
+        env={**os.environ, "COLUMNS": "160", **environment},
         capture_output=True,
         text=True,
         timeout=300,
@@ -202,7 +202,7 @@ def finished_demo(request, target, picture_file, tmp_path):
     if request.param == "auto" and target.type != "mps":
         pytest.skip("needs mps, real or emulated")
     return request.param, run_demo(
-        "--image", picture_file, "--tile", TILE, "--ranks", "1,4,2", "--device", request.param, cwd=tmp_path
+        "--image", picture_file.name, "--tile", TILE, "--ranks", "1,4,2", "--device", request.param, cwd=tmp_path
     )
 
 

@@ -131,7 +131,8 @@ def test_a_broken_installation_does_not_break_torch(tmp_path):
     package = tmp_path / "metalsvd"
     package.mkdir()
     (package / "__init__.py").write_text("raise OSError('libmetalsvd.so: cannot open shared object file')\n")
-    result = run_python("import torch; print(torch.ones(2).sum().item())", PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    result = run_python("import torch; print(torch.ones(2).sum().item())", PYTHONPATH=path)
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "2.0"
     assert "metalsvd could not be loaded and torch goes on without it" in result.stderr

@@ -8,6 +8,7 @@
 #include <c10/core/GeneratorImpl.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <map>
@@ -29,10 +30,10 @@ void release_data(void* data) { release_block(static_cast<std::byte*>(data)); }
 class DeviceAllocator final : public c10::Allocator {
  public:
   c10::DataPtr allocate(std::size_t bytes) override {
-    if (bytes == 0) return {nullptr, device()};
+    if (bytes == 0) return {nullptr, emulated_device()};
     try {
       std::byte* data = allocate_block(bytes);
-      return {data, data, &release_data, device()};
+      return {data, data, &release_data, emulated_device()};
     } catch (const std::bad_alloc&) {
       TORCH_CHECK(false, "MPS backend out of memory (MPS allocated: ", live_bytes(), " bytes). Tried to allocate ",
                   bytes, " bytes on the emulated device.");
@@ -52,7 +53,7 @@ class DeviceAllocator final : public c10::Allocator {
 class DeviceGenerator final : public c10::GeneratorImpl {
  public:
   explicit DeviceGenerator(at::Generator host)
-      : GeneratorImpl(device(), c10::DispatchKeySet(c10::DispatchKey::MPS)), host_(std::move(host)) {}
+      : GeneratorImpl(emulated_device(), c10::DispatchKeySet(c10::DispatchKey::MPS)), host_(std::move(host)) {}
 
   static c10::DeviceType device_type() { return c10::DeviceType::MPS; }
   const at::Generator& host() const { return host_; }
@@ -63,9 +64,7 @@ class DeviceGenerator final : public c10::GeneratorImpl {
   std::uint64_t current_seed() const override { return host_.current_seed(); }
   std::uint64_t seed() override { return host_.seed(); }
   void set_state(const c10::TensorImpl& state) override { host_.unsafeGetGeneratorImpl()->set_state(state); }
-  c10::intrusive_ptr<c10::TensorImpl> get_state() const override {
-    return host_.unsafeGetGeneratorImpl()->get_state();
-  }
+  c10::intrusive_ptr<c10::TensorImpl> get_state() const override { return host_.unsafeGetGeneratorImpl()->get_state(); }
 
  private:
   DeviceGenerator* clone_impl() const override { return new DeviceGenerator(host_.clone()); }
@@ -73,9 +72,7 @@ class DeviceGenerator final : public c10::GeneratorImpl {
   mutable at::Generator host_;  // reading a seed is not const in torch
 };
 
-at::Generator make_device_generator() {
-  return at::make_generator<DeviceGenerator>(at::detail::createCPUGenerator());
-}
+at::Generator make_device_generator() { return at::make_generator<DeviceGenerator>(at::detail::createCPUGenerator()); }
 
 const at::Generator& default_generator() {
   static auto* generator = new at::Generator(make_device_generator());  // outlives every static tensor
@@ -133,12 +130,12 @@ struct DeviceGuard final : c10::impl::DeviceGuardImplInterface {
 
   c10::DeviceType type() const override { return static_type; }
   c10::DeviceIndex deviceCount() const noexcept override { return 1; }
-  c10::Device getDevice() const override { return device(); }
+  c10::Device getDevice() const override { return emulated_device(); }
   void setDevice(c10::Device wanted) const override { check(wanted); }
   void uncheckedSetDevice(c10::Device) const noexcept override {}
   c10::Device exchangeDevice(c10::Device wanted) const override {
     check(wanted);
-    return device();
+    return emulated_device();
   }
 
   c10::Stream getStream(c10::Device) const override { return stream(); }
@@ -172,7 +169,7 @@ struct DeviceGuard final : c10::impl::DeviceGuardImplInterface {
   }
 
  private:
-  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, device()); }
+  static c10::Stream stream() { return c10::Stream(c10::Stream::DEFAULT, emulated_device()); }
   static void check(c10::Device wanted) {
     TORCH_CHECK(wanted.is_mps(), "Expected a MPS device, but got ", wanted);
     TORCH_CHECK(wanted.index() <= 0, "Expected the MPS device 0, but got ", wanted);
@@ -189,7 +186,7 @@ struct MPSHooks final : at::MPSHooksInterface {
   bool hasMPS() const override { return true; }
   bool hasPrimaryContext(c10::DeviceIndex) const override { return true; }
   c10::DeviceIndex deviceCount() const override { return 1; }
-  c10::Device getDeviceFromPtr(void*) const override { return device(); }
+  c10::Device getDeviceFromPtr(void*) const override { return emulated_device(); }
 
   // The oldest system that still gets everything asked of torch 2.10 and later.
   bool isOnMacOSorNewer(unsigned major, unsigned minor) const override {
@@ -209,7 +206,8 @@ struct MPSHooks final : at::MPSHooksInterface {
   std::size_t getDriverAllocatedMemory() const override { return live_bytes(); }
   std::size_t getRecommendedMaxMemory() const override { return physical_memory_bytes(); }
   void setMemoryFraction(double ratio) const override {
-    set_memory_limit(static_cast<std::size_t>(ratio * static_cast<double>(physical_memory_bytes())));
+    const double bytes = ratio * static_cast<double>(physical_memory_bytes());
+    set_memory_limit(ratio > 0 ? std::max<std::size_t>(1, static_cast<std::size_t>(bytes)) : 0);
   }
 
   void profilerStartTrace(const std::string&, bool) const override {}

@@ -10,7 +10,7 @@
 namespace metalsvd::emulator {
 
 // PyTorch knows one Apple GPU, so there is one here.
-inline c10::Device device() { return {c10::DeviceType::MPS, 0}; }
+inline c10::Device emulated_device() { return {c10::DeviceType::MPS, 0}; }
 
 c10::Allocator* device_allocator();
 

@@ -280,14 +280,15 @@ struct Place {
 };
 
 Place place(const std::byte* address, const std::byte* begin, std::size_t bytes, const std::string& name) {
-  const std::string whole = name + " (" + bytes_text(bytes) + ")";
+  const std::string whole = "the " + bytes_text(bytes) + " of " + name;
   if (address < begin) {
     const auto distance = static_cast<std::size_t>(begin - address);
     return {distance, bytes_text(distance) + " before " + whole};
   }
   const auto offset = static_cast<std::size_t>(address - begin);
   if (offset < bytes) return {0, "byte " + std::to_string(offset) + " of " + whole};
-  return {offset - bytes + 1, bytes_text(offset - bytes) + " past the end of " + whole};
+  const std::string far = offset == bytes ? "just" : bytes_text(offset - bytes);
+  return {offset - bytes + 1, far + " past the end of " + whole};
 }
 
 }  // namespace
@@ -303,7 +304,7 @@ std::string MemoryChecker::describe_place(const std::byte* address) const {
     for (const Tile& tile : tiles_) consider(arena_ + tile.offset, tile.bytes, std::string("tile '") + tile.name + "'");
   } else {
     for (const BoundMemory& bound : memory_) {
-      consider(bound.data, bound.bytes, "the memory of argument " + std::to_string(bound.index) + " ('" + bound.name + "')");
+      consider(bound.data, bound.bytes, "argument " + std::to_string(bound.index) + " ('" + bound.name + "')");
     }
   }
   return nearest.text;

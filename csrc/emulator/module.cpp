@@ -1,4 +1,5 @@
-// The Python face of the emulated Apple GPU. Loading this library registers the device; metalsvd.emulator wraps the rest.
+// The Python face of the emulated Apple GPU. Loading this library registers the device; metalsvd.emulator wraps the
+// rest.
 
 #include <pybind11/pybind11.h>
 

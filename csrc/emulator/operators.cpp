@@ -12,8 +12,9 @@
 #include <ATen/ops/_local_scalar_dense.h>
 #include <torch/library.h>
 
-#include <algorithm>
+#include <cstddef>
 #include <cstring>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -46,14 +47,11 @@ void refuse_layout(c10::Layout layout) {
 }
 
 // Indexing takes its indices, and indexed assignment its values, from the host too; other operators only scalars.
-bool may_mix_devices(const c10::OperatorHandle& op) {
-  const std::string_view name = op.schema().name();
-  return name.find("index") != std::string_view::npos;
-}
+bool may_mix_devices(const c10::OperatorHandle& op) { return op.schema().name().find("index") != std::string::npos; }
 
 void require_one_device(const c10::OperatorHandle& op, const at::Tensor& tensor, const std::string& argument) {
   if (!tensor.defined() || tensor.is_mps() || tensor.dim() == 0 || may_mix_devices(op)) return;
-  c10::impl::common_device_check_failure(device(), tensor, op.schema().name().c_str(), argument.c_str());
+  c10::impl::common_device_check_failure(emulated_device(), tensor, op.schema().name().c_str(), argument.c_str());
 }
 
 // ---- Lending device tensors to CPU kernels --------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <mutex>
+#include <new>
 #include <stdexcept>
 
 #include "controls.h"
@@ -26,9 +27,9 @@ std::vector<TranslatedLibrary>& registered_libraries() {
 // The GPU, which does one thing at a time.
 std::recursive_mutex& gpu() {
   static std::recursive_mutex mutex;
-  // A child of fork() gets the mutex free, whatever other threads were doing.
+  // fork() waits for the GPU to be idle; its child, whose thread is another than the one that locked, gets a new mutex.
   [[maybe_unused]] static const int registered =
-      pthread_atfork([] { gpu().lock(); }, [] { gpu().unlock(); }, [] { gpu().unlock(); });
+      pthread_atfork([] { mutex.lock(); }, [] { mutex.unlock(); }, [] { new (&mutex) std::recursive_mutex; });
   return mutex;
 }
 

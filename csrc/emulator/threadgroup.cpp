@@ -218,8 +218,8 @@ void Threadgroup::complete(SimdGroup& group, unsigned number) {
     const std::uint32_t argument = group.slots[i].argument;
     if (operation.argument != LaneArgument::none && argument >= simd_width) abandon(Failure::lane_argument);
     if (operation.argument == LaneArgument::uniform && argument != group.slots[0].argument) abandon(Failure::lane_argument);
-    lanes[i].state = State::ready;
   }
+  for (unsigned i = 0; i < simd_width; ++i) lanes[i].state = State::ready;
   if (operation.combine) operation.combine(group.slots.data());
   group.arrived = 0;
   group.ready = ~0u;

@@ -10,11 +10,15 @@ namespace metalsvd {
 
 using namespace metal;
 
-// conj(v)^T x over entries [first, rows), told to every lane of the SIMD-group.
+// The first entry from `first` on that `lane` owns, every 32nd counted from entry 0: a lane must meet the same entries
+// whatever the reflector, since no barrier stands between two of them.
+inline int first_owned(int first, int lane) { return first + ((lane - first) & (limits::simd_width - 1)); }
+
+// v^H x over entries [first, rows), told to every lane of the SIMD-group.
 template <typename T, typename VPointer, typename XPointer>
 inline T column_dot(VPointer v, XPointer x, int x_stride, int first, int rows, int lane) {
   T sum = from_real<T>(0.0f);
-  for (int i = first + lane; i < rows; i += limits::simd_width) {
+  for (int i = first_owned(first, lane); i < rows; i += limits::simd_width) {
     sum = multiply_add(conjugate(v[i]), x[i * x_stride], sum);
   }
   return simd_sum(sum);
@@ -25,13 +29,13 @@ template <typename T, typename VPointer, typename XPointer>
 inline void reflect(VPointer v, float norm_squared, XPointer x, int x_stride, int first, int rows, int lane) {
   const T dot = column_dot<T>(v, x, x_stride, first, rows, lane);
   const T factor = precise::divide(-2.0f, norm_squared) * dot;
-  for (int i = first + lane; i < rows; i += limits::simd_width) {
+  for (int i = first_owned(first, lane); i < rows; i += limits::simd_width) {
     x[i * x_stride] = multiply_add(factor, v[i], x[i * x_stride]);
   }
 }
 
 // Replaces `count` orthonormal columns, found at B + rows * order[k], by the reflectors H_k of their QR factorisation:
-// v_k in rows k.. of column k, |v_k|^2 in norms[order[k]]. One barrier a column.
+// v_k in rows k.. of column k, |v_k|^2 in norms[order[k]]. Two barriers a column.
 template <typename T>
 inline void factor_orthonormal(threadgroup T* B, int rows, int count, threadgroup const uint* order,
                                threadgroup float* norms, Team team) {
@@ -39,10 +43,10 @@ inline void factor_orthonormal(threadgroup T* B, int rows, int count, threadgrou
     threadgroup T* v = B + rows * int(order[k]);
     if (team.simdgroup == 0) {
       float sum = 0.0f;
-      for (int i = k + team.lane; i < rows; i += limits::simd_width) sum = square_add(v[i], sum);
+      for (int i = first_owned(k, team.lane); i < rows; i += limits::simd_width) sum = square_add(v[i], sum);
       const float norm = precise::sqrt(simd_sum(sum));
       // v = x + phase(x_k) |x| e_k, which loses no digit; |v|^2 = 2 |x| (|x| + |x_k|)
-      if (team.lane == 0) {
+      if (first_owned(k, team.lane) == k) {
         const float head = magnitude(v[k]);
         v[k] = v[k] + norm * (head > 0.0f ? phase(v[k]) : from_real<T>(1.0f));
         norms[order[k]] = 2.0f * norm * (norm + head);
@@ -50,7 +54,7 @@ inline void factor_orthonormal(threadgroup T* B, int rows, int count, threadgrou
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (int j = k + 1 + team.simdgroup; j < count; j += team.simdgroups) {
-      reflect<T>((threadgroup const T*)v, norms[order[k]], B + rows * int(order[j]), 1, k, rows, team.lane);
+      reflect<T>(v, norms[order[k]], B + rows * int(order[j]), 1, k, rows, team.lane);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }

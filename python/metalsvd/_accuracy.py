@@ -28,8 +28,8 @@ def accuracy(A: Tensor, U: Tensor | None, S: Tensor, Vh: Tensor | None, S64: Ten
     ======================= ========================================================
 
     The first three show that the factors are those of a matrix near A, the last that the singular values are A's
-    (LAPACK Users' Guide, section 4.9). A zero matrix has nothing to be relative to: its residual and sigma error are absolute.
-    NaN among the factors makes a number NaN, never small.
+    (LAPACK Users' Guide, section 4.9). A zero matrix has nothing to be relative to: its residual and sigma error are
+    absolute. NaN among the factors makes a number NaN, never small.
 
     Args:
         A: shape ``(*, m, n)``, any floating or complex dtype, any device.

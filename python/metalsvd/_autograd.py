@@ -20,24 +20,23 @@ def _skew(X: Tensor) -> Tensor:
     return X - X.mH
 
 
-def _divide_by_gaps(X: Tensor, S: Tensor) -> Tensor:
-    """X_jk / (s_k^2 - s_j^2) off the diagonal, zero on it; in two divisions, since the squares can overflow."""
-    columns, rows = S.unsqueeze(-2), S.unsqueeze(-1)
-    eye = torch.eye(S.shape[-1], dtype=torch.bool, device=S.device)
-    difference = (columns - rows).masked_fill(eye, 1)
-    total = (columns + rows).masked_fill(eye, 1)
-    return (X / difference / total).masked_fill(eye, 0)
+def _over_gaps(X: Tensor, sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """X_jk sigma / (s_k^2 - s_j^2) off the diagonal, zero on it, where sigma is s_j or s_k: no squares, which overflow."""
+    eye = torch.eye(X.shape[-1], dtype=torch.bool, device=X.device)
+    difference = (row - column).masked_fill(eye, 1)
+    total = (row + column).masked_fill(eye, 1)
+    return (X * (sigma / total) / difference).masked_fill(eye, 0)
 
 
 def svd_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None) -> Tensor:
     """The gradient with respect to A of shape (*, m, n), from thin factors U (*, m, k), S (*, k), Vh (*, k, n)."""
     m, n, k = U.shape[-2], Vh.shape[-1], S.shape[-1]
-    row, column = S.unsqueeze(-2), S.unsqueeze(-1)  # X * row scales columns of X, X * column its rows
+    row, column = S.unsqueeze(-2), S.unsqueeze(-1)  # s_k and s_j of an entry jk
     core = torch.zeros_like(U[..., :k, :]) if gS is None else torch.diag_embed(gS).to(U.dtype)
     outer = None
     if gU is not None:
         UhgU = U.mH @ gU
-        core = core + _divide_by_gaps(_skew(UhgU), S) * row
+        core = core + _over_gaps(_skew(UhgU), row, row, column)
         if m > k:
             outer = ((gU - U @ UhgU) / row) @ Vh
         if U.is_complex():
@@ -45,7 +44,7 @@ def svd_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor
             core = core + torch.diag_embed(_skew(UhgU).diagonal(dim1=-2, dim2=-1) / (2 * S))
     if gVh is not None:
         gVhV = gVh @ Vh.mH
-        core = core + column * _divide_by_gaps(_skew(gVhV.mH), S)
+        core = core + _over_gaps(_skew(gVhV.mH), column, row, column)
         if n > k:
             right = U @ ((gVh - gVhV @ Vh) / column)
             outer = right if outer is None else outer + right

@@ -39,7 +39,14 @@ def _check_out(out: Tensor, result: Tensor) -> None:
 
 def _write_out(out: Tensor, result: Tensor) -> None:
     if out.shape != result.shape:
-        torch.ops.aten._resize_output_(out, result.shape, out.device)
+        if out.numel() > 0:
+            warnings.warn(
+                "An output with one or more elements was resized since it had shape "
+                f"{list(out.shape)}, which does not match the required output shape {list(result.shape)}.",
+                UserWarning,
+                stacklevel=2,
+            )
+        out.resize_(result.shape)
         out.as_strided_(result.shape, result.stride())
     out.copy_(result)
 

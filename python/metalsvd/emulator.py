@@ -1,8 +1,8 @@
 """An emulated Apple GPU for machines that have none.
 
-:func:`enable` adds the device ``mps`` to a PyTorch that was built without it. Its tensors live in host memory, PyTorch's
-own operators run on the CPU under its name, and Metal kernels run thread by thread in an emulator that checks what a real
-GPU leaves unchecked and counts what they do::
+:func:`enable` adds the device ``mps`` to a PyTorch that was built without it. Its tensors live in host memory,
+PyTorch's own operators run on the CPU under its name, and Metal kernels run thread by thread in an emulator that checks
+what a real GPU leaves unchecked and counts what they do::
 
     import torch
     import metalsvd.emulator
@@ -113,15 +113,16 @@ def enable() -> None:
             raise RuntimeError("This PyTorch has a real MPS backend; metalsvd.emulator is for machines without one.")
         if not is_available():
             raise RuntimeError(
-                "metalsvd was built without the emulated Apple GPU. Build it on Linux from a checkout of metalsvd, with "
-                "torch and pybind11 installed: `pip install pybind11 && pip install --no-build-isolation .`"
+                "metalsvd was built without the emulated Apple GPU. Build it on Linux from a checkout of metalsvd, "
+                "with torch and pybind11 installed: `pip install pybind11 && pip install --no-build-isolation .`"
             )
         module = _load_for_everyone(_MODULE_NAME)
         _complete_torch()
         if not torch.backends.mps.is_available():
+            torch._C._has_mps = False
             raise RuntimeError(
-                "PyTorch was asked for an MPS device before the emulator was enabled, and remembers that there is none. "
-                "Call metalsvd.emulator.enable() right after `import torch`."
+                "PyTorch was asked for an MPS device before the emulator was enabled, and remembers that there is "
+                "none. Call metalsvd.emulator.enable() right after `import torch`."
             )
         atexit.register(_let_autograd_threads_finish)
         _module = module
@@ -156,9 +157,7 @@ def reset_peak_memory() -> None:
 
 
 @contextlib.contextmanager
-def options(
-    *, order: str | None = None, seed: int | None = None, check_memory: bool | None = None
-) -> Iterator[None]:
+def options(*, order: str | None = None, seed: int | None = None, check_memory: bool | None = None) -> Iterator[None]:
     """Run Metal kernels differently inside a ``with`` block. What is None stays as it is; all is restored at the end.
 
     The options are those of the whole process, not of one thread.
@@ -214,9 +213,18 @@ def _complete_torch() -> None:
     torch._C._has_mps = True  # without it torch.manual_seed passes the device over
     torch._C._mps_get_name = lambda: "Emulated Apple GPU"
     torch._C._mps_get_core_count = lambda: os.cpu_count() or 1
+    torch.UntypedStorage.mps = _storage_on_device  # torch.load puts tensors onto the device with it
     for function in vars(torch.backends.mps).values():  # answers given before
         if hasattr(function, "cache_clear"):
             function.cache_clear()
+
+
+def _storage_on_device(storage: torch.UntypedStorage) -> torch.UntypedStorage:
+    """The storage itself if it is on the device, otherwise a copy there."""
+    if storage.device.type == "mps":
+        return storage
+    copied = torch.empty(storage.nbytes(), dtype=torch.uint8, device="mps").untyped_storage()
+    return copied.copy_(storage, False)
 
 
 def _let_autograd_threads_finish(seconds: float = 2.0) -> None:

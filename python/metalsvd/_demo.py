@@ -1,0 +1,478 @@
+"""``python -m metalsvd demo``: a photograph, its singular values and its low-rank reconstructions.
+
+The picture is cut into tiles, since every matrix must fit one threadgroup; all tiles of all colour channels are one
+batch of matrices, and ``torch.linalg.svd`` on mps decomposes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from . import _route, emulator, ops
+from ._accuracy import Accuracy, accuracy
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.table import Table
+
+DESCRIPTION = """\
+Decompose a photograph on the best device there is, and show what it takes to rebuild it.
+
+Cuts the picture into square tiles, runs torch.linalg.svd on the batch of them, writes a picture of the rank-r
+reconstructions with the singular value curve, and prints how accurate the factors are beside LAPACK's.
+"""
+
+_MATRICES_PER_CALL = 8  # on the emulated GPU about a tenth of a second: the progress bar moves
+_MOST_CALLS = 64
+_PANELS_PER_ROW = 5
+
+
+class UserError(Exception):
+    """Something that the user can put right: told in one line, with exit status 2."""
+
+
+# --- arguments --------------------------------------------------------------------------------------------------------
+
+
+def _positive(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, but got {text!r}")
+    return number
+
+
+def _ranks(text: str) -> list[int]:
+    return sorted({_positive(part.strip()) for part in text.split(",")})
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--image", type=Path, metavar="PATH", help="a PNG, JPEG, ... (default: a photograph that comes with matplotlib)"
+    )
+    parser.add_argument(
+        "--size", type=_positive, default=256, help="shrink a picture whose longer side has more pixels (default: 256)"
+    )
+    parser.add_argument("--tile", type=_positive, default=32, help="side of a tile in pixels (default: 32)")
+    parser.add_argument(
+        "--ranks", type=_ranks, default=[1, 2, 4, 8], metavar="R,R,...", help="ranks to rebuild with (default: 1,2,4,8)"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("metalsvd-demo.png"),
+        metavar="PNG",
+        help="the picture to write (default: metalsvd-demo.png)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["auto", "mps", "cpu"],
+        default="auto",
+        help="mps: an Apple GPU, else the emulated one; cpu: LAPACK; auto: the best there is (default: auto)",
+    )
+
+
+# --- the device -------------------------------------------------------------------------------------------------------
+
+
+class Device(NamedTuple):
+    """Where the decomposition runs. ``description`` is what the user is told."""
+
+    torch_name: str
+    description: str
+    emulated: bool
+
+
+def choose_device(wanted: str) -> Device:
+    """``auto``, ``mps`` or ``cpu`` -> the best device there is, enabling the emulated Apple GPU where it is that.
+
+    Raises:
+        UserError: ``mps`` where there is neither a real nor an emulated one.
+    """
+    if wanted == "cpu":
+        return Device("cpu", "CPU (LAPACK through torch)", emulated=False)
+    # is_built() first: a torch built without mps that is asked is_available() remembers for good that there is none.
+    if not emulator.is_enabled() and torch.backends.mps.is_built() and torch.backends.mps.is_available():
+        return Device("mps", "Apple GPU (mps)", emulated=False)
+    if emulator.is_available():
+        emulator.enable()
+        return Device("mps", "emulated Apple GPU on this CPU", emulated=True)
+    if wanted == "mps":
+        raise UserError("there is no Apple GPU here, and this metalsvd was built without the emulated one")
+    return Device("cpu", "CPU (LAPACK through torch): no Apple GPU here, not even an emulated one", emulated=False)
+
+
+# --- the picture ------------------------------------------------------------------------------------------------------
+
+
+def load_picture(path: Path | None = None) -> Tensor:
+    """A picture as float32 in [0, 1], shape ``(channels, height, width)``, one channel if it is grey, else three.
+
+    Transparent parts are laid on white. None loads the photograph of Grace Hopper that comes with matplotlib.
+
+    Raises:
+        UserError: no such file, or no picture in it.
+    """
+    import numpy
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    if path is None:
+        import matplotlib.cbook
+
+        path = Path(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))
+    try:
+        with Image.open(path) as file:
+            image = ImageOps.exif_transpose(file)  # telephones store the turn of a photograph beside it
+            if image.mode.startswith("I"):  # 16 bit grey
+                return torch.from_numpy(numpy.asarray(image, dtype=numpy.float32) / 65535).clamp(0, 1).unsqueeze(0)
+            if image.mode in ("1", "L"):
+                image = image.convert("L")
+            else:
+                image = image.convert("RGBA")
+                white = Image.new("RGBA", image.size, "white")
+                image = Image.alpha_composite(white, image).convert("RGB")
+            values = torch.from_numpy(numpy.array(image, dtype=numpy.float32) / 255)
+    except FileNotFoundError:
+        raise UserError(f"no such picture: {path}") from None
+    # SyntaxError is how Pillow reports a broken PNG.
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not a picture in a format that Pillow reads"
+        raise UserError(f"cannot read the picture {path}: {reason}") from error
+    return values.unsqueeze(0) if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
+
+
+def shrink(picture: Tensor, longest: int) -> Tensor:
+    """The picture with its longer side at most ``longest`` pixels, in the same proportions."""
+    height, width = picture.shape[-2:]
+    scale = longest / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    smaller = torch.nn.functional.interpolate(picture.unsqueeze(0), size, mode="bilinear", antialias=True)
+    return smaller.squeeze(0).clamp(0, 1)
+
+
+def to_tiles(picture: Tensor, tile: int) -> Tensor:
+    """``(channels, height, width)`` -> ``(channels, rows, columns, tile, tile)``.
+
+    A side that is no multiple of ``tile`` is padded with copies of the last row or column.
+    """
+    height, width = picture.shape[-2:]
+    right, below = -width % tile, -height % tile
+    padded = torch.nn.functional.pad(picture, (0, right, 0, below), mode="replicate")
+    return padded.unfold(1, tile, tile).unfold(2, tile, tile).contiguous()
+
+
+def from_tiles(tiles: Tensor, height: int, width: int) -> Tensor:
+    """The inverse of :func:`to_tiles`: the padding is cut off again."""
+    channels, rows, columns, tile, _ = tiles.shape
+    return tiles.transpose(2, 3).reshape(channels, rows * tile, columns * tile)[:, :height, :width]
+
+
+# --- the decomposition ------------------------------------------------------------------------------------------------
+
+
+class Factors(NamedTuple):
+    U: Tensor
+    S: Tensor
+    Vh: Tensor
+
+
+def matrices_per_call(count: int) -> int:
+    return max(_MATRICES_PER_CALL, math.ceil(count / _MOST_CALLS))
+
+
+def decompose(A: Tensor, device: str, advance: Callable[[int], object] = lambda count: None) -> Factors:
+    """``torch.linalg.svd`` of ``A (count, m, n)`` on ``device``, some matrices a call. The factors are on the CPU."""
+    parts = []
+    for chunk in A.split(matrices_per_call(len(A))):
+        parts.append([factor.cpu() for factor in torch.linalg.svd(chunk.to(device), full_matrices=False)])
+        advance(len(chunk))
+    return Factors(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+
+def truncate(factors: Factors, rank: int) -> Tensor:
+    """The nearest matrices of that rank (Eckart and Young 1936)."""
+    U, S, Vh = factors
+    return (U[..., :rank] * S[..., None, :rank]) @ Vh[..., :rank, :]
+
+
+def compression_ratio(tile: int, rank: int) -> float:
+    """Numbers in a tile over numbers in its factors of that rank."""
+    return tile * tile / (rank * (2 * tile + 1))
+
+
+def relative_error(approximation: Tensor, exact: Tensor) -> float:
+    """``|approximation - exact|_F / |exact|_F``; absolute where ``exact`` is zero."""
+    norm = exact.norm().item()
+    return (approximation - exact).norm().item() / (norm or 1.0)
+
+
+# --- what the user sees -----------------------------------------------------------------------------------------------
+
+
+class Reconstruction(NamedTuple):
+    picture: Tensor
+    rank: int
+    ratio: float
+    error: float
+
+
+class Spectrum(NamedTuple):
+    """Singular values ``(tiles, k)`` of all tiles: on the device, by LAPACK in float32 and by LAPACK in float64."""
+
+    device: Tensor
+    lapack: Tensor
+    exact: Tensor
+
+
+def _show(axes, picture: Tensor, title: str) -> None:
+    image = picture.clamp(0, 1).permute(1, 2, 0).squeeze(-1).numpy()
+    axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_title(title, fontsize=11)
+    axes.set_axis_off()
+
+
+def _draw_spectrum(axes, spectrum: Spectrum, ranks: list[int], device: str) -> None:
+    index = range(1, spectrum.exact.shape[-1] + 1)
+    # Zero has no logarithm: what is below this is zero for a picture.
+    exact, ours = (values.double().mean(0).clamp_min(1e-12) for values in (spectrum.exact, spectrum.device))
+    axes.semilogy(index, exact.numpy(), color="0.75", linewidth=6, solid_capstyle="round", label="LAPACK, float64")
+    axes.semilogy(index, ours.numpy(), "o-", color="C1", markersize=4, linewidth=1, label=f"{device}, float32")
+    for rank in ranks:
+        axes.axvline(rank, color="C0", linewidth=1, linestyle=":", label="ranks above" if rank == ranks[0] else None)
+    axes.set_title("Singular values, mean over the tiles", fontsize=11)
+    _finish(axes)
+
+
+def _draw_sigma_error(axes, spectrum: Spectrum, device: str) -> None:
+    largest = spectrum.exact[:, :1]
+    largest = torch.where(largest == 0, torch.ones_like(largest), largest)
+    index = range(1, spectrum.exact.shape[-1] + 1)
+    for values, style, color, label in (
+        (spectrum.lapack, "s-", "0.6", "LAPACK, float32"),
+        (spectrum.device, "o-", "C1", f"{device}, float32"),
+    ):
+        error = ((values - spectrum.exact).abs() / largest).amax(0).clamp_min(1e-12)
+        axes.semilogy(index, error.numpy(), style, color=color, markersize=4, linewidth=1, label=label)
+    axes.axhline(2.0**-24, color="C0", linewidth=1, linestyle=":", label="rounding of float32, $2^{-24}$")
+    axes.set_title(r"Distance from float64, $|\sigma_i - \sigma_i^{64}|\,/\,\sigma_1^{64}$, worst tile", fontsize=11)
+    _finish(axes)
+
+
+def _finish(axes) -> None:
+    axes.set_xlabel("index")
+    axes.spines[["top", "right"]].set_visible(False)
+    # Below the axes, where it hides no point of any curve.
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
+
+
+def draw(
+    original: Tensor, reconstructions: list[Reconstruction], spectrum: Spectrum, heading: str, device: str
+) -> Figure:
+    """The figure: the picture and its reconstructions above, the singular values below."""
+    from matplotlib.figure import Figure
+
+    panels = 1 + len(reconstructions)
+    columns = min(panels, _PANELS_PER_ROW)
+    rows = math.ceil(panels / columns)
+    height, width = original.shape[-2:]
+    figure_width = 13.0
+    pictures_height = rows * (0.5 + min(max(figure_width / columns * height / width, 1.0), 6.0))
+    curves_height = 3.9
+    figure = Figure(figsize=(figure_width, 0.5 + pictures_height + curves_height), layout="constrained")
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.08)
+    figure.suptitle(heading, fontsize=13)
+    above, below = figure.subfigures(2, 1, height_ratios=[pictures_height, curves_height])
+
+    axes = above.subplots(rows, columns, squeeze=False).flatten()
+    _show(axes[0], original, f"original\n{height} x {width} pixels")
+    for place, (picture, rank, ratio, error) in zip(axes[1:], reconstructions, strict=False):
+        _show(place, picture, f"rank {rank}\n{ratio:.3g} : 1, error {error:.1%}")
+    for unused in axes[panels:]:
+        unused.set_axis_off()
+
+    left, right = below.subplots(1, 2)
+    _draw_spectrum(left, spectrum, [one.rank for one in reconstructions], device)
+    _draw_sigma_error(right, spectrum, device)
+    return figure
+
+
+ACCURACY_ROWS = {
+    "residual": "|A - U S Vh|_F / |A|_F",
+    "u_orthogonality": "|U^H U - I|_max",
+    "v_orthogonality": "|Vh Vh^H - I|_max",
+    "sigma_error": "max |sigma - sigma64| / sigma64_1",
+}
+
+
+def facts_table(facts: dict[str, str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, show_header=False, pad_edge=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts.items():
+        table.add_row(name, value)
+    return table
+
+
+def accuracy_table(ours: Accuracy, lapack: Accuracy, device: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    table.add_column("worst tile", style="bold", no_wrap=True)
+    table.add_column(device, justify="right")
+    table.add_column("LAPACK sgesdd", justify="right")
+    for field, name in ACCURACY_ROWS.items():
+        table.add_row(name, f"{getattr(ours, field):.2e}", f"{getattr(lapack, field):.2e}")
+    return table
+
+
+@contextlib.contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A file beside ``path`` to write to; becomes ``path`` at the end, and nothing where the block ends in an error.
+
+    It is made at once, so that a folder that cannot be written to is told before the work and not after it.
+
+    Raises:
+        UserError: ``path`` is a folder, or its folder is missing or cannot be written to.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        if path.is_dir():
+            raise UserError(f"cannot write {path}: it is a folder")
+        unfinished.touch()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+    try:
+        yield unfinished
+        try:
+            unfinished.replace(path)
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}") from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def _require_packages() -> None:
+    missing = []
+    for package in ("matplotlib", "rich"):
+        try:
+            importlib.import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise UserError(f"the demo needs {' and '.join(missing)}: pip install 'metalsvd[demo]'")
+
+
+def _check(arguments: argparse.Namespace, picture: Tensor) -> None:
+    tile, (height, width) = arguments.tile, picture.shape[-2:]
+    if tile > max(height, width):
+        raise UserError(f"--tile {tile} is larger than the picture, {height} x {width} pixels")
+    for rank in arguments.ranks:
+        if rank > tile:
+            raise UserError(f"rank {rank} is out of range: a tile of {tile} x {tile} has ranks 1 to {tile}")
+    if arguments.output.suffix.lower() != ".png":
+        raise UserError(f"--output must end in .png, but got {arguments.output}")
+
+
+def _method(device: Device, shape: tuple[int, ...]) -> str:
+    if device.torch_name == "cpu":
+        return "LAPACK sgesdd"
+    try:
+        return ops.plan(shape)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"--tile {shape[-1]} does not work: {error}") from error
+
+
+def _describe_picture(arguments: argparse.Namespace, loaded: Tensor, picture: Tensor, tiles: Tensor) -> str:
+    channels, height, width = picture.shape
+    rows, columns = tiles.shape[1:3]
+    text = f"{arguments.image or 'Grace Hopper (matplotlib sample)'}, {height} x {width}, "
+    text += "grey" if channels == 1 else "RGB"
+    if loaded.shape != picture.shape:
+        text += f", shrunk from {loaded.shape[-2]} x {loaded.shape[-1]}"
+    padded = rows * arguments.tile, columns * arguments.tile
+    if padded != (height, width):
+        text += f", edge-padded to {padded[0]} x {padded[1]}"
+    return text
+
+
+def run(arguments: argparse.Namespace) -> None:
+    _require_packages()
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    loaded = load_picture(arguments.image)
+    picture = shrink(loaded, arguments.size)
+    _check(arguments, picture)
+    tile, (height, width) = arguments.tile, picture.shape[-2:]
+    tiles = to_tiles(picture, tile)
+    A = tiles.flatten(0, 2)
+    device = choose_device(arguments.device)
+    method = _method(device, (min(matrices_per_call(len(A)), len(A)), tile, tile))
+    _route.patch_torch()  # METALSVD_ROUTE=0 may have left torch.linalg.svd as it was
+    label = "emulated mps" if device.emulated else device.torch_name
+
+    with written_whole(arguments.output) as unfinished:
+        if device.emulated:
+            emulator.reset_counters()
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task(f"{tile} x {tile} matrices on {label}", total=len(A))
+            start = time.perf_counter()
+            factors = decompose(A, device.torch_name, lambda count: progress.advance(task, count))
+            seconds = time.perf_counter() - start
+        counters = emulator.counters() if device.emulated else None
+
+        lapack = Factors(*torch.linalg.svd(A, full_matrices=False))
+        exact = torch.linalg.svdvals(A.double())
+        reconstructions = []
+        for rank in arguments.ranks:
+            rebuilt = from_tiles(truncate(factors, rank).reshape(tiles.shape), height, width)
+            error = relative_error(rebuilt, picture)
+            reconstructions.append(Reconstruction(rebuilt, rank, compression_ratio(tile, rank), error))
+        heading = f"torch.linalg.svd of {len(A)} tiles of {tile} x {tile}: {device.description}"
+        spectrum = Spectrum(factors.S, lapack.S, exact)
+        figure = draw(picture, reconstructions, spectrum, heading, label)
+        figure.savefig(unfinished, format="png", dpi=110)
+
+    calls = math.ceil(len(A) / matrices_per_call(len(A)))
+    facts = {
+        "device": device.description,
+        "torch": torch.__version__,
+        "picture": _describe_picture(arguments, loaded, picture, tiles),
+        "tiles": f"{' x '.join(map(str, tiles.shape[:3]))} of {tile} x {tile} = {len(A)} matrices, {A.dtype}",
+        "method": f"{method}, in {calls} calls",
+        "seconds": f"{seconds:.2f}",
+    }
+    if counters:
+        facts["dispatches"] = f"{counters.dispatches}"
+        facts["threadgroups"] = f"{counters.threadgroups}"
+        facts["threads"] = f"{counters.threads}"
+        facts["seconds"] += " (emulated: tells nothing of a GPU's speed)"
+    facts["written"] = str(arguments.output)
+    console = Console()
+    console.print(facts_table(facts))
+    console.print(accuracy_table(accuracy(A, *factors, exact), accuracy(A, *lapack, exact), label))
