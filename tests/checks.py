@@ -57,32 +57,36 @@ def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = ""
 
 
 def jacobi_singular_values(A: Tensor) -> Tensor:
-    """Singular values of one matrix by one-sided Jacobi in float64, slowly: right to the last digits of the smallest,
-    where LAPACK is not (Demmel and Veselic 1992)."""
-    W = (A if A.shape[-2] >= A.shape[-1] else A.mH).to(torch.complex128 if A.is_complex() else torch.float64).clone()
+    """Singular values of one matrix by one-sided Jacobi in float64: right to the last digits of the smallest, where LAPACK
+    is not (Demmel and Veselic 1992). All pairs of a round-robin round are rotated at once."""
+    W = (A if A.shape[-2] >= A.shape[-1] else A.mH).to(torch.complex128 if A.is_complex() else torch.float64)
     n = W.shape[-1]
-    for _ in range(60):
+    W = torch.nn.functional.pad(W, (0, n % 2))
+    players = torch.arange(W.shape[-1])
+    worst = 1.0
+    while worst > 1e-14:
         worst = 0.0
-        for p in range(n):
-            for q in range(p + 1, n):
-                G = W[:, [p, q]].mH @ W[:, [p, q]]
-                alpha, beta, gamma = G[0, 0].real.item(), G[1, 1].real.item(), G[0, 1].item()
-                if alpha == 0 or beta == 0 or gamma == 0:
-                    continue
-                cosine = abs(gamma) / math.sqrt(alpha) / math.sqrt(beta)
-                worst = max(worst, cosine)
-                if cosine < 1e-15:
-                    continue
-                zeta = (beta - alpha) / (2 * abs(gamma))
-                t = math.copysign(1, zeta) / (abs(zeta) + math.hypot(1, zeta))
-                c = 1 / math.hypot(1, t)
-                s = c * t * gamma / abs(gamma)
-                x, y = W[:, p].clone(), W[:, q].clone()
-                W[:, p] = c * x - s.conjugate() * y
-                W[:, q] = s * x + c * y
-        if worst < 1e-14:
-            break
-    return torch.linalg.vector_norm(W, dim=0).sort(descending=True).values
+        for _ in range(len(players) - 1):
+            p, q = players[: len(players) // 2], players[len(players) // 2 :].flip(0)
+            worst = max(worst, _orthogonalize(W, p, q))
+            players = torch.cat([players[:1], players[1:].roll(1)])
+    return torch.linalg.vector_norm(W, dim=0)[:n].sort(descending=True).values
+
+
+def _orthogonalize(W: Tensor, p: Tensor, q: Tensor) -> float:
+    """Rotates each pair of columns in place and returns the largest cosine there was between two."""
+    x, y = W[:, p], W[:, q]
+    alpha, beta = torch.linalg.vector_norm(x, dim=0), torch.linalg.vector_norm(y, dim=0)
+    gamma = (x.conj() * y).sum(0)
+    there = gamma.abs() > 0
+    cosine = torch.where(there, gamma.abs() / (alpha * beta), 0.0)
+    zeta = (beta - alpha) * (beta + alpha) / (2 * gamma.abs())
+    t = torch.copysign(1 / (zeta.abs() + zeta.square().add(1).sqrt()), zeta)
+    c = 1 / t.square().add(1).sqrt()
+    s = c * t * gamma / gamma.abs()
+    W[:, p] = torch.where(there, c * x - s.conj() * y, x)
+    W[:, q] = torch.where(there, s * x + c * y, y)
+    return cosine.max().item()
 
 
 def relative_sigma_error(S: Tensor, exact: Tensor) -> float:

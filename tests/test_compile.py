@@ -19,10 +19,11 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the compiler's own
 
 
 @pytest.fixture(autouse=True)
-def _fresh_compiler(monkeypatch):
-    # Metal code for elementwise graphs would need Apple's compiler: these fall back to eager operators.
-    monkeypatch.setattr(torch._inductor.config, "fallback_by_default", True)
+def _fresh_compiler():
     torch._dynamo.reset()
+    # Metal code for elementwise graphs would need Apple's compiler: these fall back to eager operators.
+    with torch._inductor.config.patch(fallback_by_default=True):
+        yield
 
 
 def assert_same(actual, expected) -> None:
