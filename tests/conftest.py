@@ -13,6 +13,7 @@ import torch
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--target", default="mps", choices=["mps", "cpu"], help="the device that the tests run on")
+    parser.addoption("--all-sizes", action="store_true", help="run the kernels' checks at large sizes too (slow)")
 
 
 def pytest_configure(config: pytest.Config) -> None:

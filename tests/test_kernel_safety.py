@@ -1,0 +1,95 @@
+"""Our kernels under the emulator's checkers: no race, no access out of bounds, and the same bits in every thread order.
+
+The full matrix of checks is ``pytest tests/test_kernel_safety.py --all-sizes``.
+"""
+
+from __future__ import annotations
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+
+ORDERS = ["forward", "reverse", "random"]
+
+# Every branch of the kernels: staged and unstaged right vectors, tall and wide, completion of zero and of missing columns.
+CASES = {
+    "square": ((2, 6, 6), ["normal", "clusters"]),
+    "one SIMD-group a matrix": ((3, 2, 2), ["normal", "zero", "ones"]),
+    "odd and tall": ((3, 9, 5), ["normal", "half_rank", "zero_columns"]),
+    "wide": ((3, 5, 40), ["normal", "zero_columns", "zero"]),
+    "single column": ((2, 33, 1), ["normal", "zero"]),
+}
+LARGE_CASES = {
+    "last staged": ((1, 63, 63), ["normal"]),
+    "first unstaged": ((2, 64, 64), ["normal", "half_rank"]),
+    "tall and unstaged": ((1, 2716, 3), ["normal"]),
+}
+JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": True}}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "case" in metafunc.fixturenames:
+        cases = {**CASES, **LARGE_CASES} if metafunc.config.getoption("--all-sizes") else CASES
+        metafunc.parametrize("case", cases.values(), ids=cases.keys())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("job", JOBS)
+def test_no_race_no_stray_access_and_the_same_bits_in_every_order(case, job, dtype, emulated, target):
+    (_, m, n), families = case
+    if dtype.is_complex and m * n > 2000:
+        m, n = (m + 1) // 2, (n + 1) // 2
+    A = torch.stack([matrices.make(name, m, n, dtype) for name in families]).to(target)
+    expected = metalsvd.svd_ex(A, **JOBS[job])
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        with emulated.options(order=order, seed=seed, check_memory=True):
+            actual = metalsvd.svd_ex(A, **JOBS[job])
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_matrix_that_is_not_finite_is_safe_too(order, emulated, target):
+    A = torch.stack([matrices.make("normal", 7, 4) for _ in range(3)])
+    A[1, 3, 2] = float("nan")
+    with emulated.options(order=order, check_memory=True):
+        assert metalsvd.svd_ex(A.to(target)).info.tolist() == [0, 1, 0]
+
+
+def test_strided_input_is_read_in_bounds(emulated, target):
+    room = torch.zeros(2, 10, 12)
+    room[:, ::2, ::3] = torch.stack([matrices.make("normal", 5, 4), matrices.make("uniform", 5, 4)])
+    with emulated.options(check_memory=True):
+        strided = metalsvd.svd(room.to(target)[:, ::2, ::3])
+        plain = metalsvd.svd(room[:, ::2, ::3].contiguous().to(target))
+    checks.assert_same_bits(strided.S, plain.S)
+
+
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize("shape", [(12, 32, 32), (100, 3, 3), (3, 60, 20), (3, 20, 60)], ids=str)
+def test_costs(shape, job, emulated, target):
+    """One dispatch, no wait, and A read once, U, S, Vh and info written once: the promise for staged matrices."""
+    A = torch.randn(shape).to(target)
+    emulated.reset_counters()
+    with emulated.options(check_memory=True):
+        factors = torch.ops.metalsvd.svd_ex(A, **JOBS[job])
+    counters = emulated.counters()
+    assert counters.dispatches == 1
+    assert counters.host_waits == 0
+    assert counters.bytes_read <= 1.2 * A.nbytes or job == "full"
+    written = sum(factor.nbytes for factor in factors)
+    assert counters.bytes_written == written or (job == "full" and counters.bytes_written >= written)
+
+
+def test_memory_returns_to_its_start(emulated, target):
+    A = torch.randn(4, 5, 3).to(target)
+
+    def live_after(calls: int) -> int:
+        for _ in range(calls):
+            torch.linalg.svd(A)
+        return torch.mps.current_allocated_memory()
+
+    assert live_after(10) == live_after(1000)
