@@ -129,8 +129,8 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Threadg
   return rotated;
 }
 
-// Makes the columns of Q unit vectors again: hundreds of rounded rotations have stretched them by some ulps. One SIMD-group
-// a column, each lane its own entries. Ends with a barrier.
+// Makes the columns of Q unit vectors again: hundreds of rounded rotations have stretched them by some ulps. One
+// SIMD-group a column, each lane its own entries. Ends with a barrier.
 template <typename T, typename RightPointer>
 inline void normalize_right(RightPointer right, ThreadgroupShape shape, Team team) {
   for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {

@@ -57,8 +57,8 @@ def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = ""
 
 
 def jacobi_singular_values(A: Tensor) -> Tensor:
-    """Singular values of one matrix by one-sided Jacobi in float64: right to the last digits of the smallest, where LAPACK
-    is not (Demmel and Veselic 1992). All pairs of a round-robin round are rotated at once."""
+    """Singular values of one matrix by one-sided Jacobi in float64: right to the last digits of the smallest, where
+    LAPACK is not (Demmel and Veselic 1992). All pairs of a round-robin round are rotated at once."""
     W = (A if A.shape[-2] >= A.shape[-1] else A.mH).to(torch.complex128 if A.is_complex() else torch.float64)
     n = W.shape[-1]
     W = torch.nn.functional.pad(W, (0, n % 2))

@@ -198,6 +198,12 @@ def duplicate_columns(m, n, generator):
 
 
 @_family
+def repeated_rows(m, n, generator):
+    """A picture whose last rows were repeated to pad it: columns once rotated to where their squares underflow."""
+    return torch.rand(m, n, dtype=torch.float64, generator=generator)[torch.arange(m).clamp(max=(3 * m) // 4)]
+
+
+@_family
 def single_entry(m, n, generator):
     A = torch.zeros(m, n, dtype=torch.float64)
     A[m // 2, n // 2] = -3

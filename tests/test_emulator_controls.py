@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import gc
+import os
 import subprocess
 import sys
 
@@ -109,6 +110,11 @@ def test_enabling():
     loaded = sys.modules["metalsvd._emulator"]
     emulator.enable()
     assert sys.modules["metalsvd._emulator"] is loaded
+
+
+def test_the_operator_library_finds_the_symbols_of_the_emulator():
+    assert hasattr(ctypes.CDLL(None), "PyInit__emulator")
+    assert not sys.getdlopenflags() & os.RTLD_GLOBAL
 
 
 @pytest.mark.parametrize(

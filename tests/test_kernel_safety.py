@@ -13,7 +13,7 @@ import torch
 
 ORDERS = ["forward", "reverse", "random"]
 
-# Every branch of the kernels: staged and unstaged right vectors, tall and wide, completion of zero and of missing columns.
+# Every branch of the kernels: staged and unstaged right vectors, tall and wide, completion of zero and missing columns.
 CASES = {
     "square": ((2, 6, 6), ["normal", "clusters"]),
     "one SIMD-group a matrix": ((3, 2, 2), ["normal", "zero", "ones"]),

@@ -1,7 +1,8 @@
-// The dialect: the closed list of what our kernels may use of Metal 3.1 (macOS 14), as declarations that clang can read.
-// The strict check (cmake/check_metal.py) includes it in place of <metal_stdlib>. host.h and cuda.h give the same names a
-// body; a kernel that needs a new word adds it to all three. Absent on purpose: `fast::` (PyTorch users may turn fast math
-// on, so precision is asked for by name), double, function pointers, lambdas, bool vectors and every memory order but one.
+// The dialect: the closed list of what our kernels may use of Metal 3.1 (macOS 14), as declarations that clang can
+// read. The strict check (cmake/check_metal.py) includes it in place of <metal_stdlib>. host.h and cuda.h give the same
+// names a body; a kernel that needs a new word adds it to all three. Absent on purpose: `fast::` (PyTorch users may
+// turn fast math on, so precision is asked for by name), double, function pointers, lambdas, bool vectors and every
+// memory order but one.
 #pragma once
 #pragma clang system_header
 
@@ -34,9 +35,9 @@ typedef ulong size_t;
 typedef long ptrdiff_t;
 
 // ---- Vectors of 2 to 4 components, with swizzles. A float3 takes 16 bytes, as in Metal.
-#define METAL_CHECK_VECTORS(T)                         \
-  typedef T T##2 __attribute__((ext_vector_type(2)));  \
-  typedef T T##3 __attribute__((ext_vector_type(3)));  \
+#define METAL_CHECK_VECTORS(T)                        \
+  typedef T T##2 __attribute__((ext_vector_type(2))); \
+  typedef T T##3 __attribute__((ext_vector_type(3))); \
   typedef T T##4 __attribute__((ext_vector_type(4)));
 METAL_CHECK_VECTORS(char)
 METAL_CHECK_VECTORS(uchar)
@@ -149,7 +150,8 @@ constant constexpr bool is_integral_v = is_integral<T>::value;
 template <typename T>
 constant constexpr bool is_floating_point_v = is_floating_point<T>::value;
 
-// ---- vec and array. Methods of Metal's array exist in every address space, ours in `thread` alone: elsewhere write T a[N].
+// ---- vec and array. Methods of Metal's array exist in every address space, ours in `thread` alone: elsewhere write T
+// a[N].
 template <typename T, int N>
 using vec = T __attribute__((ext_vector_type(N)));
 
@@ -164,29 +166,29 @@ struct array {
 // ---- numeric_limits
 template <typename T>
 struct numeric_limits;
-#define METAL_CHECK_FLOAT_LIMITS(T, PREFIX)                                               \
-  template <>                                                                             \
-  struct numeric_limits<T> {                                                              \
-    static constant constexpr int digits = PREFIX##_MANT_DIG__;                           \
-    static constant constexpr int max_exponent = PREFIX##_MAX_EXP__;                      \
-    static constant constexpr int min_exponent = PREFIX##_MIN_EXP__;                      \
-    static constexpr T min() { return PREFIX##_MIN__; }                                   \
-    static constexpr T max() { return PREFIX##_MAX__; }                                   \
-    static constexpr T lowest() { return -PREFIX##_MAX__; }                               \
-    static constexpr T epsilon() { return PREFIX##_EPSILON__; }                           \
-    static constexpr T denorm_min() { return PREFIX##_DENORM_MIN__; }                     \
-    static constexpr T infinity() { return T(INFINITY); }                                 \
-    static constexpr T quiet_NaN() { return T(NAN); }                                     \
+#define METAL_CHECK_FLOAT_LIMITS(T, PREFIX)                           \
+  template <>                                                         \
+  struct numeric_limits<T> {                                          \
+    static constant constexpr int digits = PREFIX##_MANT_DIG__;       \
+    static constant constexpr int max_exponent = PREFIX##_MAX_EXP__;  \
+    static constant constexpr int min_exponent = PREFIX##_MIN_EXP__;  \
+    static constexpr T min() { return PREFIX##_MIN__; }               \
+    static constexpr T max() { return PREFIX##_MAX__; }               \
+    static constexpr T lowest() { return -PREFIX##_MAX__; }           \
+    static constexpr T epsilon() { return PREFIX##_EPSILON__; }       \
+    static constexpr T denorm_min() { return PREFIX##_DENORM_MIN__; } \
+    static constexpr T infinity() { return T(INFINITY); }             \
+    static constexpr T quiet_NaN() { return T(NAN); }                 \
   };
 METAL_CHECK_FLOAT_LIMITS(float, __FLT)
 METAL_CHECK_FLOAT_LIMITS(half, __FLT16)
 #undef METAL_CHECK_FLOAT_LIMITS
-#define METAL_CHECK_INTEGER_LIMITS(T, smallest, largest)  \
-  template <>                                             \
-  struct numeric_limits<T> {                              \
-    static constexpr T min() { return smallest; }         \
-    static constexpr T max() { return largest; }          \
-    static constexpr T lowest() { return smallest; }      \
+#define METAL_CHECK_INTEGER_LIMITS(T, smallest, largest) \
+  template <>                                            \
+  struct numeric_limits<T> {                             \
+    static constexpr T min() { return smallest; }        \
+    static constexpr T max() { return largest; }         \
+    static constexpr T lowest() { return smallest; }     \
   };
 METAL_CHECK_INTEGER_LIMITS(uchar, 0, 255)
 METAL_CHECK_INTEGER_LIMITS(short, -32768, 32767)
@@ -200,10 +202,10 @@ METAL_CHECK_INTEGER_LIMITS(ulong, 0, ULONG_MAX)
 // ---- Mathematics. Overloads, not templates: max(1, 2u) and sqrt(2) are as ambiguous here as they are in Metal.
 #define METAL_CHECK_WIDTHS(M, T) M(T) M(T##2) M(T##3) M(T##4)
 #define METAL_CHECK_FLOATS(M) METAL_CHECK_WIDTHS(M, float) METAL_CHECK_WIDTHS(M, half)
-#define METAL_CHECK_INTEGERS(M)                                                                   \
-  METAL_CHECK_WIDTHS(M, char) METAL_CHECK_WIDTHS(M, uchar) METAL_CHECK_WIDTHS(M, short)           \
-  METAL_CHECK_WIDTHS(M, ushort) METAL_CHECK_WIDTHS(M, int) METAL_CHECK_WIDTHS(M, uint)            \
-  METAL_CHECK_WIDTHS(M, long) METAL_CHECK_WIDTHS(M, ulong)
+#define METAL_CHECK_INTEGERS(M)                                                                                      \
+  METAL_CHECK_WIDTHS(M, char)                                                                                        \
+  METAL_CHECK_WIDTHS(M, uchar) METAL_CHECK_WIDTHS(M, short) METAL_CHECK_WIDTHS(M, ushort) METAL_CHECK_WIDTHS(M, int) \
+      METAL_CHECK_WIDTHS(M, uint) METAL_CHECK_WIDTHS(M, long) METAL_CHECK_WIDTHS(M, ulong)
 
 #define METAL_CHECK_ORDERED(T) \
   T abs(T x);                  \
@@ -214,39 +216,39 @@ METAL_CHECK_FLOATS(METAL_CHECK_ORDERED)
 METAL_CHECK_INTEGERS(METAL_CHECK_ORDERED)
 #undef METAL_CHECK_ORDERED
 
-#define METAL_CHECK_FLOATING(T)  \
-  T fma(T a, T b, T c);          \
-  T sqrt(T x);                   \
-  T rsqrt(T x);                  \
-  T divide(T x, T y);            \
-  T fabs(T x);                   \
-  T copysign(T x, T y);          \
-  T sign(T x);                   \
-  T floor(T x);                  \
-  T ceil(T x);                   \
-  T rint(T x);                   \
-  T trunc(T x);                  \
-  T exp2(T x);                   \
-  T log2(T x);                   \
-  namespace precise {            \
-  T sqrt(T x);                   \
-  T rsqrt(T x);                  \
-  T divide(T x, T y);            \
+#define METAL_CHECK_FLOATING(T) \
+  T fma(T a, T b, T c);         \
+  T sqrt(T x);                  \
+  T rsqrt(T x);                 \
+  T divide(T x, T y);           \
+  T fabs(T x);                  \
+  T copysign(T x, T y);         \
+  T sign(T x);                  \
+  T floor(T x);                 \
+  T ceil(T x);                  \
+  T rint(T x);                  \
+  T trunc(T x);                 \
+  T exp2(T x);                  \
+  T log2(T x);                  \
+  namespace precise {           \
+  T sqrt(T x);                  \
+  T rsqrt(T x);                 \
+  T divide(T x, T y);           \
   }
 METAL_CHECK_FLOATS(METAL_CHECK_FLOATING)
 #undef METAL_CHECK_FLOATING
 
-#define METAL_CHECK_SCALAR_FLOATING(T)    \
-  T ldexp(T x, int exponent);             \
-  T frexp(T x, thread int& exponent);     \
-  bool isnan(T x);                        \
-  bool isinf(T x);                        \
-  bool isfinite(T x);                     \
-  T dot(T##2 x, T##2 y);                  \
-  T dot(T##3 x, T##3 y);                  \
-  T dot(T##4 x, T##4 y);                  \
-  T length(T##2 x);                       \
-  T length(T##3 x);                       \
+#define METAL_CHECK_SCALAR_FLOATING(T) \
+  T ldexp(T x, int exponent);          \
+  T frexp(T x, thread int& exponent);  \
+  bool isnan(T x);                     \
+  bool isinf(T x);                     \
+  bool isfinite(T x);                  \
+  T dot(T##2 x, T##2 y);               \
+  T dot(T##3 x, T##3 y);               \
+  T dot(T##4 x, T##4 y);               \
+  T length(T##2 x);                    \
+  T length(T##3 x);                    \
   T length(T##4 x);
 METAL_CHECK_SCALAR_FLOATING(float)
 METAL_CHECK_SCALAR_FLOATING(half)
@@ -274,7 +276,8 @@ METAL_CHECK_SELECT(ulong)
 // ---- Barriers. The flags must be known to the compiler: a run-time choice crashed PyTorch 2.14.0 on a real device.
 enum class mem_flags : uint { mem_none = 0, mem_device = 1, mem_threadgroup = 2 };
 constexpr mem_flags operator|(mem_flags a, mem_flags b) { return mem_flags(uint(a) | uint(b)); }
-#define METAL_CHECK_CONSTANT_FLAGS __attribute__((enable_if(flags == flags, "the flags are not a compile-time constant")))
+#define METAL_CHECK_CONSTANT_FLAGS \
+  __attribute__((enable_if(flags == flags, "the flags are not a compile-time constant")))
 void threadgroup_barrier(mem_flags flags) METAL_CHECK_CONSTANT_FLAGS;
 void simdgroup_barrier(mem_flags flags) METAL_CHECK_CONSTANT_FLAGS;
 #undef METAL_CHECK_CONSTANT_FLAGS
@@ -372,12 +375,13 @@ typedef atomic<int> atomic_int;
 typedef atomic<uint> atomic_uint;
 typedef atomic<float> atomic_float;
 
-#define METAL_CHECK_ATOMIC_FETCH(space, name, T) T name(volatile space atomic<T>* object, T operand, memory_order order);
-#define METAL_CHECK_ATOMIC(space, T)                                                                                \
-  T atomic_load_explicit(const volatile space atomic<T>* object, memory_order order);                              \
-  void atomic_store_explicit(volatile space atomic<T>* object, T desired, memory_order order);                     \
-  METAL_CHECK_ATOMIC_FETCH(space, atomic_exchange_explicit, T)                                                      \
-  bool atomic_compare_exchange_weak_explicit(volatile space atomic<T>* object, thread T* expected, T desired,      \
+#define METAL_CHECK_ATOMIC_FETCH(space, name, T) \
+  T name(volatile space atomic<T>* object, T operand, memory_order order);
+#define METAL_CHECK_ATOMIC(space, T)                                                                          \
+  T atomic_load_explicit(const volatile space atomic<T>* object, memory_order order);                         \
+  void atomic_store_explicit(volatile space atomic<T>* object, T desired, memory_order order);                \
+  METAL_CHECK_ATOMIC_FETCH(space, atomic_exchange_explicit, T)                                                \
+  bool atomic_compare_exchange_weak_explicit(volatile space atomic<T>* object, thread T* expected, T desired, \
                                              memory_order success, memory_order failure);
 #define METAL_CHECK_ATOMIC_INTEGER(space, T)                    \
   METAL_CHECK_ATOMIC(space, T)                                  \
@@ -425,26 +429,30 @@ struct metal_check_sum<Part, Rest...> {
   static constexpr int count = metal_check_components<Part>::count + metal_check_sum<Rest...>::count;
 };
 
-// One part: a scalar fills every component, a vector of the same width is converted. As many scalars as components: a list.
+// One part: a scalar fills every component, a vector of the same width is converted. As many scalars as components: a
+// list.
 template <typename V, typename Part>
 constexpr metal::enable_if_t<metal_check_components<Part>::count == 1, V> metal_check_vector(Part x) {
   return V(typename metal_check_components<V>::element(x));
 }
 template <typename V, typename Part>
 constexpr metal::enable_if_t<(metal_check_components<Part>::count > 1) &&
-                                 metal_check_components<Part>::count == metal_check_components<V>::count, V>
+                                 metal_check_components<Part>::count == metal_check_components<V>::count,
+                             V>
 metal_check_vector(Part x) {
   return __builtin_convertvector(x, V);
 }
 template <typename V, typename... Parts>
 constexpr metal::enable_if_t<(sizeof...(Parts) > 1) && sizeof...(Parts) == metal_check_components<V>::count &&
-                                 metal_check_sum<Parts...>::count == metal_check_components<V>::count, V>
+                                 metal_check_sum<Parts...>::count == metal_check_components<V>::count,
+                             V>
 metal_check_vector(Parts... x) {
   return V{typename metal_check_components<V>::element(x)...};
 }
 template <typename V, typename... Parts>
 metal::enable_if_t<(sizeof...(Parts) > 1) && sizeof...(Parts) < metal_check_components<V>::count &&
-                       metal_check_sum<Parts...>::count == metal_check_components<V>::count, V>
+                       metal_check_sum<Parts...>::count == metal_check_components<V>::count,
+                   V>
 metal_check_vector(Parts... x);
 
 // Whole structs copied from and to another address space: implicit in Metal, but clang's copies know one space only.

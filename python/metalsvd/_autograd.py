@@ -21,7 +21,7 @@ def _skew(X: Tensor) -> Tensor:
 
 
 def _over_gaps(X: Tensor, sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """X_jk sigma / (s_k^2 - s_j^2) off the diagonal, zero on it, where sigma is s_j or s_k: no squares, which overflow."""
+    """X_jk sigma / (s_k^2 - s_j^2) off the diagonal, zero on it; sigma is s_j or s_k, so that no square overflows."""
     eye = torch.eye(X.shape[-1], dtype=torch.bool, device=X.device)
     difference = (row - column).masked_fill(eye, 1)
     total = (row + column).masked_fill(eye, 1)
