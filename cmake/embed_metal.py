@@ -1,6 +1,6 @@
 """Write the C++ file that carries the text of every Metal library (declared in csrc/shader_libraries.h).
 
-    python embed_metal.py --output shader_libraries.cpp [--depfile shader_libraries.d] kernels/a.metal kernels/b.metal
+python embed_metal.py --output shader_libraries.cpp [--depfile shader_libraries.d] kernels/a.metal kernels/b.metal
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def main() -> int:
         return 1
     pathlib.Path(arguments.output).write_text(embed(sources), encoding="utf-8")
     if arguments.depfile:
-        metal_source.write_dependencies(arguments.depfile, arguments.output, [file for source in sources for file in source.files])
+        metal_source.write_dependencies(
+            arguments.depfile, arguments.output, [file for source in sources for file in source.files]
+        )
     return 0
 
 

@@ -1,8 +1,8 @@
 """One Metal library = one text.
 
-A library is a file kernels/<name>.metal and the headers it includes, flattened into a single text. The host hands this text
-to the Metal runtime, the strict check parses it and the translator turns it into C++: all three read the same bytes, and the
-map of lines brings every message back to the file that a person wrote.
+A library is a file kernels/<name>.metal and the headers it includes, flattened into a single text. The host hands this
+text to the Metal runtime, the strict check parses it and the translator turns it into C++: all three read the same
+bytes, and the map of lines brings every message back to the file that a person wrote.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class _Flattener:
 
 
 def flatten(path: str | pathlib.Path, root: str | pathlib.Path | None = None) -> MetalSource:
-    """Read a .metal file and, once each, the headers it includes. They are named relative to root, which is the file's own
-    folder unless given."""
+    """Read a .metal file and, once each, the headers it includes. They are named relative to root, which is the file's
+    own folder unless given."""
     path = pathlib.Path(path).resolve()
     flattener = _Flattener(pathlib.Path(root).resolve() if root else path.parent)
     flattener.add(path)

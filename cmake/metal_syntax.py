@@ -1,7 +1,7 @@
-"""What the translator needs to know of Metal's syntax: tokens, attributes, kernels, instantiations and threadgroup tiles.
+"""What the translator needs to know of Metal's syntax: tokens, attributes, kernels, instantiations, threadgroup tiles.
 
-This is no compiler: types, expressions and templates are left to g++ or nvcc. It finds the few constructs that no C++ compiler
-reads, and refuses, with file and line, every use of them that it does not understand.
+This is no compiler: types, expressions and templates are left to g++ or nvcc. It finds the few constructs that no C++
+compiler reads, and refuses, with file and line, every use of them that it does not understand.
 """
 
 from __future__ import annotations
@@ -12,11 +12,27 @@ import re
 from metal_source import MetalSource, SourceError
 
 POSITION_ATTRIBUTES = frozenset(
-    "thread_position_in_grid thread_position_in_threadgroup threadgroup_position_in_grid threads_per_threadgroup "
-    "threadgroups_per_grid threads_per_grid thread_index_in_threadgroup thread_index_in_simdgroup "
-    "simdgroup_index_in_threadgroup simdgroups_per_threadgroup threads_per_simdgroup".split()
+    [
+        "thread_position_in_grid",
+        "thread_position_in_threadgroup",
+        "threadgroup_position_in_grid",
+        "threads_per_threadgroup",
+        "threadgroups_per_grid",
+        "threads_per_grid",
+        "thread_index_in_threadgroup",
+        "thread_index_in_simdgroup",
+        "simdgroup_index_in_threadgroup",
+        "simdgroups_per_threadgroup",
+        "threads_per_simdgroup",
+    ]
 )
-_ATTRIBUTES = POSITION_ATTRIBUTES | {"kernel", "host_name", "max_total_threads_per_threadgroup", "buffer", "maybe_unused"}
+_ATTRIBUTES = POSITION_ATTRIBUTES | {
+    "kernel",
+    "host_name",
+    "max_total_threads_per_threadgroup",
+    "buffer",
+    "maybe_unused",
+}
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+)
@@ -193,7 +209,9 @@ class Syntax:
         """Pass over {...} after the tokens of head: the index behind it, and whether the declaration ended there."""
         words = [token.text for token in head if token.kind == "word"]
         if "namespace" in words[:2]:
-            return self._scan_namespace(i + 1, namespace + tuple(w for w in words if w not in ("inline", "namespace"))), True
+            return self._scan_namespace(
+                i + 1, namespace + tuple(w for w in words if w not in ("inline", "namespace"))
+            ), True
         close = self._matching(self.tokens, i)
         parameters = self._parameter_list(head)
         if parameters is None:  # a type or an initialiser, which a semicolon ends
@@ -207,7 +225,9 @@ class Syntax:
     def _parameter_list(self, head: list[Token]) -> tuple[int, int] | None:
         """Where '(' and ')' of the function's parameters stand in head, if head declares a function."""
         texts = [token.text for token in head]
-        if "(" not in texts or any(t in ("=", "struct", "class", "union", "enum") for t in self._without_template_head(texts)):
+        if "(" not in texts or any(
+            t in ("=", "struct", "class", "union", "enum") for t in self._without_template_head(texts)
+        ):
             return None
         close = len(texts) - 1 - texts[::-1].index(")")
         depth = 0
@@ -231,7 +251,9 @@ class Syntax:
         return [attribute for token in tokens for attribute in token.attributes]
 
     def _is_kernel(self, head: list[Token]) -> bool:
-        return any(name == "kernel" for name, _ in self._attributes(head)) or any(token.text == "kernel" for token in head)
+        return any(name == "kernel" for name, _ in self._attributes(head)) or any(
+            token.text == "kernel" for token in head
+        )
 
     def _kernel(self, head: list[Token], parameters: tuple[int, int], namespace: tuple[str, ...]) -> None:
         opening, closing = parameters
@@ -251,14 +273,18 @@ class Syntax:
         words = [token.text for token in tokens if token.kind == "word"]
         attributes = [a for a in self._attributes(tokens) if a[0] != "maybe_unused"]
         if len(attributes) != 1 or len(words) < 2:
-            raise self.error(tokens[0].start, f"parameter '{self._join(tokens)}' needs one attribute, such as [[buffer(0)]]")
+            raise self.error(
+                tokens[0].start, f"parameter '{self._join(tokens)}' needs one attribute, such as [[buffer(0)]]"
+            )
         (attribute, inside), name = attributes[0], words[-1]
         if attribute in POSITION_ATTRIBUTES:
             return Parameter(name, attribute, None)
         if attribute != "buffer":
             raise self.error(tokens[0].start, f"[[{attribute}]] does not belong on parameter '{name}'")
         if not inside.isdigit() or int(inside) > 30:
-            raise self.error(tokens[0].start, f"[[buffer({inside})]] of parameter '{name}': the index is a number from 0 to 30")
+            raise self.error(
+                tokens[0].start, f"[[buffer({inside})]] of parameter '{name}': the index is a number from 0 to 30"
+            )
         is_indirect = any(token.text in ("*", "&") for token in tokens)
         if not is_indirect or not {"device", "constant"} & set(words):
             raise self.error(tokens[0].start, f"buffer '{name}' must be a device or constant pointer or reference")
@@ -308,7 +334,9 @@ class Syntax:
         tail = declared + dimensions
         plain = len(declared) >= 2 and declared[-1].kind == "word" and (not dimensions or dimensions[-1].text == "]")
         if not plain or len(self._split(tail)) != 1 or any(token.text in ("=", "(", "{") for token in declared):
-            raise self.error(part[0].start, "one threadgroup declaration a statement, without initialiser: threadgroup T name[..];")
+            raise self.error(
+                part[0].start, "one threadgroup declaration a statement, without initialiser: threadgroup T name[..];"
+            )
         self.tiles.append(
             Tile(
                 self._join(declared[:-1]),
@@ -321,8 +349,8 @@ class Syntax:
         )
 
     def _check_uses_of_threadgroup(self) -> None:
-        """Elsewhere the word must qualify what a pointer or reference points to: g++ would take anything else for a variable
-        of the thread."""
+        """Elsewhere the word must qualify what a pointer or reference points to: g++ would take anything else for a
+        variable of the thread."""
         tile_starts = {tile.start for tile in self.tiles}
         for i, token in enumerate(self.tokens):
             if token.text != "threadgroup" or token.start in tile_starts:
@@ -336,4 +364,6 @@ class Syntax:
         kernels = {kernel.name for kernel in self.kernels}
         for tile in self.tiles:
             if tile.function not in kernels:
-                raise self.error(tile.start, f"tile '{tile.name}' is declared in '{tile.function}', which is not a kernel")
+                raise self.error(
+                    tile.start, f"tile '{tile.name}' is declared in '{tile.function}', which is not a kernel"
+                )

@@ -2,9 +2,10 @@
 
     python translate_metal.py kernels/svd.metal --output svd.cpp [--depfile svd.d] [--root kernels]
 
-The kernel text stays as it was written, apart from blanked attributes and threadgroup declarations, which become references into
-the threadgroup's memory; #line directives lead every message back to the original files. Behind the text comes one table entry a
-kernel. Compiled once more with -DMETALSVD_CHECK_MEMORY -fsanitize=thread, the same file gives the instrumented kernels.
+The kernel text stays as it was written, apart from blanked attributes and threadgroup declarations, which become
+references into the threadgroup's memory; #line directives lead every message back to the original files. Behind the
+text comes one table entry a kernel. Compiled once more with -DMETALSVD_CHECK_MEMORY -fsanitize=thread, the same file
+gives the instrumented kernels.
 """
 
 from __future__ import annotations
@@ -42,10 +43,16 @@ class HostDialect:
 
     def epilogue(self, entries: list[tuple[str, str, Kernel, int]]) -> str:
         """entries: name on the host, C++ expression of the function, the kernel, offset of its instantiation."""
-        lines = ["}  // namespace METALSVD_TRANSLATED", '#include "kernels/dialect/host_entry.h"', "namespace METALSVD_TRANSLATED {"]
+        lines = [
+            "}  // namespace METALSVD_TRANSLATED",
+            '#include "kernels/dialect/host_entry.h"',
+            "namespace METALSVD_TRANSLATED {",
+        ]
         for number, (host_name, function, kernel, offset) in enumerate(entries):
             lines += self._entry(number, host_name, function, kernel, offset)
-        table = ", ".join("::".join(("", *kernel.namespace, f"emulated_entry_{i}"))[2:] for i, (_, _, kernel, _) in enumerate(entries))
+        table = ", ".join(
+            "::".join(("", *kernel.namespace, f"emulated_entry_{i}"))[2:] for i, (_, _, kernel, _) in enumerate(entries)
+        )
         lines += [
             "",
             f"static const ::metalsvd::emulator::Kernel* const kernels[] = {{{table}}};",
@@ -68,13 +75,19 @@ class HostDialect:
             *([f"namespace {namespace} {{"] if namespace else []),
             f"static constexpr const char* emulated_names_{number}[] = {{{names or 'nullptr'}}};",
             f'#line {origin.line} "{origin.file}"',
-            f'static constexpr auto emulated_kernel_{number} = metal::emulated::make_kernel<{arguments}>("{host_name}", emulated_names_{number}, {kernel.max_threads or 1024});',
-            f"static constexpr const ::metalsvd::emulator::Kernel* emulated_entry_{number} = &emulated_kernel_{number};",
+            f"static constexpr auto emulated_kernel_{number} = metal::emulated::make_kernel<{arguments}>("
+            f'"{host_name}", emulated_names_{number}, {kernel.max_threads or 1024});',
+            f"static constexpr const ::metalsvd::emulator::Kernel* emulated_entry_{number} = "
+            f"&emulated_kernel_{number};",
             *(["}"] if namespace else []),
         ]
 
     def _binding(self, parameter: Parameter) -> str:
-        return f"metal::emulated::buffer<{parameter.index}>" if parameter.attribute == "buffer" else f"metal::emulated::{parameter.attribute}"
+        return (
+            f"metal::emulated::buffer<{parameter.index}>"
+            if parameter.attribute == "buffer"
+            else f"metal::emulated::{parameter.attribute}"
+        )
 
 
 def _blank(text: str) -> str:

@@ -20,7 +20,7 @@ std::vector<std::string> inlined_lines(const char* library, std::size_t offset) 
   while (output && std::fgets(line, sizeof(line), output.get())) {
     std::string text = line;
     text = text.substr(0, text.find_first_of(" \n"));  // drops "(discriminator 2)"
-    if (text.starts_with("./")) text.erase(0, 2);  // the build calls its own folder "."
+    if (text.starts_with("./")) text.erase(0, 2);      // the build calls its own folder "."
     if (!text.starts_with("?") && !text.ends_with("?")) lines.push_back(text);
   }
   return lines;

@@ -15,7 +15,8 @@ namespace {
 // makecontext passes ints only: the two pointers travel in halves.
 void start(unsigned entry_high, unsigned entry_low, unsigned argument_high, unsigned argument_low) {
   const auto join = [](unsigned high, unsigned low) { return std::uintptr_t{high} << 32 | low; };
-  reinterpret_cast<Fiber::Entry>(join(entry_high, entry_low))(reinterpret_cast<void*>(join(argument_high, argument_low)));
+  reinterpret_cast<Fiber::Entry>(join(entry_high, entry_low))(
+      reinterpret_cast<void*>(join(argument_high, argument_low)));
 }
 
 }  // namespace
@@ -24,16 +25,20 @@ void Fiber::prepare(std::byte* low, std::size_t bytes, Entry entry, void* argume
   getcontext(&context_);
   context_.uc_stack.ss_sp = low;
   context_.uc_stack.ss_size = bytes;
-  const auto high = [](auto* pointer) { return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(pointer) >> 32); };
+  const auto high = [](auto* pointer) {
+    return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(pointer) >> 32);
+  };
   const auto rest = [](auto* pointer) { return static_cast<unsigned>(reinterpret_cast<std::uintptr_t>(pointer)); };
-  makecontext(&context_, reinterpret_cast<void (*)()>(start), 4, high(entry), rest(entry), high(argument), rest(argument));
+  makecontext(&context_, reinterpret_cast<void (*)()>(start), 4, high(entry), rest(entry), high(argument),
+              rest(argument));
 }
 
 void Fiber::switch_between(Fiber& from, Fiber& to) { swapcontext(&from.context_, &to.context_); }
 
 #else
 
-// The callee-saved registers of the System V ABI are all that a switch must keep; rsp is saved where the first argument points.
+// The callee-saved registers of the System V ABI are all that a switch must keep; rsp is saved where the first argument
+// points.
 asm(R"(
 .text
 .type metalsvd_switch_stack, @function
@@ -91,7 +96,8 @@ void Fiber::switch_between(Fiber& from, Fiber& to) { metalsvd_switch_stack(&from
 std::byte* StackPool::stack(std::size_t index) {
   static const auto guard = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
   while (stacks_.size() <= index) {
-    void* const mapping = mmap(nullptr, guard + stack_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void* const mapping =
+        mmap(nullptr, guard + stack_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (mapping == MAP_FAILED) throw std::bad_alloc();
     auto* const low = static_cast<std::byte*>(mapping) + guard;
     if (mprotect(low, stack_bytes, PROT_READ | PROT_WRITE) != 0) {

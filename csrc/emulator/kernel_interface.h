@@ -1,5 +1,5 @@
-// What a translated kernel and the emulator know of each other: the kernel finds its threads' positions, its threadgroup
-// memory, barriers and SIMD operations here; the emulator finds the kernel through its Registration.
+// What a translated kernel and the emulator know of each other: the kernel finds its threads' positions, its
+// threadgroup memory, barriers and SIMD operations here; the emulator finds the kernel through its Registration.
 #pragma once
 
 #include <cstddef>
@@ -8,10 +8,11 @@
 namespace metalsvd::emulator {
 
 inline constexpr unsigned simd_width = 32;
-inline constexpr unsigned max_threads_per_threadgroup = 1024;             // of every Apple GPU since the A11
-inline constexpr std::size_t max_threadgroup_memory = 32 * 1024;          // likewise
-inline constexpr unsigned max_buffers = 31;                               // [[buffer(0)]] to [[buffer(30)]]
-inline constexpr unsigned memory_of_device = 1, memory_of_threadgroup = 2;  // what a barrier orders, as in metal::mem_flags
+inline constexpr unsigned max_threads_per_threadgroup = 1024;     // of every Apple GPU since the A11
+inline constexpr std::size_t max_threadgroup_memory = 32 * 1024;  // likewise
+inline constexpr unsigned max_buffers = 31;                       // [[buffer(0)]] to [[buffer(30)]]
+inline constexpr unsigned memory_of_device = 1,
+                          memory_of_threadgroup = 2;  // what a barrier orders, as in metal::mem_flags
 
 // A line of kernel text.
 struct Site {
@@ -31,7 +32,8 @@ struct ThreadPosition {
   std::uint32_t index_in_threadgroup = 0, lane = 0, simdgroup = 0, simdgroups = 0;
 };
 
-// One lane's part in a SIMD operation: its value, replaced by its result, and a lane number where the operation takes one.
+// One lane's part in a SIMD operation: its value, replaced by its result, and a lane number where the operation takes
+// one.
 struct SimdSlot {
   alignas(16) unsigned char value[16];
   std::uint32_t argument;
@@ -42,7 +44,8 @@ enum class LaneArgument { none, any, uniform };  // uniform: the same in every l
 
 struct SimdOperation {
   const char* name;
-  void (*combine)(SimdSlot* slots);  // called once, when all 32 lanes have brought their values; null: nothing to compute
+  void (*combine)(
+      SimdSlot* slots);  // called once, when all 32 lanes have brought their values; null: nothing to compute
   LaneArgument argument;
   unsigned bytes;  // of a value: 4, 8 or 16, padded
 };

@@ -13,14 +13,16 @@
 namespace metalsvd::emulator {
 
 Shadow::Shadow(std::size_t bytes) : mapped_bytes_((bytes / granule_bytes + 2) * sizeof(Granule)) {
-  void* const mapping = mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const mapping =
+      mmap(nullptr, mapped_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (mapping == MAP_FAILED) throw std::bad_alloc();
   granules_ = static_cast<Granule*>(mapping);  // zero is no access
 }
 
 Shadow::~Shadow() { munmap(granules_, mapped_bytes_); }
 
-MemoryChecker::MemoryChecker() : is_tile_(Threadgroup::arena_bytes), arena_shadow_(std::make_unique<Shadow>(Threadgroup::arena_bytes)) {}
+MemoryChecker::MemoryChecker()
+    : is_tile_(Threadgroup::arena_bytes), arena_shadow_(std::make_unique<Shadow>(Threadgroup::arena_bytes)) {}
 
 namespace {
 
@@ -57,7 +59,8 @@ void MemoryChecker::begin_dispatch(std::span<const BoundMemory> memory, const st
   const CodeRange library = library_of(code);
   code_begin_ = reinterpret_cast<const std::byte*>(library.begin);
   code_end_ = reinterpret_cast<const std::byte*>(library.end);
-  if ((library.end - library.begin) >> Access::code_bits) throw std::runtime_error("emulated GPU: this library is too large to check memory in");
+  if ((library.end - library.begin) >> Access::code_bits)
+    throw std::runtime_error("emulated GPU: this library is too large to check memory in");
   memory_.assign(memory.begin(), memory.end());
   arena_ = arena;
   last_block_ = 0;
@@ -73,14 +76,15 @@ void MemoryChecker::begin_dispatch(std::span<const BoundMemory> memory, const st
   for (Block& block : blocks_) {
     if (block.is_const) continue;
     // The memory of the last dispatch is often that of this one: its accesses are forgotten by their clock.
-    const auto same = std::find_if(previous.begin(), previous.end(), [&](const Block& b) { return b.begin == block.begin && b.end == block.end; });
+    const auto same = std::find_if(previous.begin(), previous.end(),
+                                   [&](const Block& b) { return b.begin == block.begin && b.end == block.end; });
     const bool usable = same != previous.end() && same->shadow;
     block.shadow = usable ? same->shadow : std::make_shared<Shadow>(static_cast<std::size_t>(block.end - block.begin));
   }
 }
 
-// The clock must not outgrow an Access: from half of its range on, a dispatch begins with empty shadows. One that counts the
-// other half, 2^27 barriers, would take minutes for one threadgroup.
+// The clock must not outgrow an Access: from half of its range on, a dispatch begins with empty shadows. One that
+// counts the other half, 2^27 barriers, would take minutes for one threadgroup.
 void MemoryChecker::start_anew_when_clock_is_late() {
   if (clock_ >> (Access::clock_bits - 1) == 0) return;
   clock_ = 1;
@@ -93,7 +97,8 @@ void MemoryChecker::add_block(const BoundMemory& bound) {
   Block added{bound.data, bound.data + bound.bytes, bound.is_const, bound.is_counted, nullptr};
   for (auto block = blocks_.begin(); block != blocks_.end();) {
     if (block->begin < added.end && added.begin < block->end) {
-      added = {std::min(added.begin, block->begin), std::max(added.end, block->end), added.is_const && block->is_const, true, nullptr};
+      added = {std::min(added.begin, block->begin), std::max(added.end, block->end), added.is_const && block->is_const,
+               true, nullptr};
       block = blocks_.erase(block);
     } else {
       ++block;
@@ -147,7 +152,8 @@ const MemoryChecker::Block* MemoryChecker::find_block(const std::byte* address, 
 void MemoryChecker::check(const void* accessed, std::size_t bytes, Kind kind, const void* return_address) {
   const auto* const address = static_cast<const std::byte*>(accessed);
   const Threadgroup& running = *Threadgroup::running();
-  if (static_cast<std::size_t>(address - running.thread_stack()) < StackPool::stack_bytes) return;  // the thread's own variables
+  if (static_cast<std::size_t>(address - running.thread_stack()) < StackPool::stack_bytes)
+    return;  // the thread's own variables
   const Access now(clock_, running.thread_index(), kind == Kind::atomic_read || kind == Kind::atomic_write,
                    static_cast<std::size_t>(static_cast<const std::byte*>(return_address) - code_begin_));
   const bool writes = kind == Kind::write || kind == Kind::atomic_write;
@@ -155,12 +161,14 @@ void MemoryChecker::check(const void* accessed, std::size_t bytes, Kind kind, co
 
   const auto arena_offset = static_cast<std::size_t>(address - arena_);
   if (arena_offset < Threadgroup::arena_bytes) {
-    if (!is_tile_[arena_offset] || arena_offset + bytes > is_tile_.size() || !is_tile_[arena_offset + bytes - 1]) out_of_bounds(access);
+    if (!is_tile_[arena_offset] || arena_offset + bytes > is_tile_.size() || !is_tile_[arena_offset + bytes - 1])
+      out_of_bounds(access);
     check_races(*arena_shadow_, arena_offset, Space::threadgroup, access);
   } else if (const Block* const block = find_block(address, bytes)) {
     if (writes && block->is_const) report({"write to memory that the kernel only reads", access, {}, false});
     if (block->is_counted) (writes ? bytes_written_ : bytes_read_) += bytes;
-    if (block->shadow) check_races(*block->shadow, static_cast<std::size_t>(address - block->begin), Space::device, access);
+    if (block->shadow)
+      check_races(*block->shadow, static_cast<std::size_t>(address - block->begin), Space::device, access);
   } else if (address >= code_begin_ && address + bytes <= code_end_) {  // tables of constants
     if (writes) report({"write to constant memory", access, {}, false});
   } else {
@@ -244,7 +252,8 @@ void MemoryChecker::remember(AccessSet& set, Space space, Access now) const {
     return;
   }
   const std::uint64_t simdgroup_start = order.simdgroup[now.simdgroup()];
-  const bool covered = latest.thread() == now.thread() || (latest.simdgroup() == now.simdgroup() && latest.clock() < simdgroup_start);
+  const bool covered =
+      latest.thread() == now.thread() || (latest.simdgroup() == now.simdgroup() && latest.clock() < simdgroup_start);
   set.latest = now;
   if (covered) {  // now takes the place of latest, and of other too where a simdgroup_barrier lies between
     if (!other.none() && other.simdgroup() == now.simdgroup() && other.clock() < simdgroup_start) set.other = {};
@@ -261,14 +270,10 @@ std::string bytes_text(std::size_t bytes) { return std::to_string(bytes) + (byte
 
 const char* verb(MemoryChecker::Kind kind) {
   switch (kind) {
-    case MemoryChecker::Kind::read:
-      return "reads";
-    case MemoryChecker::Kind::write:
-      return "writes";
-    case MemoryChecker::Kind::atomic_read:
-      return "reads atomically";
-    case MemoryChecker::Kind::atomic_write:
-      return "writes atomically";
+    case MemoryChecker::Kind::read: return "reads";
+    case MemoryChecker::Kind::write: return "writes";
+    case MemoryChecker::Kind::atomic_read: return "reads atomically";
+    case MemoryChecker::Kind::atomic_write: return "writes atomically";
   }
   return "";
 }
@@ -312,8 +317,9 @@ std::string MemoryChecker::describe_place(const std::byte* address) const {
 
 std::string MemoryChecker::describe_violation() const {
   const Accessed& access = violation_.access;
-  std::string text = std::string(violation_.what) + ":\n  thread " + std::to_string(access.now.thread()) + ' ' + verb(access.kind) + ' ' +
-                     bytes_text(access.bytes) + ", " + describe_place(access.address) + ", at " + source_line(code_begin_ + access.now.code_offset());
+  std::string text = std::string(violation_.what) + ":\n  thread " + std::to_string(access.now.thread()) + ' ' +
+                     verb(access.kind) + ' ' + bytes_text(access.bytes) + ", " + describe_place(access.address) +
+                     ", at " + source_line(code_begin_ + access.now.code_offset());
   if (!violation_.previous.none()) text += describe_previous();
   return text;
 }

@@ -1,5 +1,5 @@
-// The memory check: every access of an instrumented kernel is compared with the bounds of what the dispatch may touch, and with
-// the accesses of other threads that no barrier orders before it.
+// The memory check: every access of an instrumented kernel is compared with the bounds of what the dispatch may touch,
+// and with the accesses of other threads that no barrier orders before it.
 #pragma once
 
 #include <cstddef>
@@ -44,8 +44,9 @@ class Access {
   std::uint64_t packed_ = 0;
 };
 
-// As few accesses as show every race with a later one: two of the running threadgroup, of different SIMD-groups if there are
-// such, else of different threads that no simdgroup_barrier separates; and one of the threadgroups that ran before.
+// As few accesses as show every race with a later one: two of the running threadgroup, of different SIMD-groups if
+// there are such, else of different threads that no simdgroup_barrier separates; and one of the threadgroups that ran
+// before.
 struct AccessSet {
   Access latest, other, foreign;
 };
@@ -76,7 +77,8 @@ class MemoryChecker {
  public:
   MemoryChecker();
 
-  // Before a dispatch: what it may touch. code is any function of the instrumented library. Shadows stay until the next one.
+  // Before a dispatch: what it may touch. code is any function of the instrumented library. Shadows stay until the next
+  // one.
   void begin_dispatch(std::span<const BoundMemory> memory, const std::byte* arena, const void* code);
   void begin_threadgroup(Size3 position);
   void add_tile(const Tile& tile);
@@ -105,8 +107,8 @@ class MemoryChecker {
 
   // The clock counts barriers. An access is ordered before the running thread's if it is older than these.
   struct Order {
-    std::uint64_t threadgroup = 0;                                                   // the last threadgroup_barrier
-    std::uint64_t simdgroup[max_threads_per_threadgroup / simd_width] = {};          // the last simdgroup_barrier of each
+    std::uint64_t threadgroup = 0;                                           // the last threadgroup_barrier
+    std::uint64_t simdgroup[max_threads_per_threadgroup / simd_width] = {};  // the last simdgroup_barrier of each
     std::uint64_t forgotten = 0;  // older accesses mean nothing: another dispatch, or an earlier threadgroup's tiles
   };
 

@@ -66,7 +66,8 @@ Library::Library(const std::string& source) {
   if (plain_) return;
   std::string what = "emulated GPU: this Metal text is not one of those translated when the emulator was built:";
   for (const TranslatedLibrary& library : registered_libraries()) {
-    if (!library.is_checked) what += std::string("\n  '") + library.name + "' differs from it at " + first_difference(source, library.source);
+    if (!library.is_checked)
+      what += std::string("\n  '") + library.name + "' differs from it at " + first_difference(source, library.source);
   }
   throw std::runtime_error(what + "\nRebuild the emulator and the library together.");
 }
@@ -78,7 +79,8 @@ KernelFunction& Library::function(const std::string& name) {
   const Kernel* const plain = find_kernel(*plain_, name);
   if (!plain) {
     std::string what = "emulated GPU: no kernel '" + name + "' in library '" + plain_->name + "', which has";
-    for (std::size_t i = 0; i < plain_->kernel_count; ++i) what += std::string(i ? ", " : " ") + plain_->kernels[i]->name;
+    for (std::size_t i = 0; i < plain_->kernel_count; ++i)
+      what += std::string(i ? ", " : " ") + plain_->kernels[i]->name;
     functions_.erase(name);
     throw std::runtime_error(what);
   }
@@ -96,7 +98,8 @@ void KernelFunction::fail(const std::string& what) const {
 void KernelFunction::start_encoding() {
   const std::lock_guard lock(gpu());
   if (open_command_blocks == 0) fail("start_encoding outside of a command block");
-  if (encoding) fail("start_encoding while kernel '" + std::string(encoding->name()) + "' is encoded but not dispatched");
+  if (encoding)
+    fail("start_encoding while kernel '" + std::string(encoding->name()) + "' is encoded but not dispatched");
   encoding = this;
   arguments_.clear();
 }
@@ -120,7 +123,8 @@ void KernelFunction::set_buffer(unsigned index, const Buffer& buffer) {
   const Parameter& expected = parameter(index, name);
   const std::string argument = "argument " + std::to_string(index) + " ('" + name + "')";
   if (reinterpret_cast<std::uintptr_t>(buffer.data) % expected.alignment != 0) {
-    fail(argument + " is at an address that is not a multiple of " + std::to_string(expected.alignment) + ", as its type demands");
+    fail(argument + " is at an address that is not a multiple of " + std::to_string(expected.alignment) +
+         ", as its type demands");
   }
   if (static_cast<std::size_t>(buffer.block + buffer.block_bytes - buffer.data) < expected.bytes) {
     fail(argument + " is shorter than the " + std::to_string(expected.bytes) + " bytes that it refers to");
@@ -134,7 +138,8 @@ void KernelFunction::set_integer(unsigned index, std::int64_t value) {
   const char* name = nullptr;
   const Parameter& expected = parameter(index, name);
   if (!expected.is_const || expected.bytes > sizeof(value) || expected.alignment > alignof(std::int64_t)) {
-    fail("argument " + std::to_string(index) + " ('" + name + "') cannot be an integer: an integer is 8 bytes of constant memory");
+    fail("argument " + std::to_string(index) + " ('" + name +
+         "') cannot be an integer: an integer is 8 bytes of constant memory");
   }
   arguments_[index] = {std::nullopt, value};
 }
@@ -145,8 +150,10 @@ void KernelFunction::check_size(Size3 grid, Size3 group) const {
   if (grid.product() == 0) fail("the grid " + text(grid) + " is empty");
   if (threads == 0) fail("the threadgroup " + text(group) + " is empty");
   const unsigned limit = std::min(plain_.max_threads, max_threads_per_threadgroup);
-  if (threads > limit) fail("a threadgroup of " + std::to_string(threads) + " threads, but the limit is " + std::to_string(limit));
-  if (threads % simd_width != 0) fail("a threadgroup of " + std::to_string(threads) + " threads is not made of whole SIMD-groups of 32");
+  if (threads > limit)
+    fail("a threadgroup of " + std::to_string(threads) + " threads, but the limit is " + std::to_string(limit));
+  if (threads % simd_width != 0)
+    fail("a threadgroup of " + std::to_string(threads) + " threads is not made of whole SIMD-groups of 32");
   if (grid.x % group.x || grid.y % group.y || grid.z % group.z) {
     fail("threadgroups of " + text(group) + " threads do not divide the grid of " + text(grid));
   }
@@ -159,9 +166,11 @@ std::vector<void*> KernelFunction::bind() {
     const int index = plain_.parameters[i].buffer;
     if (index < 0) continue;
     const auto bound = arguments_.find(static_cast<unsigned>(index));
-    if (bound == arguments_.end()) fail("argument " + std::to_string(index) + " ('" + plain_.parameter_names[i] + "') is not set");
+    if (bound == arguments_.end())
+      fail("argument " + std::to_string(index) + " ('" + plain_.parameter_names[i] + "') is not set");
     Argument& argument = bound->second;
-    buffers[static_cast<std::size_t>(index)] = argument.buffer ? static_cast<void*>(argument.buffer->data) : &argument.integer;
+    buffers[static_cast<std::size_t>(index)] =
+        argument.buffer ? static_cast<void*>(argument.buffer->data) : &argument.integer;
   }
   return buffers;
 }
@@ -203,7 +212,8 @@ void KernelFunction::dispatch(Size3 grid, Size3 group) {
   Counters done = {.dispatches = 1};
   MemoryChecker* const checker = chosen.check_memory ? &memory_checker() : nullptr;
   dispatch.checker = checker;
-  if (checker) checker->begin_dispatch(bound_memory(), checked_arena(), reinterpret_cast<const void*>(dispatch.kernel->run));
+  if (checker)
+    checker->begin_dispatch(bound_memory(), checked_arena(), reinterpret_cast<const void*>(dispatch.kernel->run));
   const Work work = run_dispatch(dispatch);
   done.threadgroups = work.threadgroups;
   done.threads = work.threads;
@@ -226,7 +236,9 @@ void run_command_block(const std::function<void()>& encode) {
     }
   } block;
   encode();
-  if (encoding) throw std::runtime_error("emulated GPU: kernel '" + std::string(encoding->name()) + "' was encoded but not dispatched");
+  if (encoding)
+    throw std::runtime_error("emulated GPU: kernel '" + std::string(encoding->name()) +
+                             "' was encoded but not dispatched");
 }
 
 }  // namespace metalsvd::emulator

@@ -1,5 +1,5 @@
-// The Metal runtime of the emulated GPU: libraries of kernels, the binding of their arguments, dispatches. Every function throws
-// std::runtime_error with a text for the user. It knows nothing of torch; shim.cpp does.
+// The Metal runtime of the emulated GPU: libraries of kernels, the binding of their arguments, dispatches. Every
+// function throws std::runtime_error with a text for the user. It knows nothing of torch; shim.cpp does.
 #pragma once
 
 #include <cstddef>

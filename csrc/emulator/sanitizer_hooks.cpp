@@ -1,5 +1,5 @@
-// g++ -fsanitize=thread puts a call before every memory access of an instrumented kernel. These are the functions it calls;
-// the sanitizer's own library is not linked. Outside of a checked dispatch they let everything pass.
+// g++ -fsanitize=thread puts a call before every memory access of an instrumented kernel. These are the functions it
+// calls; the sanitizer's own library is not linked. Outside of a checked dispatch they let everything pass.
 #include <cstddef>
 #include <cstdint>
 
@@ -24,9 +24,9 @@ extern "C" {
 
 #define HOOK(name, bytes, kind) \
   void __tsan_##name(void* address) { check(address, bytes, Kind::kind, __builtin_return_address(0)); }
-#define HOOKS(bytes)                     \
-  HOOK(read##bytes, bytes, read)         \
-  HOOK(write##bytes, bytes, write)       \
+#define HOOKS(bytes)                       \
+  HOOK(read##bytes, bytes, read)           \
+  HOOK(write##bytes, bytes, write)         \
   HOOK(unaligned_read##bytes, bytes, read) \
   HOOK(unaligned_write##bytes, bytes, write)
 HOOKS(1)
@@ -37,8 +37,12 @@ HOOKS(16)
 #undef HOOKS
 #undef HOOK
 
-void __tsan_read_range(void* address, std::size_t bytes) { check(address, bytes, Kind::read, __builtin_return_address(0)); }
-void __tsan_write_range(void* address, std::size_t bytes) { check(address, bytes, Kind::write, __builtin_return_address(0)); }
+void __tsan_read_range(void* address, std::size_t bytes) {
+  check(address, bytes, Kind::read, __builtin_return_address(0));
+}
+void __tsan_write_range(void* address, std::size_t bytes) {
+  check(address, bytes, Kind::write, __builtin_return_address(0));
+}
 void __tsan_init() {}
 void __tsan_func_entry(void*) {}
 void __tsan_func_exit() {}

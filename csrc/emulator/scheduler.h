@@ -5,8 +5,8 @@
 
 namespace metalsvd::emulator {
 
-// Run the whole grid and return what was done. Throws KernelError for the first threadgroup found wrong; the rest is dropped.
-// One dispatch at a time.
+// Run the whole grid and return what was done. Throws KernelError for the first threadgroup found wrong; the rest is
+// dropped. One dispatch at a time.
 Work run_dispatch(const Dispatch& dispatch);
 
 // The arena of the threadgroup that runs a dispatch under a memory checker, which runs on the calling OS thread alone.

@@ -1,5 +1,6 @@
-// The functions of torch/csrc/inductor/aoti_torch/c/shim_mps.h, which torch defines on macOS only, over the emulated Metal
-// runtime. What goes wrong is told by metalsvd_emulator_last_error(), and to torch as well where it has a place for it (2.13+).
+// The functions of torch/csrc/inductor/aoti_torch/c/shim_mps.h, which torch defines on macOS only, over the emulated
+// Metal runtime. What goes wrong is told by metalsvd_emulator_last_error(), and to torch as well where it has a place
+// for it (2.13+).
 #include <torch/csrc/inductor/aoti_torch/c/shim_mps.h>
 
 #include <algorithm>
@@ -31,7 +32,8 @@ void keep_error(const char* what) {
   namespace torch_shim = torch::csrc::shim::details;
   last_error = what;
   if (&torch_shim::set_torch_exception_what) torch_shim::set_torch_exception_what(what);
-  if (&torch_shim::set_torch_exception_what_without_backtrace) torch_shim::set_torch_exception_what_without_backtrace(what);
+  if (&torch_shim::set_torch_exception_what_without_backtrace)
+    torch_shim::set_torch_exception_what_without_backtrace(what);
 }
 
 template <class Action>
@@ -67,7 +69,8 @@ Buffer buffer_of(AtenTensorHandle tensor) {
   std::int64_t offset = 0, storage_bytes = 0;
   void* data = nullptr;
   get(aoti_torch_get_device_type, tensor, &device);
-  require(device == aoti_torch_device_type_mps(), "a tensor that is not on the mps device cannot be an argument of a kernel");
+  require(device == aoti_torch_device_type_mps(),
+          "a tensor that is not on the mps device cannot be an argument of a kernel");
   get(aoti_torch_get_dtype, tensor, &dtype);
   get(aoti_torch_get_storage_offset, tensor, &offset);
   get(aoti_torch_get_storage_size, tensor, &storage_bytes);
@@ -82,14 +85,17 @@ Size3 size_of(const std::uint64_t* lengths, std::size_t count) {
   require(count >= 1 && count <= 3, "a grid has one to three dimensions");
   std::uint32_t size[3] = {1, 1, 1};
   for (std::size_t i = 0; i < count; ++i) {
-    require(lengths[i] <= std::numeric_limits<std::uint32_t>::max(), "a grid has less than 2^32 threads along each dimension");
+    require(lengths[i] <= std::numeric_limits<std::uint32_t>::max(),
+            "a grid has less than 2^32 threads along each dimension");
     size[i] = static_cast<std::uint32_t>(lengths[i]);
   }
   return {size[0], size[1], size[2]};
 }
 
 // Torch's choice where the caller makes none: as many threads as the kernel takes, in a row.
-Size3 default_group(const KernelFunction& function, Size3 grid) { return {std::min(function.max_threads(), grid.x), 1, 1}; }
+Size3 default_group(const KernelFunction& function, Size3 grid) {
+  return {std::min(function.max_threads(), grid.x), 1, 1};
+}
 
 // A range of bytes inside the block of device memory that starts at data.
 std::byte* range(void* data, std::size_t offset, std::size_t bytes) {
@@ -106,7 +112,8 @@ extern "C" {
 // The text of the last error of this OS thread, or "".
 __attribute__((visibility("default"))) const char* metalsvd_emulator_last_error() { return last_error.c_str(); }
 
-AOTITorchError aoti_torch_mps_create_shader_library(const char* metal_shader_source, AOTIMetalShaderLibraryHandle* library_handle) {
+AOTITorchError aoti_torch_mps_create_shader_library(const char* metal_shader_source,
+                                                    AOTIMetalShaderLibraryHandle* library_handle) {
   return guarded([&] {
     require(metal_shader_source && library_handle, "no source text");
     *library_handle = reinterpret_cast<AOTIMetalShaderLibraryHandle>(new Library(metal_shader_source));
@@ -130,7 +137,8 @@ AOTITorchError aoti_torch_mps_start_encoding(AOTIMetalKernelFunctionHandle func)
   return guarded([&] { function_of(func).start_encoding(); });
 }
 
-AOTITorchError aoti_torch_mps_set_arg_tensor(AOTIMetalKernelFunctionHandle func, unsigned idx, AtenTensorHandle tensor) {
+AOTITorchError aoti_torch_mps_set_arg_tensor(AOTIMetalKernelFunctionHandle func, unsigned idx,
+                                             AtenTensorHandle tensor) {
   return guarded([&] { function_of(func).set_buffer(idx, buffer_of(tensor)); });
 }
 
@@ -142,11 +150,13 @@ AOTITorchError aoti_torch_mps_dispatch_single(AOTIMetalKernelFunctionHandle func
   return aoti_torch_mps_dispatch_array(func, &length, 1);
 }
 
-AOTITorchError aoti_torch_mps_dispatch_single_with_group_size(AOTIMetalKernelFunctionHandle func, uint64_t length, uint64_t group_size) {
+AOTITorchError aoti_torch_mps_dispatch_single_with_group_size(AOTIMetalKernelFunctionHandle func, uint64_t length,
+                                                              uint64_t group_size) {
   return aoti_torch_mps_dispatch_array_with_group_size(func, &length, 1, &group_size, 1);
 }
 
-AOTITorchError aoti_torch_mps_dispatch_array(AOTIMetalKernelFunctionHandle func, const uint64_t* length, size_t length_size) {
+AOTITorchError aoti_torch_mps_dispatch_array(AOTIMetalKernelFunctionHandle func, const uint64_t* length,
+                                             size_t length_size) {
   return guarded([&] {
     const Size3 grid = size_of(length, length_size);
     function_of(func).dispatch(grid, default_group(function_of(func), grid));
@@ -154,8 +164,10 @@ AOTITorchError aoti_torch_mps_dispatch_array(AOTIMetalKernelFunctionHandle func,
 }
 
 AOTITorchError aoti_torch_mps_dispatch_array_with_group_size(AOTIMetalKernelFunctionHandle func, const uint64_t* length,
-                                                             size_t length_size, const uint64_t* group_size, size_t group_size_size) {
-  return guarded([&] { function_of(func).dispatch(size_of(length, length_size), size_of(group_size, group_size_size)); });
+                                                             size_t length_size, const uint64_t* group_size,
+                                                             size_t group_size_size) {
+  return guarded(
+      [&] { function_of(func).dispatch(size_of(length, length_size), size_of(group_size, group_size_size)); });
 }
 
 AOTITorchError aoti_torch_mps_malloc(void** buffer, size_t num_bytes) {
@@ -170,11 +182,15 @@ AOTITorchError aoti_torch_mps_free(void* ptr) {
 
 AOTITorchError aoti_torch_mps_memcpy(void* buffer, size_t constant_offset, size_t bytes_read, size_t data_size,
                                      uint8_t* constants_start) {
-  return guarded([&] { std::memcpy(range(buffer, constant_offset, data_size), constants_start + bytes_read, data_size); });
+  return guarded(
+      [&] { std::memcpy(range(buffer, constant_offset, data_size), constants_start + bytes_read, data_size); });
 }
 
-AOTITorchError aoti_torch_mps_copy_buffer(void* src_buffer, void* dst_buffer, size_t data_size, size_t src_offset, size_t dst_offset) {
-  return guarded([&] { std::memmove(range(dst_buffer, dst_offset, data_size), range(src_buffer, src_offset, data_size), data_size); });
+AOTITorchError aoti_torch_mps_copy_buffer(void* src_buffer, void* dst_buffer, size_t data_size, size_t src_offset,
+                                          size_t dst_offset) {
+  return guarded([&] {
+    std::memmove(range(dst_buffer, dst_offset, data_size), range(src_buffer, src_offset, data_size), data_size);
+  });
 }
 
 void aoti_torch_mps_shared_callback(AOTIMetalKernelFunctionHandle func, void* user_data) {
@@ -182,8 +198,8 @@ void aoti_torch_mps_shared_callback(AOTIMetalKernelFunctionHandle func, void* us
   if (callback) (*callback)(func);
 }
 
-AOTITorchError aoti_torch_mps_run_command_block(AOTIMetalKernelFunctionHandle func, aoti_torch_mps_command_block_callback_t callback,
-                                                void* user_data) {
+AOTITorchError aoti_torch_mps_run_command_block(AOTIMetalKernelFunctionHandle func,
+                                                aoti_torch_mps_command_block_callback_t callback, void* user_data) {
   return guarded([&] {
     require(callback != nullptr, "no callback for the command block");
     run_command_block([&] { callback(func, user_data); });

@@ -26,7 +26,8 @@ void handle(int signal, siginfo_t* info, void* context) {
   Threadgroup* const running = Threadgroup::running();
   if (running) running->abandon_for_signal(signal, info->si_addr, instruction_pointer(context));
   for (std::size_t i = 0; i < handled.size(); ++i) {
-    if (handled[i] == signal) sigaction(signal, &previous[i], nullptr);  // the instruction faults again, under the old handler
+    if (handled[i] == signal)
+      sigaction(signal, &previous[i], nullptr);  // the instruction faults again, under the old handler
   }
 }
 

@@ -1,4 +1,5 @@
-// A kernel that reads where no memory is, overflows its stack or divides an integer by zero ends its dispatch, not the process.
+// A kernel that reads where no memory is, overflows its stack or divides an integer by zero ends its dispatch, not the
+// process.
 #pragma once
 
 #include <csignal>
@@ -7,7 +8,8 @@
 
 namespace metalsvd::emulator {
 
-// While it lives, faults of running kernels abandon their threadgroup; faults elsewhere go to whoever handled them before.
+// While it lives, faults of running kernels abandon their threadgroup; faults elsewhere go to whoever handled them
+// before.
 class SignalHandlers {
  public:
   SignalHandlers();

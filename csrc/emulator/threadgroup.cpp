@@ -35,7 +35,8 @@ constexpr SimdOperation simdgroup_barrier_operation{"simdgroup_barrier", nullptr
 Threadgroup* Threadgroup::running() { return running_threadgroup; }
 
 Threadgroup::Threadgroup()
-    : arena_(std::make_unique_for_overwrite<Arena>()), fibers_(std::make_unique<Fiber[]>(max_threads_per_threadgroup)) {}
+    : arena_(std::make_unique_for_overwrite<Arena>()),
+      fibers_(std::make_unique<Fiber[]>(max_threads_per_threadgroup)) {}
 
 void Threadgroup::run(const Dispatch& dispatch, Size3 position) {
   prepare(dispatch, position);
@@ -62,7 +63,8 @@ void Threadgroup::prepare(const Dispatch& dispatch, Size3 position) {
     group.arrived = 0;
   }
   ready_simdgroups_ = ~0u >> (32 - simdgroups_.size());
-  const std::uint64_t number = position.x + dispatch.threadgroups.x * (position.y + std::uint64_t{dispatch.threadgroups.y} * position.z);
+  const std::uint64_t number =
+      position.x + dispatch.threadgroups.x * (position.y + std::uint64_t{dispatch.threadgroups.y} * position.z);
   random_ = (dispatch.options.seed ^ number * 0x9E3779B97F4A7C15u) | 1;
   current_ = nullptr;
   at_barrier_ = returned_ = 0;
@@ -104,20 +106,18 @@ void Threadgroup::place_threads() {
 // One of the set bits, by Options::order.
 unsigned Threadgroup::choose(std::uint32_t candidates) {
   switch (dispatch_->options.order) {
-    case Order::forward:
-      return static_cast<unsigned>(std::countr_zero(candidates));
-    case Order::reverse:
-      return 31u - static_cast<unsigned>(std::countl_zero(candidates));
-    case Order::random:
-      break;
+    case Order::forward: return static_cast<unsigned>(std::countr_zero(candidates));
+    case Order::reverse: return 31u - static_cast<unsigned>(std::countl_zero(candidates));
+    case Order::random: break;
   }
   random_ ^= random_ << 13, random_ ^= random_ >> 7, random_ ^= random_ << 17;
-  for (auto skip = (random_ >> 32) % static_cast<unsigned>(std::popcount(candidates)); skip > 0; --skip) candidates &= candidates - 1;
+  for (auto skip = (random_ >> 32) % static_cast<unsigned>(std::popcount(candidates)); skip > 0; --skip)
+    candidates &= candidates - 1;
   return static_cast<unsigned>(std::countr_zero(candidates));
 }
 
-// The thread whose turn it is, no longer counted as ready; null if all wait or have returned. Unless the order is random, a
-// SIMD-group goes on until none of its lanes is ready.
+// The thread whose turn it is, no longer counted as ready; null if all wait or have returned. Unless the order is
+// random, a SIMD-group goes on until none of its lanes is ready.
 Threadgroup::Thread* Threadgroup::take_next() {
   if (ready_simdgroups_ == 0) return nullptr;
   const unsigned last = current_ ? current_->position.simdgroup : 0;
@@ -217,7 +217,8 @@ void Threadgroup::complete(SimdGroup& group, unsigned number) {
     if (lanes[i].operation != &operation || !same(lanes[i].site, lanes[0].site)) abandon(Failure::divergence);
     const std::uint32_t argument = group.slots[i].argument;
     if (operation.argument != LaneArgument::none && argument >= simd_width) abandon(Failure::lane_argument);
-    if (operation.argument == LaneArgument::uniform && argument != group.slots[0].argument) abandon(Failure::lane_argument);
+    if (operation.argument == LaneArgument::uniform && argument != group.slots[0].argument)
+      abandon(Failure::lane_argument);
   }
   for (unsigned i = 0; i < simd_width; ++i) lanes[i].state = State::ready;
   if (operation.combine) operation.combine(group.slots.data());

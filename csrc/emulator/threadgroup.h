@@ -1,5 +1,5 @@
-// One threadgroup: its threads are fibers on one OS thread. A thread runs until it waits for others, at a barrier or in a SIMD
-// operation, or returns; the next one is chosen by Options::order.
+// One threadgroup: its threads are fibers on one OS thread. A thread runs until it waits for others, at a barrier or in
+// a SIMD operation, or returns; the next one is chosen by Options::order.
 #pragma once
 
 #include <array>

@@ -12,28 +12,19 @@ namespace metalsvd::emulator {
 std::string Threadgroup::describe_failure() const {
   std::string what;
   switch (failure_) {
-    case Failure::none:
-      break;
-    case Failure::divergence:
-      what = describe_waiting();
-      break;
-    case Failure::tiles:
-      what = describe_tiles();
-      break;
+    case Failure::none: break;
+    case Failure::divergence: what = describe_waiting(); break;
+    case Failure::tiles: what = describe_tiles(); break;
     case Failure::lane_argument:
       what = std::string(current_->operation->name) + " at " + to_string(current_->site) +
              ": the lane argument must be below 32" +
              (current_->operation->argument == LaneArgument::uniform ? " and the same in every lane" : "");
       break;
-    case Failure::memory:
-      what = dispatch_->checker->describe_violation();
-      break;
-    case Failure::signal:
-      what = describe_signal();
-      break;
+    case Failure::memory: what = dispatch_->checker->describe_violation(); break;
+    case Failure::signal: what = describe_signal(); break;
   }
-  return "emulated GPU: kernel '" + std::string(dispatch_->kernel->name) + "' (library '" + dispatch_->library + "'), threadgroup " +
-         to_string(position_) + ": " + what;
+  return "emulated GPU: kernel '" + std::string(dispatch_->kernel->name) + "' (library '" + dispatch_->library +
+         "'), threadgroup " + to_string(position_) + ": " + what;
 }
 
 // Who waits where, in the order of the threads: at least two lines, or nobody would still wait.
@@ -44,7 +35,8 @@ std::string Threadgroup::describe_waiting() const {
   for (const Thread& thread : threads_) {
     const bool in_simd = thread.state == State::in_simd_operation, waits = in_simd || thread.state == State::at_barrier;
     in_simd_operation |= in_simd;
-    const Place place{thread.state, in_simd ? thread.operation->name : "threadgroup_barrier", waits ? to_string(thread.site) : ""};
+    const Place place{thread.state, in_simd ? thread.operation->name : "threadgroup_barrier",
+                      waits ? to_string(thread.site) : ""};
     waiting[place].push_back(thread.position.index_in_threadgroup);
   }
   std::string text = in_simd_operation ? "SIMD operation not performed by all lanes together:" : "barrier divergence:";
@@ -64,11 +56,14 @@ std::string Threadgroup::describe_waiting() const {
 }
 
 std::string Threadgroup::describe_tiles() const {
-  if (tile_bytes_ <= max_threadgroup_memory) return "more than " + std::to_string(max_tiles) + " threadgroup declarations in one library";
+  if (tile_bytes_ <= max_threadgroup_memory)
+    return "more than " + std::to_string(max_tiles) + " threadgroup declarations in one library";
   std::string text = "threadgroup memory of " + std::to_string(tile_bytes_) + " bytes, but a threadgroup has " +
                      std::to_string(max_threadgroup_memory) + ":";
   for (const Tile& tile : tiles_) {
-    if (tile.bytes > 0) text += "\n  '" + std::string(tile.name) + "' of " + std::to_string(tile.bytes) + " bytes at " + to_string(tile.site);
+    if (tile.bytes > 0)
+      text +=
+          "\n  '" + std::string(tile.name) + "' of " + std::to_string(tile.bytes) + " bytes at " + to_string(tile.site);
   }
   return text;
 }

@@ -202,10 +202,12 @@ METAL_CHECK_INTEGER_LIMITS(ulong, 0, ULONG_MAX)
 // ---- Mathematics. Overloads, not templates: max(1, 2u) and sqrt(2) are as ambiguous here as they are in Metal.
 #define METAL_CHECK_WIDTHS(M, T) M(T) M(T##2) M(T##3) M(T##4)
 #define METAL_CHECK_FLOATS(M) METAL_CHECK_WIDTHS(M, float) METAL_CHECK_WIDTHS(M, half)
-#define METAL_CHECK_INTEGERS(M)                                                                                      \
-  METAL_CHECK_WIDTHS(M, char)                                                                                        \
-  METAL_CHECK_WIDTHS(M, uchar) METAL_CHECK_WIDTHS(M, short) METAL_CHECK_WIDTHS(M, ushort) METAL_CHECK_WIDTHS(M, int) \
-      METAL_CHECK_WIDTHS(M, uint) METAL_CHECK_WIDTHS(M, long) METAL_CHECK_WIDTHS(M, ulong)
+#define METAL_CHECK_INTEGERS(M) \
+  METAL_CHECK_WIDTHS(M, char)   \
+  METAL_CHECK_WIDTHS(M, uchar)  \
+  METAL_CHECK_WIDTHS(M, short)  \
+  METAL_CHECK_WIDTHS(M, ushort) \
+  METAL_CHECK_WIDTHS(M, int) METAL_CHECK_WIDTHS(M, uint) METAL_CHECK_WIDTHS(M, long) METAL_CHECK_WIDTHS(M, ulong)
 
 #define METAL_CHECK_ORDERED(T) \
   T abs(T x);                  \

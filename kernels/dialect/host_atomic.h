@@ -2,6 +2,8 @@
 // builtins into calls of __tsan_atomic32_*, which csrc/emulator/memory_checks.cpp answers.
 #pragma once
 
+#include "host_types.h"
+
 namespace METALSVD_TRANSLATED {
 namespace metal {
 
@@ -29,11 +31,11 @@ METAL_FUNC T atomic_exchange_explicit(volatile atomic<T>* object, same<T> value,
   return as_type<T>(__atomic_exchange_n(&object->bits, as_type<uint>(value), __ATOMIC_RELAXED));
 }
 template <class T>
-METAL_FUNC bool atomic_compare_exchange_weak_explicit(
-    volatile atomic<T>* object, T* expected, same<T> desired, memory_order, memory_order) {
+METAL_FUNC bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* object, T* expected, same<T> desired,
+                                                      memory_order, memory_order) {
   uint expected_bits = as_type<uint>(*expected);
-  const bool exchanged = __atomic_compare_exchange_n(
-      &object->bits, &expected_bits, as_type<uint>(desired), true, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+  const bool exchanged = __atomic_compare_exchange_n(&object->bits, &expected_bits, as_type<uint>(desired), true,
+                                                     __ATOMIC_RELAXED, __ATOMIC_RELAXED);
   if (!exchanged) *expected = as_type<T>(expected_bits);
   return exchanged;
 }
@@ -43,23 +45,24 @@ namespace emulated {
 template <class T, class Change>
 METAL_FUNC T fetch_and_change(volatile atomic<T>* object, Change change) {
   T seen = atomic_load_explicit(object, memory_order_relaxed);
-  while (!atomic_compare_exchange_weak_explicit(object, &seen, change(seen), memory_order_relaxed, memory_order_relaxed)) {
+  while (
+      !atomic_compare_exchange_weak_explicit(object, &seen, change(seen), memory_order_relaxed, memory_order_relaxed)) {
   }
   return seen;
 }
 
 }  // namespace emulated
 
-#define METALSVD_FETCH(name, expression)                                                          \
-  template <class T>                                                                              \
-  METAL_FUNC T atomic_fetch_##name##_explicit(volatile atomic<T>* object, same<T> b, memory_order) { \
+#define METALSVD_FETCH(name, expression)                                                                               \
+  template <class T>                                                                                                   \
+  METAL_FUNC T atomic_fetch_##name##_explicit(volatile atomic<T>* object, same<T> b, memory_order) {                   \
     return emulated::fetch_and_change(object, [b](T a) [[gnu::always_inline]] { return static_cast<T>(expression); }); \
   }
 METALSVD_FETCH(add, a + b)
 METALSVD_FETCH(sub, a - b)
 METALSVD_FETCH(min, b < a ? b : a)
 METALSVD_FETCH(max, a < b ? b : a)
-METALSVD_FETCH(and, a & b)
+METALSVD_FETCH(and, a& b)
 METALSVD_FETCH(or, a | b)
 METALSVD_FETCH(xor, a ^ b)
 #undef METALSVD_FETCH

@@ -1,4 +1,5 @@
-// The entry of a kernel: how each parameter is filled, deduced from the kernel's function type. Read behind the kernel text.
+// The entry of a kernel: how each parameter is filled, deduced from the kernel's function type. Read behind the kernel
+// text.
 #undef device
 #undef constant
 #undef threadgroup
@@ -47,13 +48,13 @@ template <class T>
   return static_cast<T>(number);
 }
 
-#define METALSVD_POSITION(name, member)                                               \
-  struct name {                                                                       \
-    static constexpr int index = -1;                                                  \
-    template <class T>                                                                \
+#define METALSVD_POSITION(name, member)                                                           \
+  struct name {                                                                                   \
+    static constexpr int index = -1;                                                              \
+    template <class T>                                                                            \
     [[gnu::no_sanitize("thread")]] static T fetch(const ThreadPosition& position, void* const*) { \
-      return position_value<std::remove_const_t<T>>(position.member);                 \
-    }                                                                                 \
+      return position_value<std::remove_const_t<T>>(position.member);                             \
+    }                                                                                             \
   };
 METALSVD_POSITION(thread_position_in_grid, in_grid)
 METALSVD_POSITION(thread_position_in_threadgroup, in_threadgroup)
@@ -101,7 +102,8 @@ struct Entry<void (*)(Types...), function, Bindings...> {
 };
 
 template <auto function, class... Bindings>
-constexpr ::metalsvd::emulator::Kernel make_kernel(const char* name, const char* const* parameter_names, unsigned max_threads) {
+constexpr ::metalsvd::emulator::Kernel make_kernel(const char* name, const char* const* parameter_names,
+                                                   unsigned max_threads) {
   using Called = Entry<decltype(function), function, Bindings...>;
   return {name, &Called::run, Called::parameters, parameter_names, Called::count, max_threads};
 }

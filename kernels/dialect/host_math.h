@@ -1,31 +1,33 @@
 // The mathematical functions of Metal, correctly rounded or as the C library has them: float stays float.
 #pragma once
 
+#include "host_types.h"
+
 namespace METALSVD_TRANSLATED {
 namespace metal {
 
 // One definition for float; half, bfloat and vectors go through it component by component.
-#define METALSVD_FUNCTION_1(name, expression)               \
-  METAL_FUNC float name(float x) { return expression; }     \
-  template <int e, int m>                                   \
-  METAL_FUNC SmallFloat<e, m> name(SmallFloat<e, m> x) {    \
-    return name(static_cast<float>(x));                     \
-  }                                                         \
-  template <class T, int n>                                 \
-  METAL_FUNC vec<T, n> name(vec<T, n> x) {                  \
-    for (int i = 0; i < n; ++i) x[i] = name(x[i]);          \
-    return x;                                               \
+#define METALSVD_FUNCTION_1(name, expression)            \
+  METAL_FUNC float name(float x) { return expression; }  \
+  template <int e, int m>                                \
+  METAL_FUNC SmallFloat<e, m> name(SmallFloat<e, m> x) { \
+    return name(static_cast<float>(x));                  \
+  }                                                      \
+  template <class T, int n>                              \
+  METAL_FUNC vec<T, n> name(vec<T, n> x) {               \
+    for (int i = 0; i < n; ++i) x[i] = name(x[i]);       \
+    return x;                                            \
   }
-#define METALSVD_FUNCTION_2(name, expression)                                    \
-  METAL_FUNC float name(float x, float y) { return expression; }                 \
-  template <int e, int m>                                                        \
-  METAL_FUNC SmallFloat<e, m> name(SmallFloat<e, m> x, SmallFloat<e, m> y) {     \
-    return name(static_cast<float>(x), static_cast<float>(y));                   \
-  }                                                                              \
-  template <class T, int n>                                                      \
-  METAL_FUNC vec<T, n> name(vec<T, n> x, vec<T, n> y) {                          \
-    for (int i = 0; i < n; ++i) x[i] = name(x[i], y[i]);                         \
-    return x;                                                                    \
+#define METALSVD_FUNCTION_2(name, expression)                                \
+  METAL_FUNC float name(float x, float y) { return expression; }             \
+  template <int e, int m>                                                    \
+  METAL_FUNC SmallFloat<e, m> name(SmallFloat<e, m> x, SmallFloat<e, m> y) { \
+    return name(static_cast<float>(x), static_cast<float>(y));               \
+  }                                                                          \
+  template <class T, int n>                                                  \
+  METAL_FUNC vec<T, n> name(vec<T, n> x, vec<T, n> y) {                      \
+    for (int i = 0; i < n; ++i) x[i] = name(x[i], y[i]);                     \
+    return x;                                                                \
   }
 
 // Through double, so that one rounding remains. A quotient or root of two floats is never a tie there.
@@ -66,7 +68,8 @@ using metal::sqrt;
 
 METAL_FUNC float fma(float x, float y, float z) { return std::fma(x, y, z); }
 METAL_FUNC half fma(half x, half y, half z) {  // a product of two halves is exact in float, and the sum in double
-  return static_cast<float>(static_cast<double>(static_cast<float>(x) * static_cast<float>(y)) + static_cast<double>(static_cast<float>(z)));
+  return static_cast<float>(static_cast<double>(static_cast<float>(x) * static_cast<float>(y)) +
+                            static_cast<double>(static_cast<float>(z)));
 }
 template <class T, int n>
 METAL_FUNC vec<T, n> fma(vec<T, n> x, vec<T, n> y, vec<T, n> z) {
@@ -78,12 +81,12 @@ METAL_FUNC bool isnan(float x) { return std::isnan(x); }
 METAL_FUNC bool isinf(float x) { return std::isinf(x); }
 METAL_FUNC bool isfinite(float x) { return std::isfinite(x); }
 METAL_FUNC bool signbit(float x) { return std::signbit(x); }
-#define METALSVD_PREDICATE(name)                         \
-  template <class T, int n>                              \
-  METAL_FUNC vec<bool, n> name(vec<T, n> x) {            \
-    vec<bool, n> r;                                      \
-    for (int i = 0; i < n; ++i) r[i] = name(x[i]);       \
-    return r;                                            \
+#define METALSVD_PREDICATE(name)                   \
+  template <class T, int n>                        \
+  METAL_FUNC vec<bool, n> name(vec<T, n> x) {      \
+    vec<bool, n> r;                                \
+    for (int i = 0; i < n; ++i) r[i] = name(x[i]); \
+    return r;                                      \
   }
 METALSVD_PREDICATE(isnan)
 METALSVD_PREDICATE(isinf)

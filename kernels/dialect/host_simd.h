@@ -1,8 +1,11 @@
 // Threadgroup memory, barriers and SIMD operations: each calls the emulator (csrc/emulator/kernel_interface.h).
 //
 // Order of every reduction, whatever the order of the threads: the butterfly with lane ^ 16, 8, 4, 2, 1, that is
-// value[i] = value[i] op value[i + 16] for i < 16, then + 8, 4, 2, 1. A prefix sum adds from lane - 1, - 2, - 4, - 8, - 16.
+// value[i] = value[i] op value[i + 16] for i < 16, then + 8, 4, 2, 1. A prefix sum adds from lane - 1, - 2, - 4, - 8,
+// - 16.
 #pragma once
+
+#include "host_math.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {
@@ -137,7 +140,9 @@ struct FromBelow {
 };
 
 template <class T>
-inline constexpr unsigned padded_size = sizeof(T) <= 4 ? 4 : sizeof(T) <= 8 ? 8 : 16;
+inline constexpr unsigned padded_size = sizeof(T) <= 4   ? 4
+                                        : sizeof(T) <= 8 ? 8
+                                                         : 16;
 
 template <class T>
 METAL_FUNC T exchange(const SimdOperation& operation, T value, unsigned argument, Site site) {
@@ -163,11 +168,12 @@ METAL_FUNC std::uint64_t count_votes(const SimdOperation& operation, bool vote, 
 
 }  // namespace emulated
 
-#define METALSVD_SIMD_FUNCTION(name, ...)                                                          \
-  template <class T>                                                                               \
-  METAL_FUNC T name(T value, METALSVD_SITE) {                                                      \
-    static constexpr emulated::SimdOperation operation{#name, emulated::__VA_ARGS__, emulated::LaneArgument::none, emulated::padded_size<T>};       \
-    return emulated::exchange(operation, value, 0, {file, line});                                  \
+#define METALSVD_SIMD_FUNCTION(name, ...)                                                                          \
+  template <class T>                                                                                               \
+  METAL_FUNC T name(T value, METALSVD_SITE) {                                                                      \
+    static constexpr emulated::SimdOperation operation{#name, emulated::__VA_ARGS__, emulated::LaneArgument::none, \
+                                                       emulated::padded_size<T>};                                  \
+    return emulated::exchange(operation, value, 0, {file, line});                                                  \
   }
 METALSVD_SIMD_FUNCTION(simd_sum, reduce<T, emulated::Add>)
 METALSVD_SIMD_FUNCTION(simd_product, reduce<T, emulated::Multiply>)
@@ -180,11 +186,12 @@ METALSVD_SIMD_FUNCTION(simd_prefix_inclusive_sum, prefix_sum<T, true>)
 METALSVD_SIMD_FUNCTION(simd_prefix_exclusive_sum, prefix_sum<T, false>)
 #undef METALSVD_SIMD_FUNCTION
 
-#define METALSVD_SIMD_FUNCTION(name, Source, rule)                                                          \
-  template <class T>                                                                                           \
-  METAL_FUNC T name(T value, ushort argument, METALSVD_SITE) {                                                 \
-    static constexpr emulated::SimdOperation operation{#name, emulated::permute<T, emulated::Source>, emulated::LaneArgument::rule, emulated::padded_size<T>}; \
-    return emulated::exchange(operation, value, argument, {file, line});                                       \
+#define METALSVD_SIMD_FUNCTION(name, Source, rule)                                                              \
+  template <class T>                                                                                            \
+  METAL_FUNC T name(T value, ushort argument, METALSVD_SITE) {                                                  \
+    static constexpr emulated::SimdOperation operation{#name, emulated::permute<T, emulated::Source>,           \
+                                                       emulated::LaneArgument::rule, emulated::padded_size<T>}; \
+    return emulated::exchange(operation, value, argument, {file, line});                                        \
   }
 METALSVD_SIMD_FUNCTION(simd_shuffle, FromLane, any)
 METALSVD_SIMD_FUNCTION(simd_broadcast, FromLane, uniform)
@@ -195,7 +202,8 @@ METALSVD_SIMD_FUNCTION(simd_shuffle_up, FromBelow, uniform)
 
 template <class T>
 METAL_FUNC T simd_broadcast_first(T value, METALSVD_SITE) {
-  static constexpr emulated::SimdOperation operation{"simd_broadcast_first", emulated::permute<T, emulated::FromLane>, emulated::LaneArgument::none, emulated::padded_size<T>};
+  static constexpr emulated::SimdOperation operation{"simd_broadcast_first", emulated::permute<T, emulated::FromLane>,
+                                                     emulated::LaneArgument::none, emulated::padded_size<T>};
   return emulated::exchange(operation, value, 0, {file, line});
 }
 

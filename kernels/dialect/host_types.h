@@ -1,6 +1,14 @@
 // The types of Metal that C++ lacks: half, bfloat, vectors, array, and the type traits.
 #pragma once
 
+#include "host_namespace.h"
+
+#define M_PI_F 3.14159265358979323846f
+#define M_SQRT2_F 1.41421356237309504880f
+#define M_SQRT1_2_F 0.70710678118654752440f
+#define HALF_MAX half::from_bits(0x7BFF)
+#define HALF_EPSILON half::from_bits(0x1400)
+
 namespace METALSVD_TRANSLATED {
 
 using uchar = unsigned char;
@@ -17,7 +25,8 @@ class SmallFloat {
   template <class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0>
   METAL_FUNC SmallFloat(Integer value) : bits_(round(static_cast<float>(value))) {}
   template <int other_exponent, int other_mantissa>
-  METAL_FUNC explicit SmallFloat(SmallFloat<other_exponent, other_mantissa> value) : bits_(round(static_cast<float>(value))) {}
+  METAL_FUNC explicit SmallFloat(SmallFloat<other_exponent, other_mantissa> value)
+      : bits_(round(static_cast<float>(value))) {}
 
   METAL_FUNC static SmallFloat from_bits(std::uint16_t bits) {
     SmallFloat result;
@@ -31,7 +40,8 @@ class SmallFloat {
     const std::uint32_t exponent = magnitude >> mantissa_bits;
     if (exponent == max_exponent) return std::bit_cast<float>(sign | 0x7F800000u | (magnitude << shift & 0x7FFFFFu));
     if (exponent == 0 && exponent_bits < 8) {  // subnormal here, normal in float
-      const float value = static_cast<float>(magnitude) * std::bit_cast<float>(std::uint32_t(128 - bias - mantissa_bits) << 23);
+      const float value =
+          static_cast<float>(magnitude) * std::bit_cast<float>(std::uint32_t(128 - bias - mantissa_bits) << 23);
       return std::bit_cast<float>(sign | std::bit_cast<std::uint32_t>(value));
     }
     return std::bit_cast<float>(sign | ((magnitude << shift) + (std::uint32_t(127 - bias) << 23)));
@@ -75,30 +85,30 @@ template <int e, int m>
 struct is_small_float<SmallFloat<e, m>> : std::true_type {};
 
 // half with half or an integer is half; with float it is float, through the conversion to float.
-#define METALSVD_SMALL_FLOAT_OPERATOR(op)                                                                         \
-  template <int e, int m>                                                                                         \
-  METAL_FUNC SmallFloat<e, m> operator op(SmallFloat<e, m> a, SmallFloat<e, m> b) {                               \
-    return static_cast<float>(a) op static_cast<float>(b);                                                        \
-  }                                                                                                               \
-  template <int e, int m, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0>                  \
-  METAL_FUNC SmallFloat<e, m> operator op(SmallFloat<e, m> a, Integer b) {                                        \
-    return a op SmallFloat<e, m>(b);                                                                              \
-  }                                                                                                               \
-  template <int e, int m, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0>                  \
-  METAL_FUNC SmallFloat<e, m> operator op(Integer a, SmallFloat<e, m> b) {                                        \
-    return SmallFloat<e, m>(a) op b;                                                                              \
-  }                                                                                                               \
-  template <int e, int m>                                                                                         \
-  METAL_FUNC float operator op(SmallFloat<e, m> a, float b) {                                                     \
-    return static_cast<float>(a) op b;                                                                            \
-  }                                                                                                               \
-  template <int e, int m>                                                                                         \
-  METAL_FUNC float operator op(float a, SmallFloat<e, m> b) {                                                     \
-    return a op static_cast<float>(b);                                                                            \
-  }                                                                                                               \
-  template <int e, int m, class T>                                                                                \
-  METAL_FUNC SmallFloat<e, m>& operator op##=(SmallFloat<e, m>& a, T b) {                                         \
-    return a = SmallFloat<e, m>(a op b);                                                                          \
+#define METALSVD_SMALL_FLOAT_OPERATOR(op)                                                        \
+  template <int e, int m>                                                                        \
+  METAL_FUNC SmallFloat<e, m> operator op(SmallFloat<e, m> a, SmallFloat<e, m> b) {              \
+    return static_cast<float>(a) op static_cast<float>(b);                                       \
+  }                                                                                              \
+  template <int e, int m, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0> \
+  METAL_FUNC SmallFloat<e, m> operator op(SmallFloat<e, m> a, Integer b) {                       \
+    return a op SmallFloat<e, m>(b);                                                             \
+  }                                                                                              \
+  template <int e, int m, class Integer, std::enable_if_t<std::is_integral_v<Integer>, int> = 0> \
+  METAL_FUNC SmallFloat<e, m> operator op(Integer a, SmallFloat<e, m> b) {                       \
+    return SmallFloat<e, m>(a) op b;                                                             \
+  }                                                                                              \
+  template <int e, int m>                                                                        \
+  METAL_FUNC float operator op(SmallFloat<e, m> a, float b) {                                    \
+    return static_cast<float>(a) op b;                                                           \
+  }                                                                                              \
+  template <int e, int m>                                                                        \
+  METAL_FUNC float operator op(float a, SmallFloat<e, m> b) {                                    \
+    return a op static_cast<float>(b);                                                           \
+  }                                                                                              \
+  template <int e, int m, class T>                                                               \
+  METAL_FUNC SmallFloat<e, m>& operator op##=(SmallFloat<e, m>& a, T b) {                        \
+    return a = SmallFloat<e, m>(a op b);                                                         \
   }
 METALSVD_SMALL_FLOAT_OPERATOR(+)
 METALSVD_SMALL_FLOAT_OPERATOR(-)
@@ -138,7 +148,8 @@ struct vec : VectorStorage<T, n> {
   METAL_FUNC vec(A a, B b, Rest... rest) {
     int filled = 0;
     fill(filled, a), fill(filled, b), (fill(filled, rest), ...);
-    static_assert(length_of<A>() + length_of<B>() + (0 + ... + length_of<Rest>()) == n, "as many components as the vector has");
+    static_assert(length_of<A>() + length_of<B>() + (0 + ... + length_of<Rest>()) == n,
+                  "as many components as the vector has");
   }
   template <class U>
   METAL_FUNC explicit vec(vec<U, n> other) {
@@ -177,20 +188,20 @@ struct identity {
 template <class T>
 using same = typename identity<T>::type;  // a parameter that takes no part in deduction: vector * 2
 
-#define METALSVD_VECTOR_OPERATOR(op, Result)                              \
-  template <class T, int n>                                               \
-  METAL_FUNC vec<Result, n> operator op(vec<T, n> a, vec<T, n> b) {       \
-    vec<Result, n> r;                                                     \
-    for (int i = 0; i < n; ++i) r[i] = a[i] op b[i];                      \
-    return r;                                                             \
-  }                                                                       \
-  template <class T, int n>                                               \
-  METAL_FUNC vec<Result, n> operator op(vec<T, n> a, same<T> b) {         \
-    return a op vec<T, n>(b);                                             \
-  }                                                                       \
-  template <class T, int n>                                               \
-  METAL_FUNC vec<Result, n> operator op(same<T> a, vec<T, n> b) {         \
-    return vec<T, n>(a) op b;                                             \
+#define METALSVD_VECTOR_OPERATOR(op, Result)                        \
+  template <class T, int n>                                         \
+  METAL_FUNC vec<Result, n> operator op(vec<T, n> a, vec<T, n> b) { \
+    vec<Result, n> r;                                               \
+    for (int i = 0; i < n; ++i) r[i] = a[i] op b[i];                \
+    return r;                                                       \
+  }                                                                 \
+  template <class T, int n>                                         \
+  METAL_FUNC vec<Result, n> operator op(vec<T, n> a, same<T> b) {   \
+    return a op vec<T, n>(b);                                       \
+  }                                                                 \
+  template <class T, int n>                                         \
+  METAL_FUNC vec<Result, n> operator op(same<T> a, vec<T, n> b) {   \
+    return vec<T, n>(a) op b;                                       \
   }
 #define METALSVD_VECTOR_ASSIGNMENT(op)                                    \
   METALSVD_VECTOR_OPERATOR(op, T)                                         \
