@@ -30,11 +30,6 @@ target_compile_options(_emulator PRIVATE -iquote ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(_emulator PRIVATE metalsvd_options torch_cpu c10 Threads::Threads ${CMAKE_DL_LIBS})
 set_target_properties(_emulator PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../torch/lib")
 
-# Without it fma() is a function call, as on a machine that has no such instruction.
-if(CMAKE_SYSTEM_PROCESSOR STREQUAL "x86_64")
-  set(fused_multiply_add -mfma)
-endif()
-
 foreach(metal_file ${METALSVD_METAL_FILES})
   metal_to_cpp(${metal_file} cpp)
   get_filename_component(name ${metal_file} NAME_WE)
@@ -43,7 +38,8 @@ foreach(metal_file ${METALSVD_METAL_FILES})
     # Tiles are shared out as in Metal, under several types; a product and a sum are fused only where fma() says so.
     # Line numbers (-g1) are what the memory checks report.
     target_compile_options(kernels_${name}_${flavour} PRIVATE
-      -O2 -g1 -fno-strict-aliasing -ffp-contract=off ${fused_multiply_add} -iquote ${CMAKE_CURRENT_SOURCE_DIR})
+      -O2 -g1 -fdebug-prefix-map=${CMAKE_CURRENT_BINARY_DIR}=. -fno-strict-aliasing -ffp-contract=off
+      -iquote ${CMAKE_CURRENT_SOURCE_DIR})
     target_link_libraries(_emulator PRIVATE kernels_${name}_${flavour})
   endforeach()
   target_compile_options(kernels_${name}_checked PRIVATE -fsanitize=thread)
