@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     if missing:
         parser.error(f"no such file: {', '.join(missing)}")
     files = options.files or sorted(KERNELS.glob("*.metal"))
-    findings = [finding for file in files for finding in check_file(file, KERNELS)]
+    findings = [finding for file in files for finding in check_file(file)]
     if options.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=1))
     else:

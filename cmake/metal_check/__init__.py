@@ -24,10 +24,10 @@ from metal_check.text import Finding, Report, Text
 __all__ = ["Finding", "check_file"]
 
 
-def check_file(path: str | pathlib.Path, root: str | pathlib.Path) -> list[Finding]:
-    """What is wrong with a .metal file; its quoted includes are named relative to root."""
+def check_file(path: str | pathlib.Path) -> list[Finding]:
+    """What is wrong with a .metal file; its quoted includes are named relative to its own folder."""
     try:
-        source = metal_source.flatten(path, root)
+        source = metal_source.flatten(path)
     except metal_source.SourceError as error:
         message = str(error).split(": error: ", 1)[-1]
         return [Finding(error.origin.file, error.origin.line, 1, message)]
