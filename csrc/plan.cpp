@@ -11,9 +11,23 @@ namespace {
 
 constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
 
-std::int64_t words_of(Scalar scalar) { return scalar == Scalar::complex64 ? 2 : 1; }
+struct ScalarTraits {
+  std::string_view name;
+  std::string_view suffix;  // of kernel names
+  std::int64_t words;       // float32 words of a number that the kernels compute with
+  bool is_narrow;           // tensors hold less than that
+};
 
-std::string_view suffix_of(Scalar scalar) { return scalar == Scalar::complex64 ? "c64" : "f32"; }
+ScalarTraits traits_of(Scalar scalar) {
+  switch (scalar) {
+    case Scalar::float32: return {"float32", "f32", 1, false};
+    case Scalar::float16: return {"float16", "f16", 1, true};
+    case Scalar::bfloat16: return {"bfloat16", "bf16", 1, true};
+    case Scalar::complex64: return {"complex64", "c64", 2, false};
+    case Scalar::complex32: return {"complex32", "c32", 2, true};
+  }
+  throw std::logic_error("traits_of: not a Scalar");
+}
 
 // Words of threadgroup memory: the matrix, a squared norm and a place in the order for each column, and the right
 // vectors where `stage_right`.
@@ -21,7 +35,7 @@ std::int64_t threadgroup_words(const Problem& problem, bool stage_right) {
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
   const std::int64_t staged_rows = rows + (stage_right ? columns : 0);
-  return words_of(problem.scalar) * staged_rows * columns + 2 * columns;
+  return traits_of(problem.scalar).words * staged_rows * columns + 2 * columns;
 }
 
 bool fits_threadgroup(const Problem& problem) {
@@ -30,7 +44,7 @@ bool fits_threadgroup(const Problem& problem) {
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
-         (problem.scalar == Scalar::complex64 ? "complex64" : "float32");
+         std::string(traits_of(problem.scalar).name);
 }
 
 Method parse_method(const std::string& driver) {
@@ -87,12 +101,14 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
   plan.columns = std::min(problem.m, problem.n);
   plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
 
-  // Right vectors that do not fit beside the matrix are rotated where they end, in device memory.
-  const bool in_device =
+  // Right vectors that do not fit beside the matrix are rotated in device memory.
+  const ScalarTraits scalar = traits_of(problem.scalar);
+  const bool right_in_device =
       problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
   plan.library = name_of(plan.method);
-  plan.kernel = "svd_" + plan.library + (in_device ? "_device_right_" : "_") + std::string(suffix_of(problem.scalar));
-  plan.scratch_entries = in_device ? problem.batch * plan.columns * plan.columns : 0;
+  plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + std::string(scalar.suffix);
+  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
+                                          (scalar.is_narrow ? plan.rows * plan.left_columns : 0));
   plan.threadgroups = problem.batch;
   plan.threads_per_threadgroup = threadgroup_threads(plan.rows, plan.columns);
   return plan;

@@ -9,8 +9,8 @@
 
 namespace metalsvd {
 
-// The dtypes that the kernels compute in.
-enum class Scalar { float32, complex64 };
+// The dtypes that there are kernels for. Half types are computed with in float32.
+enum class Scalar { float32, float16, bfloat16, complex64, complex32 };
 
 // Singular values only, thin (k columns of U, k rows of Vh) or full (square U and Vh).
 enum class Job { values, thin, full };
@@ -38,7 +38,7 @@ struct Plan {
   std::int64_t rows;             // of B
   std::int64_t columns;          // of B
   std::int64_t left_columns;     // of P that are wanted: 0 (values), columns (thin) or rows (full)
-  std::int64_t scratch_entries;  // of device memory, for all matrices together
+  std::int64_t scratch_numbers;  // of device memory, float32 or complex64, for all matrices together
   std::int64_t threadgroups;
   std::int64_t threads_per_threadgroup;
 };

@@ -15,7 +15,7 @@ STABLE_TORCH_LIBRARY(metalsvd, m) {
       "-> (Tensor U, Tensor S, Tensor Vh, Tensor info)");
   // The method that svd would run on mps, in words.
   m.def(
-      "plan(int batch, int m, int n, bool is_complex=False, bool full_matrices=False, bool compute_uv=True, *, "
+      "plan(int batch, int m, int n, ScalarType dtype, bool full_matrices=False, bool compute_uv=True, *, "
       "str? driver=None) -> str");
 }
 

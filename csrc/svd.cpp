@@ -72,10 +72,16 @@ bool is_floating_or_complex(ScalarType dtype) {
 
 ScalarType real_type(const Tensor& A) {
   switch (A.scalar_type()) {
+    case ScalarType::ComplexHalf: return ScalarType::Half;
     case ScalarType::ComplexFloat: return ScalarType::Float;
     case ScalarType::ComplexDouble: return ScalarType::Double;
     default: return A.scalar_type();
   }
+}
+
+// What the kernels compute with.
+ScalarType number_type(const Tensor& A) {
+  return real_type(A) == A.scalar_type() ? ScalarType::Float : ScalarType::ComplexFloat;
 }
 
 Tensor empty(const Tensor& A, std::vector<std::int64_t> batch, std::initializer_list<std::int64_t> sizes,
@@ -121,23 +127,26 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Factors& factors) 
   const Tensor& left = !vectors ? S : plan.transposed ? Vh : U;
   const Tensor& right = !vectors ? S : plan.transposed ? U : Vh;
   const Tensor scratch =
-      plan.scratch_entries == 0 ? S : empty(A.tensor, {}, {plan.scratch_entries}, A.tensor.scalar_type());
+      plan.scratch_numbers == 0 ? S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor));
   return {plan.library,
           plan.kernel,
           plan.threadgroups,
           plan.threads_per_threadgroup,
-          {A.tensor, left, S, right, info, scratch, plan.rows, plan.columns, plan.left_columns,
+          {A.tensor, left, S, right, info, scratch, A.batch, plan.rows, plan.columns, plan.left_columns,
            std::int64_t{plan.transposed}, A.batch_stride, plan.transposed ? A.column_stride : A.row_stride,
            plan.transposed ? A.row_stride : A.column_stride}};
 }
 
-Scalar kernel_scalar(const Tensor& A) {
-  switch (A.scalar_type()) {
+Scalar kernel_scalar(ScalarType dtype) {
+  switch (dtype) {
     case ScalarType::Float: return Scalar::float32;
+    case ScalarType::Half: return Scalar::float16;
+    case ScalarType::BFloat16: return Scalar::bfloat16;
     case ScalarType::ComplexFloat: return Scalar::complex64;
+    case ScalarType::ComplexHalf: return Scalar::complex32;
     default:
-      STD_TORCH_CHECK(false, "linalg.svd: on mps A must be of dtype float32 or complex64, but got ",
-                      torch::headeronly::toString(A.scalar_type()));
+      STD_TORCH_CHECK(false, "linalg.svd: on mps A must be of dtype float32, float16, bfloat16 or complex64, but got ",
+                      torch::headeronly::toString(dtype));
   }
 }
 
@@ -158,7 +167,7 @@ Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t colum
 Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
   // 1. check
   check_matrix(A);
-  const Scalar scalar = kernel_scalar(A);
+  const Scalar scalar = kernel_scalar(A.scalar_type());
   const Job job = make_job(full_matrices, compute_uv);
 
   // 2. outputs
@@ -174,12 +183,11 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
   return factors;
 }
 
-std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, bool is_complex, bool full_matrices,
+std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, ScalarType dtype, bool full_matrices,
                           bool compute_uv, const std::optional<std::string>& driver) {
   STD_TORCH_CHECK(batch > 0 && m > 0 && n > 0, "plan: expected positive sizes, but got batch ", batch, ", m ", m,
                   ", n ", n);
-  return describe(make_plan(
-      {batch, m, n, is_complex ? Scalar::complex64 : Scalar::float32, make_job(full_matrices, compute_uv)}, driver));
+  return describe(make_plan({batch, m, n, kernel_scalar(dtype), make_job(full_matrices, compute_uv)}, driver));
 }
 
 }  // namespace metalsvd

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
 #include <optional>
@@ -21,8 +22,8 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
 Factors svd_cpu(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
 
 // What `svd_mps` would run, in words.
-std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, bool is_complex, bool full_matrices,
-                          bool compute_uv, const std::optional<std::string>& driver);
+std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, torch::headeronly::ScalarType dtype,
+                          bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
 
 // Throws in the words of torch.linalg.svd where A has less than two dimensions or is no floating point or complex
 // tensor.

@@ -7,11 +7,14 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/columns.h"
 #include "common/householder.h"
 #include "common/pairs.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
 #include "common/scalar.h"
+#include "common/shape.h"
+#include "common/storage.h"
 #include "common/team.h"
 #include "device_limits.h"
 
@@ -19,45 +22,16 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Sizes and places of one matrix. Strides count entries.
-struct ThreadgroupShape {
-  int rows;          // of B
-  int columns;       // of B
-  int left_columns;  // of P that are stored; 0: singular values only
-  bool transposed;   // B = A^H: P goes to Vh^H and Q to U, otherwise P to U and Q to Vh^H
-};
-
-// Where P and Q lie in the column-major U and Vh, and whether as conjugates.
-struct Place {
-  int row_stride;
-  int column_stride;
-  bool conjugated;
-};
-inline Place left_place(ThreadgroupShape shape) {
-  Place place;
-  place.row_stride = shape.transposed ? shape.left_columns : 1;
-  place.column_stride = shape.transposed ? 1 : shape.rows;
-  place.conjugated = shape.transposed;
-  return place;
-}
-inline Place right_place(ThreadgroupShape shape) {
-  Place place;
-  place.row_stride = shape.transposed ? 1 : shape.columns;
-  place.column_stride = shape.transposed ? shape.columns : 1;
-  place.conjugated = !shape.transposed;
-  return place;
-}
-
 // Reads A into B as it is and returns the largest magnitude bits that this thread saw.
-template <typename T>
-inline uint load_matrix(device const T* A, long row_stride, long column_stride, ThreadgroupShape shape,
-                        threadgroup T* B, Team team) {
+template <typename Storage, typename T>
+inline uint load_matrix(device const Storage* A, long row_stride, long column_stride, Shape shape, threadgroup T* B,
+                        Team team) {
   uint largest = 0u;
   const bool along_rows = row_stride < column_stride;
   for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
     const int i = along_rows ? index % shape.rows : index / shape.columns;
     const int j = along_rows ? index / shape.rows : index % shape.columns;
-    const T entry = A[i * row_stride + j * column_stride];
+    const T entry = to_number(A[i * row_stride + j * column_stride]);
     B[j * shape.rows + i] = shape.transposed ? conjugate(entry) : entry;
     largest = max(largest, magnitude_bits(entry));
   }
@@ -66,7 +40,7 @@ inline uint load_matrix(device const T* A, long row_stride, long column_stride, 
 
 // Scales B and sets Q to the identity. One barrier.
 template <typename T, typename RightPointer>
-inline void prepare(threadgroup T* B, RightPointer right, int exponent, ThreadgroupShape shape, Team team) {
+inline void prepare(threadgroup T* B, RightPointer right, int exponent, Shape shape, Team team) {
   for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
     B[index] = scale(B[index], exponent);
   }
@@ -98,7 +72,7 @@ inline void gram(threadgroup const T* p, threadgroup const T* q, int rows, int l
 
 // One sweep: every pair of columns once. Returns whether this SIMD-group rotated any. A barrier a round.
 template <typename T, bool right_in_device, typename RightPointer>
-inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, ThreadgroupShape shape, Team team) {
+inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Shape shape, Team team) {
   bool rotated = false;
   for (int round = 0; round < round_count(shape.columns); ++round) {
     for (int index = team.simdgroup; 2 * index < shape.columns; index += team.simdgroups) {
@@ -129,25 +103,11 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Threadg
   return rotated;
 }
 
-// Makes the columns of Q unit vectors again: hundreds of rounded rotations have stretched them by some ulps. One
-// SIMD-group a column, each lane its own entries. Ends with a barrier.
-template <typename T, typename RightPointer>
-inline void normalize_right(RightPointer right, ThreadgroupShape shape, Team team) {
-  for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
-    RightPointer column = right + j * shape.columns;
-    float sum = 0.0f;
-    for (int i = team.lane; i < shape.columns; i += limits::simd_width) sum = square_add(column[i], sum);
-    const float norm = precise::sqrt(simd_sum(sum));
-    for (int i = team.lane; i < shape.columns; i += limits::simd_width) column[i] = divide(column[i], norm);
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-}
-
 // sigma[j] = |column j|, where a column whose square underflows counts as zero, and order[k] = the column of the k-th
 // largest. Two barriers.
 template <typename T>
-inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threadgroup uint* order,
-                         ThreadgroupShape shape, Team team) {
+inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threadgroup uint* order, Shape shape,
+                         Team team) {
   for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
     float sum = 0.0f;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) sum = square_add(B[j * shape.rows + i], sum);
@@ -173,80 +133,99 @@ inline int count_nonzero(threadgroup const float* sigma, threadgroup const uint*
   return count;
 }
 
-// Makes the columns of B unit vectors and stores the `count` non-zero ones as the first columns of P.
-template <typename T>
-inline void store_left(threadgroup T* B, threadgroup const float* sigma, threadgroup const uint* order, int count,
-                       device T* left, ThreadgroupShape shape, Team team) {
+// Makes the columns of P (those of B that are not zero) and Q unit vectors, and turns each pair of them so that the
+// entry of largest magnitude in the column of U is real and positive, the first of them where several are. Hundreds of
+// rounded rotations have stretched the columns of Q by some ulps. One SIMD-group a column, each lane its own entries.
+template <typename T, typename RightPointer>
+inline void normalize_columns(threadgroup T* B, RightPointer Q, threadgroup const float* sigma, Shape shape,
+                              Team team) {
+  for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
+    const bool is_zero = sigma[j] == 0.0f;
+    threadgroup T* p = B + j * shape.rows;
+    RightPointer q = Q + j * shape.columns;
+    const float norm = precise::sqrt(simd_sum(square_of_column<T>(q, shape.columns, team.lane)));
+    T turn = from_real<T>(1.0f);
+    if (shape.transposed) {
+      turn = conjugate(phase_of_column<T>(q, shape.columns, team.lane));
+    } else if (!is_zero) {
+      turn = conjugate(phase_of_column<T>(p, shape.rows, team.lane));
+    }
+    if (!is_zero) normalize_column(p, shape.rows, sigma[j], turn, team.lane);
+    normalize_column(q, shape.columns, norm, turn, team.lane);
+  }
+}
+
+// Stores the first `count` columns of P.
+template <typename Storage, typename T>
+inline void store_left(threadgroup const T* B, threadgroup const uint* order, int count, device Storage* left,
+                       Shape shape, Team team) {
   const Place place = left_place(shape);
   for (int index = team.index; index < shape.rows * count; index += team.threads) {
     const int i = shape.transposed ? index / count : index % shape.rows;
     const int k = shape.transposed ? index % count : index / shape.rows;
-    const int j = int(order[k]);
-    const T entry = divide(B[j * shape.rows + i], sigma[j]);
-    B[j * shape.rows + i] = entry;
-    left[i * place.row_stride + k * place.column_stride] = place.conjugated ? conjugate(entry) : entry;
+    const T entry = B[int(order[k]) * shape.rows + i];
+    left[i * place.row_stride + k * place.column_stride] =
+        to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
   }
 }
 
 // Fills columns [count, left_columns) of P with an orthonormal basis of what its first `count` columns, still in B,
-// leave: column k is H_0 .. H_{count-1} e_k. One SIMD-group a column, each lane its own rows.
-template <typename T>
+// leave: column k is H_0 .. H_{count-1} e_k. Made in `work` and stored from there: in place where tensors hold the
+// numbers that are computed with, otherwise in scratch. One SIMD-group a column, each lane its own rows.
+template <typename Storage, typename T>
 inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgroup const uint* order, int count,
-                          device T* left, ThreadgroupShape shape, Team team) {
+                          device T* work, Place work_place, device Storage* left, Shape shape, Team team) {
   const Place place = left_place(shape);
   factor_orthonormal(B, shape.rows, count, order, sigma, team);
   for (int k = count + team.simdgroup; k < shape.left_columns; k += team.simdgroups) {
-    device T* column = left + k * place.column_stride;
+    device T* column = work + k * work_place.column_stride;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
-      column[i * place.row_stride] = from_real<T>(i == k ? 1.0f : 0.0f);
+      column[i * work_place.row_stride] = from_real<T>(i == k ? 1.0f : 0.0f);
     }
     for (int reflector = count - 1; reflector >= 0; --reflector) {
       const int j = int(order[reflector]);
-      reflect<T>(B + j * shape.rows, sigma[j], column, place.row_stride, reflector, shape.rows, team.lane);
+      reflect<T>(B + j * shape.rows, sigma[j], column, work_place.row_stride, reflector, shape.rows, team.lane);
     }
-    if (!place.conjugated) continue;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
-      column[i * place.row_stride] = conjugate(column[i * place.row_stride]);
+      const T entry = column[i * work_place.row_stride];
+      left[i * place.row_stride + k * place.column_stride] =
+          to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
     }
   }
 }
 
-template <typename T, typename RightPointer>
-inline void store_right(RightPointer Q, threadgroup const uint* order, device T* right, ThreadgroupShape shape,
-                        Team team) {
+template <typename Storage, typename RightPointer>
+inline void store_right(RightPointer Q, threadgroup const uint* order, device Storage* right, Shape shape, Team team) {
+  typedef typename StorageTraits<Storage>::Number T;
   const Place place = right_place(shape);
   for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) {
     const int i = shape.transposed ? index % shape.columns : index / shape.columns;
     const int k = shape.transposed ? index / shape.columns : index % shape.columns;
     const T entry = Q[int(order[k]) * shape.columns + i];
-    right[i * place.row_stride + k * place.column_stride] = place.conjugated ? conjugate(entry) : entry;
+    right[i * place.row_stride + k * place.column_stride] =
+        to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
   }
 }
 
 // A matrix that is not finite has no factors: all NaN.
-template <typename T>
-inline void store_nan(device T* left, device float* S, device T* right, ThreadgroupShape shape, Team team) {
+template <typename Storage>
+inline void store_nan(device Storage* left, device typename StorageTraits<Storage>::Real* S, device Storage* right,
+                      Shape shape, Team team) {
+  typedef typename StorageTraits<Storage>::Real Real;
+  typedef typename StorageTraits<Storage>::Number T;
   const float nan = as_type<float>(0x7fc00000u);
-  for (int j = team.index; j < shape.columns; j += team.threads) S[j] = nan;
+  for (int j = team.index; j < shape.columns; j += team.threads) S[j] = to_storage<Real>(nan);
   if (shape.left_columns == 0) return;
-  for (int index = team.index; index < shape.rows * shape.left_columns; index += team.threads) left[index] = T(nan);
-  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) right[index] = T(nan);
+  const Storage entry = to_storage<Storage>(T(nan));
+  for (int index = team.index; index < shape.rows * shape.left_columns; index += team.threads) left[index] = entry;
+  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) right[index] = entry;
 }
 
-// The steps for one matrix once its arrays are laid out: B (rows x columns) and Q (columns x columns) column-major,
-// then sigma and order with a word for each column. Returns what goes to info.
+// Jacobi on B, scaled and with Q the identity, until no pair needs a rotation; then sigma and order. Returns what goes
+// to info.
 template <typename T, bool right_in_device, typename RightPointer>
-inline int factor_matrix(device const T* A, long row_stride, long column_stride, device T* left, device float* S,
-                         device T* right, threadgroup T* B, RightPointer Q, threadgroup float* sigma,
-                         threadgroup uint* order, threadgroup uint* slots, ThreadgroupShape shape, Team team) {
-  const uint largest = threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
-  if (largest >= not_finite_bits) {
-    store_nan(left, S, right, shape, team);
-    return info_not_finite;
-  }
-  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  prepare(B, Q, exponent, shape, team);
-
+inline int factor_staged(threadgroup T* B, RightPointer Q, threadgroup float* sigma, threadgroup uint* order,
+                         threadgroup uint* slots, Shape shape, Team team) {
   // Columns count as orthogonal when their cosine is within the rounding error of computing it.
   const float tolerance = 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(shape.rows)));
   bool converged = false;
@@ -254,72 +233,94 @@ inline int factor_matrix(device const T* A, long row_stride, long column_stride,
     const bool rotated = sweep<T, right_in_device>(B, Q, tolerance, shape, team);
     converged = threadgroup_max(rotated ? 1u : 0u, slots, team) == 0u;
   }
-
   sort_columns(B, sigma, order, shape, team);
-  for (int k = team.index; k < shape.columns; k += team.threads) S[k] = scale(sigma[order[k]], -exponent);
-  if (shape.left_columns > 0) {
-    const int count = count_nonzero(sigma, order, shape.columns);
-    normalize_right<T>(Q, shape, team);
-    store_left(B, sigma, order, count, left, shape, team);
-    store_right<T>(Q, order, right, shape, team);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (count < shape.left_columns) complete_left(B, sigma, order, count, left, shape, team);
-  }
   return converged ? info_ok : info_not_converged;
+}
+
+// The whole of svd_threadgroup for one matrix, its arrays laid out: B (rows x columns) and Q (columns x columns)
+// column-major, then sigma and order with a word for each column. Returns what goes to info.
+template <typename Storage, bool right_in_device, typename T, typename RightPointer>
+inline int factor_matrix(device const Storage* A, long row_stride, long column_stride, device Storage* left,
+                         device typename StorageTraits<Storage>::Real* S, device Storage* right, device T* work,
+                         Place work_place, threadgroup T* B, RightPointer Q, threadgroup float* sigma,
+                         threadgroup uint* order, threadgroup uint* slots, Shape shape, Team team) {
+  const uint largest = threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
+  if (largest >= not_finite_bits) {
+    store_nan(left, S, right, shape, team);
+    return info_not_finite;
+  }
+  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
+  prepare(B, Q, exponent, shape, team);
+  const int info = factor_staged<T, right_in_device>(B, Q, sigma, order, slots, shape, team);
+
+  typedef typename StorageTraits<Storage>::Real Real;
+  for (int k = team.index; k < shape.columns; k += team.threads) {
+    S[k] = to_storage<Real>(scale(sigma[order[k]], -exponent));
+  }
+  if (shape.left_columns == 0) return info;
+  const int count = count_nonzero(sigma, order, shape.columns);
+  normalize_columns(B, Q, sigma, shape, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  store_left(B, order, count, left, shape, team);
+  store_right(Q, order, right, shape, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (count < shape.left_columns) {
+    complete_left(B, sigma, order, count, work, work_place, left, shape, team);
+  }
+  return info;
 }
 
 // Grid: one threadgroup a matrix, of any multiple of 32 threads; every number of them gives the same bits.
 // Ownership: entries are dealt to all threads when loading and storing; a SIMD-group owns a pair of columns for a round
-// of a sweep, lane l the rows l, l + 32, ...; a column of P while it is completed. Barriers: after loading, scaling and
-// each round; two where the threadgroup agrees on a number; two in sorting; then one before the staged columns are
-// overwritten by reflectors, and two for each of these. The host promises: the arrays fit the tile (csrc/plan.cpp
-// counts its words); with `right_in_device`, `scratch` holds columns^2 entries a matrix, otherwise it is not touched;
-// without vectors neither are `left` and `right`.
-template <typename T, bool right_in_device>
+// of a sweep, lane l the rows l, l + 32, ...; a column while it is normalised or completed. Barriers: after loading,
+// scaling, each round and normalising; two where the threadgroup agrees on a number; two in sorting; then one before
+// the staged columns are overwritten by reflectors, and two for each of these. The host promises: the arrays fit the
+// tile (csrc/plan.cpp counts its words); `scratch` holds, for each matrix, columns^2 numbers with `right_in_device` and
+// rows * left_columns numbers where tensors are narrower than the numbers computed with; without vectors `left` and
+// `right` are not touched.
+template <typename Storage, bool right_in_device>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void svd_threadgroup(
-    device const T* A [[buffer(0)]], device T* left [[buffer(1)]], device float* S [[buffer(2)]],
-    device T* right [[buffer(3)]], device int* info [[buffer(4)]], device T* scratch [[buffer(5)]],
-    constant long& rows [[buffer(6)]], constant long& columns [[buffer(7)]], constant long& left_columns [[buffer(8)]],
-    constant long& transposed [[buffer(9)]], constant long& batch_stride [[buffer(10)]],
-    constant long& row_stride [[buffer(11)]], constant long& column_stride [[buffer(12)]],
-    uint matrix [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
+    device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
+    constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
+    constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
+    constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
+    constant long& column_stride [[buffer(13)]], uint matrix [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 tile[limits::threadgroup_tile_words / 2];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
-  Team team;
-  team.index = int(thread_index);
-  team.threads = int(threads);
-  team.lane = int(lane);
-  team.simdgroup = int(simdgroup);
-  team.simdgroups = team.threads / limits::simd_width;
-  ThreadgroupShape shape;
-  shape.rows = int(rows);
-  shape.columns = int(columns);
-  shape.left_columns = int(left_columns);
-  shape.transposed = transposed != 0;
+  if (long(matrix) >= batch) return;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Shape shape = make_shape(rows, columns, left_columns, transposed);
+  const bool is_narrow = sizeof(Storage) < sizeof(T);
 
   const long index = long(matrix);
   A += index * batch_stride;
   left += index * rows * left_columns;
   S += index * columns;
   right += left_columns > 0 ? index * columns * columns : 0;
-  scratch += index * columns * columns;
+  const long right_scratch = right_in_device ? columns * columns : 0;
+  scratch += index * (right_scratch + (is_narrow ? rows * left_columns : 0));
 
   threadgroup T* B = (threadgroup T*)tile;
   threadgroup T* staged_right = B + rows * columns;
   const bool stages_right = left_columns > 0 && !right_in_device;
   threadgroup float* sigma = (threadgroup float*)(staged_right + (stages_right ? columns * columns : 0));
   threadgroup uint* order = (threadgroup uint*)(sigma + columns);
+  device T* work = is_narrow ? scratch + right_scratch : (device T*)left;
+  const Place work_place = is_narrow ? column_major_place(shape.rows) : left_place(shape);
 
   int result;
   if (right_in_device) {
-    result = factor_matrix<T, true>(A, row_stride, column_stride, left, S, right, B, scratch, sigma, order, slots,
-                                    shape, team);
+    result = factor_matrix<Storage, true>(A, row_stride, column_stride, left, S, right, work, work_place, B, scratch,
+                                          sigma, order, slots, shape, team);
   } else {
-    result = factor_matrix<T, false>(A, row_stride, column_stride, left, S, right, B, staged_right, sigma, order, slots,
-                                     shape, team);
+    result = factor_matrix<Storage, false>(A, row_stride, column_stride, left, S, right, work, work_place, B,
+                                           staged_right, sigma, order, slots, shape, team);
   }
   if (thread_index == 0) info[matrix] = result;
 }

@@ -35,13 +35,6 @@ def test_integers_are_refused(dtype, name, svd, target):
         svd(torch.ones(3, 3, dtype=dtype, device=target))
 
 
-def test_a_dtype_without_kernels_is_refused(svd, target):
-    if target.type != "mps":
-        pytest.skip("the kernels are those of mps")
-    with pytest.raises(RuntimeError, match="on mps A must be of dtype float32 or complex64, but got Half"):
-        svd(torch.ones(3, 3, dtype=torch.float16, device=target))
-
-
 def test_float64_does_not_exist_on_mps(target):
     if target.type != "mps":
         pytest.skip("a property of mps")

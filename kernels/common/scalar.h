@@ -47,8 +47,12 @@ inline float magnitude(float2 a) {
 inline float divide(float a, float r) { return precise::divide(a, r); }
 inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r), precise::divide(a.y, r)); }
 
-// a / |a|
+// a / |a|, of modulus one to the last bit that its parts can hold
 inline float phase(float a) { return a < 0.0f ? -1.0f : 1.0f; }
-inline float2 phase(float2 a) { return divide(a, magnitude(a)); }
+inline float2 phase(float2 a) {
+  const float2 unit = divide(a, magnitude(a));
+  const float missing = 0.5f * fma(-unit.y, unit.y, fma(-unit.x, unit.x, 1.0f));
+  return float2(fma(unit.x, missing, unit.x), fma(unit.y, missing, unit.y));
+}
 
 }  // namespace metalsvd

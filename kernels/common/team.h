@@ -16,6 +16,16 @@ struct Team {
   int simdgroups;  // in the threadgroup
 };
 
+inline Team make_team(uint index, uint threads, uint lane, uint simdgroup) {
+  Team team;
+  team.index = int(index);
+  team.threads = int(threads);
+  team.lane = int(lane);
+  team.simdgroup = int(simdgroup);
+  team.simdgroups = team.threads / limits::simd_width;
+  return team;
+}
+
 // The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
 // free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {

@@ -93,9 +93,5 @@ def plan(
     Raises:
         RuntimeError: as :func:`svd` would.
     """
-    if dtype not in (torch.float32, torch.complex64):
-        raise RuntimeError(f"plan: expected dtype torch.float32 or torch.complex64, but got {dtype}")
     *batch, m, n = shape
-    return torch.ops.metalsvd.plan(
-        torch.Size(batch).numel(), m, n, dtype.is_complex, full_matrices, compute_uv, driver=driver
-    )
+    return torch.ops.metalsvd.plan(torch.Size(batch).numel(), m, n, dtype, full_matrices, compute_uv, driver=driver)

@@ -43,8 +43,8 @@ BUGS = {
     ),
     "one_past_the_end_of_a_buffer": (
         "threadgroup.h",
-        "for (int k = team.index; k < shape.columns; k += team.threads) S[k]",
-        "for (int k = team.index; k <= shape.columns; k += team.threads) S[k]",
+        "for (int k = team.index; k < shape.columns; k += team.threads) {",
+        "for (int k = team.index; k <= shape.columns; k += team.threads) {",
         "out of bounds",
     ),
     "one_past_the_end_of_a_tile": (
@@ -95,7 +95,7 @@ def run(emulator: Emulator, name: str) -> list[float]:
     S = zeros(ctypes.c_float, COLUMNS)
     left, right = zeros(ctypes.c_float, ROWS * ROWS), zeros(ctypes.c_float, COLUMNS * COLUMNS)
     info, scratch = zeros(ctypes.c_int32, 1), zeros(ctypes.c_float, 1)
-    sizes = [ROWS, COLUMNS, ROWS, 0, ROWS * COLUMNS, COLUMNS, 1]
+    sizes = [1, ROWS, COLUMNS, ROWS, 0, ROWS * COLUMNS, COLUMNS, 1]
     emulator.options(check_memory=True)
     emulator.run(name, "svd", 96, 96, [A, left, S, right, info, scratch, *sizes])
     assert info[0] == 0
