@@ -86,13 +86,6 @@ inline bool sweep_registers(thread HeldFactors<T, N>& held, float tolerance, boo
   return rotated;
 }
 
-template <typename Value>
-inline void exchange(thread Value& a, thread Value& b) {
-  const Value old = a;
-  a = b;
-  b = old;
-}
-
 // sigma[j] = |column j|, where a column whose square underflows counts as zero, and the columns so moved that sigma
 // falls. Neighbours are exchanged, which keeps equal ones in their order.
 template <typename T, int N>
