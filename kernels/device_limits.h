@@ -33,6 +33,7 @@ enum : int {
   // SIMD-groups, and so matrices, a threadgroup: enough to hide each other's latency, few enough to spread small
   // batches.
   simdgroup_method_simdgroups = 4,
+  simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
 
   // One-sided Jacobi converges quadratically: random matrices need 6 to 11 sweeps; the worst seen is 25, on rows graded
   // over 12 decades. A matrix that has not converged after this many is reported (info = 2).

@@ -452,16 +452,16 @@ inline void complete_held(thread Column<T, N, R>& x, thread Column<T, N, R>& y, 
 // columns are at most N and rows at most the R of limits::simdgroup_rows; without vectors `left` and `right` are not
 // touched; `scratch` never is.
 template <typename Storage, int N>
-[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_method_simdgroups* limits::simd_width)]] void
-svd_simdgroup(device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
-              device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
-              device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
-              constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]],
-              constant long& columns [[buffer(8)]], constant long& left_columns [[buffer(9)]],
-              constant long& transposed [[buffer(10)]], constant long& batch_stride [[buffer(11)]],
-              constant long& row_stride [[buffer(12)]], constant long& column_stride [[buffer(13)]],
-              uint threadgroup_index [[threadgroup_position_in_grid]], uint threads [[threads_per_threadgroup]],
-              uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_method_threads)]] void svd_simdgroup(
+    device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
+    device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
+    constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
+    constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
+    constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
+    constant long& column_stride [[buffer(13)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   typedef typename StorageTraits<Storage>::Real Real;
   typedef Column<T, N, limits::simdgroup_rows(N, sizeof(T) / limits::word_bytes)> Held;
