@@ -44,7 +44,7 @@ bool fits_threadgroup(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
 
-// The columns of the smallest kernel of method `simdgroup` that takes this many, or more than there is one for.
+// The columns of the smallest kernel of method `simdgroup` that takes this many; beyond the limit where none does.
 int simdgroup_kernel_columns(std::int64_t columns) {
   int kernel_columns = limits::simdgroup_least_columns;
   while (kernel_columns < columns && kernel_columns <= limits::simdgroup_most_columns) kernel_columns *= 2;
@@ -60,6 +60,7 @@ std::int64_t simdgroup_rows(const Problem& problem) {
 
 bool fits_simdgroup(const Problem& problem) { return std::max(problem.m, problem.n) <= simdgroup_rows(problem); }
 
+// The columns of the largest kernel of method `simdgroup` that there are registers for.
 int most_simdgroup_columns(const Problem& problem) {
   int columns = limits::simdgroup_most_columns;
   while (limits::simdgroup_rows(columns, static_cast<int>(traits_of(problem.scalar).words)) < columns) columns /= 2;
@@ -96,9 +97,9 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_simdgroup(problem)) return;
       const std::int64_t columns = std::min(problem.m, problem.n);
       const std::int64_t rows = simdgroup_rows(problem);
-      const std::string limit = rows < columns
-                                    ? std::to_string(most_simdgroup_columns(problem)) + " columns"
-                                    : std::to_string(rows) + " rows with " + std::to_string(columns) + " columns";
+      const std::string limit =
+          rows < columns ? std::to_string(most_simdgroup_columns(problem)) + " rows or columns, whichever are fewer"
+                         : "a matrix of " + std::to_string(rows) + "x" + std::to_string(columns) + " or its transpose";
       refuse(problem, "the registers of a SIMD-group: method 'simdgroup' takes at most " + limit);
     }
     case Method::threadgroup:

@@ -23,15 +23,13 @@ enum : int {
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
   thread_method_threads = 128,
 
-  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8, 16 and 32 columns: at most 80
-  // words
-  // a lane of the 128 that a thread has. More rows than 64 are better shared out to a whole threadgroup.
+  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8, 16 and 32 columns: at most 80 of
+  // the 128 words that a thread has. More rows than 64 are better shared out to a whole threadgroup.
   simdgroup_least_columns = 8,
   simdgroup_most_columns = 32,
   simdgroup_most_rows = 64,
   simdgroup_register_words = 80,
-  // SIMD-groups, and so matrices, a threadgroup: enough to hide each other's latency, few enough to spread small
-  // batches.
+  // As many SIMD-groups, and so matrices, a threadgroup as method `thread` has, for the same reason.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
 
@@ -46,9 +44,8 @@ enum : int {
 
 // The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
 constexpr int simdgroup_rows(int columns, int words) {
-  return simdgroup_register_words * simd_width / (words * columns) - columns < simdgroup_most_rows
-             ? simdgroup_register_words * simd_width / (words * columns) - columns
-             : int(simdgroup_most_rows);
+  const int rows = simdgroup_register_words * simd_width / (words * columns) - columns;
+  return rows < simdgroup_most_rows ? rows : int(simdgroup_most_rows);
 }
 
 }  // namespace limits

@@ -111,10 +111,25 @@ def test_driver_can_be_forced(driver):
     ("driver", "shape", "dtype", "words"),
     [
         ("thread", (5, 2), torch.float32, "5x2 float32 does not fit .* 'thread' takes at most 4 rows and 4 columns"),
-        ("simdgroup", (65, 3), torch.float32, "65x3 float32 does not fit .* at most 64 rows with 3 columns"),
-        ("simdgroup", (20, 49), torch.float32, "20x49 float32 does not fit .* at most 48 rows with 20 columns"),
-        ("simdgroup", (33, 33), torch.float32, "33x33 float32 does not fit .* at most 32 columns"),
-        ("simdgroup", (17, 17), torch.complex64, "17x17 complex64 does not fit .* at most 16 columns"),
+        ("simdgroup", (65, 3), torch.float32, "65x3 float32 does not fit .* at most a matrix of 64x3 or its transpose"),
+        (
+            "simdgroup",
+            (20, 49),
+            torch.float32,
+            "20x49 float32 does not fit .* at most a matrix of 48x20 or its transpose",
+        ),
+        (
+            "simdgroup",
+            (33, 33),
+            torch.float32,
+            "33x33 float32 does not fit .* at most 32 rows or columns, whichever are fewer",
+        ),
+        (
+            "simdgroup",
+            (17, 17),
+            torch.complex64,
+            "17x17 complex64 does not fit .* at most 16 rows or columns, whichever are fewer",
+        ),
     ],
 )
 def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype, words):
