@@ -17,6 +17,22 @@ enum : int {
   // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
 
+  // Method `thread` holds B and Q, padded to N x N, in registers: with 4 complex columns 64 of the 128 words that a
+  // thread has, the other half being left for what it computes.
+  thread_method_size = 4,
+  // Enough to hide each other's latency, few enough to spread small batches over the cores.
+  thread_method_threads = 128,
+
+  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8, 16 and 32 columns: at most 80 of
+  // the 128 words that a thread has. More rows than 64 are better shared out to a whole threadgroup.
+  simdgroup_least_columns = 8,
+  simdgroup_most_columns = 32,
+  simdgroup_most_rows = 64,
+  simdgroup_register_words = 80,
+  // As many SIMD-groups, and so matrices, a threadgroup as method `thread` has, for the same reason.
+  simdgroup_method_simdgroups = 4,
+  simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
+
   // One-sided Jacobi converges quadratically: random matrices need 6 to 11 sweeps; the worst seen is 25, on rows graded
   // over 12 decades. A matrix that has not converged after this many is reported (info = 2).
   jacobi_max_sweeps = 40,
@@ -25,6 +41,12 @@ enum : int {
   // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
   scaled_exponent = 48
 };
+
+// The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
+constexpr int simdgroup_rows(int columns, int words) {
+  const int rows = simdgroup_register_words * simd_width / (words * columns) - columns;
+  return rows < simdgroup_most_rows ? rows : int(simdgroup_most_rows);
+}
 
 }  // namespace limits
 

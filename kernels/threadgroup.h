@@ -9,6 +9,7 @@
 
 #include "common/columns.h"
 #include "common/householder.h"
+#include "common/nan_factors.h"
 #include "common/pairs.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
@@ -83,9 +84,7 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Shape s
       float alpha, beta;
       T gamma;
       gram<T>(p, q, shape.rows, team.lane, alpha, beta, gamma);
-      // A column whose square underflows is zero: nothing can be told of its direction.
-      if (min(alpha, beta) < FLT_MIN) continue;
-      if (!(magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta))) continue;
+      if (!needs_rotation(alpha, beta, gamma, tolerance)) continue;
       rotated = true;
       const Rotation<T> rotation = orthogonalizing_rotation(alpha, beta, gamma);
       rotate_columns(p, q, shape.rows, rotation, team.lane);
@@ -207,27 +206,12 @@ inline void store_right(RightPointer Q, threadgroup const uint* order, device St
   }
 }
 
-// A matrix that is not finite has no factors: all NaN.
-template <typename Storage>
-inline void store_nan(device Storage* left, device typename StorageTraits<Storage>::Real* S, device Storage* right,
-                      Shape shape, Team team) {
-  typedef typename StorageTraits<Storage>::Real Real;
-  typedef typename StorageTraits<Storage>::Number T;
-  const float nan = as_type<float>(0x7fc00000u);
-  for (int j = team.index; j < shape.columns; j += team.threads) S[j] = to_storage<Real>(nan);
-  if (shape.left_columns == 0) return;
-  const Storage entry = to_storage<Storage>(T(nan));
-  for (int index = team.index; index < shape.rows * shape.left_columns; index += team.threads) left[index] = entry;
-  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) right[index] = entry;
-}
-
 // Jacobi on B, scaled and with Q the identity, until no pair needs a rotation; then sigma and order. Returns what goes
 // to info.
 template <typename T, bool right_in_device, typename RightPointer>
 inline int factor_staged(threadgroup T* B, RightPointer Q, threadgroup float* sigma, threadgroup uint* order,
                          threadgroup uint* slots, Shape shape, Team team) {
-  // Columns count as orthogonal when their cosine is within the rounding error of computing it.
-  const float tolerance = 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(shape.rows)));
+  const float tolerance = jacobi_tolerance(shape.rows);
   bool converged = false;
   for (int i = 0; i < limits::jacobi_max_sweeps && !converged; ++i) {
     const bool rotated = sweep<T, right_in_device>(B, Q, tolerance, shape, team);
@@ -246,7 +230,7 @@ inline int factor_matrix(device const Storage* A, long row_stride, long column_s
                          threadgroup uint* order, threadgroup uint* slots, Shape shape, Team team) {
   const uint largest = threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
   if (largest >= not_finite_bits) {
-    store_nan(left, S, right, shape, team);
+    store_nan(left, S, right, shape, team.index, team.threads);
     return info_not_finite;
   }
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;

@@ -24,6 +24,7 @@ EPS = 2.0**-24
 TIMES_LAPACK = 2.0
 EPS_FACTOR = 4.0  # times eps sqrt(max(m, n))
 GRADED_SIGMA_ERROR = 1e-5  # relative to each singular value, on column-graded matrices
+METHOD_DISTANCE = 1e-5  # between the factors of two methods, singular values well apart
 SCALED_SIGMA_ERROR = 4 * EPS  # relative, between a matrix and its multiple by a power of two
 
 

@@ -13,18 +13,27 @@ import torch
 
 ORDERS = ["forward", "reverse", "random"]
 
-# Every branch of the kernels: staged and unstaged right vectors, tall and wide, completion of zero and missing columns.
+# Every branch of the kernels. `threadgroup`: staged and unstaged right vectors, tall and wide, completion of zero and
+# missing columns. `thread` and `simdgroup`: each kernel, with completion too, and threads that have no matrix.
 CASES = {
-    "square": ((2, 6, 6), ["normal", "clusters"]),
-    "one SIMD-group a matrix": ((3, 2, 2), ["normal", "zero", "ones"]),
-    "odd and tall": ((3, 9, 5), ["normal", "half_rank", "zero_columns"]),
-    "wide": ((3, 5, 40), ["normal", "zero_columns", "zero"]),
-    "single column": ((2, 33, 1), ["normal", "zero"]),
+    "square": ("threadgroup", (6, 6), ["normal", "clusters"]),
+    "one SIMD-group a matrix": ("threadgroup", (2, 2), ["normal", "zero", "ones"]),
+    "odd and tall": ("threadgroup", (9, 5), ["normal", "half_rank", "zero_columns"]),
+    "wide": ("threadgroup", (5, 40), ["normal", "zero_columns", "zero"]),
+    "single column": ("threadgroup", (33, 1), ["normal", "zero"]),
+    "thread, 2": ("thread", (1, 2), ["normal", "zero"]),
+    "thread, 3": ("thread", (3, 2), ["normal", "half_rank"]),
+    "thread, 4": ("thread", (3, 4), ["normal", "zero_columns", "zero"]),
+    "simdgroup, 8": ("simdgroup", (20, 7), ["normal", "zero_columns", "half_rank", "zero", "ones"]),
+    "simdgroup, 16": ("simdgroup", (9, 12), ["normal", "half_rank"]),
+    "simdgroup, 32": ("simdgroup", (18, 18), ["normal", "zero_columns"]),
 }
 LARGE_CASES = {
-    "last staged": ((1, 63, 63), ["normal"]),
-    "first unstaged": ((2, 64, 64), ["normal", "half_rank"]),
-    "tall and unstaged": ((1, 2716, 3), ["normal"]),
+    "last staged": ("threadgroup", (63, 63), ["normal"]),
+    "first unstaged": ("threadgroup", (64, 64), ["normal", "half_rank"]),
+    "tall and unstaged": ("threadgroup", (2716, 3), ["normal"]),
+    "simdgroup, most entries": ("simdgroup", (48, 32), ["normal", "half_rank"]),
+    "simdgroup, most rows": ("simdgroup", (64, 15), ["normal", "half_rank"]),
 }
 JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": True}}
 
@@ -38,25 +47,26 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("job", JOBS)
 def test_no_race_no_stray_access_and_the_same_bits_in_every_order(case, job, dtype, emulated, target):
-    (_, m, n), families = case
-    if dtype.is_complex and m * n > 2000:
+    driver, (m, n), families = case
+    if dtype.is_complex and (m * n > 2000 or (driver == "simdgroup" and min(m, n) > 16)):
         m, n = (m + 1) // 2, (n + 1) // 2
     A = torch.stack([matrices.make(name, m, n, dtype) for name in families]).to(target)
-    expected = metalsvd.svd_ex(A, **JOBS[job])
+    expected = metalsvd.svd_ex(A, **JOBS[job], driver=driver)
     assert not expected.info.any()
     for seed, order in enumerate(ORDERS):
         with emulated.options(order=order, seed=seed, check_memory=True):
-            actual = metalsvd.svd_ex(A, **JOBS[job])
+            actual = metalsvd.svd_ex(A, **JOBS[job], driver=driver)
         for name in ("U", "S", "V"):
             checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
 @pytest.mark.parametrize("order", ORDERS)
-def test_a_matrix_that_is_not_finite_is_safe_too(order, emulated, target):
-    A = torch.stack([matrices.make("normal", 7, 4) for _ in range(3)])
+@pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
+def test_a_matrix_that_is_not_finite_is_safe_too(driver, order, emulated, target):
+    A = torch.stack([matrices.make("normal", 4, 3) for _ in range(3)])
     A[1, 3, 2] = float("nan")
     with emulated.options(order=order, check_memory=True):
-        assert metalsvd.svd_ex(A.to(target)).info.tolist() == [0, 1, 0]
+        assert metalsvd.svd_ex(A.to(target), driver=driver).info.tolist() == [0, 1, 0]
 
 
 def test_strided_input_is_read_in_bounds(emulated, target):
@@ -69,19 +79,36 @@ def test_strided_input_is_read_in_bounds(emulated, target):
 
 
 @pytest.mark.parametrize("job", JOBS)
-@pytest.mark.parametrize("shape", [(12, 32, 32), (100, 3, 3), (3, 60, 20), (3, 20, 60)], ids=str)
-def test_costs(shape, job, emulated, target):
-    """One dispatch, no wait, and A read once, U, S, Vh and info written once: the promise for staged matrices."""
+@pytest.mark.parametrize(
+    ("driver", "shape"),
+    [
+        ("thread", (131, 3, 3)),
+        ("thread", (40, 2, 4)),
+        ("simdgroup", (6, 8, 8)),
+        ("simdgroup", (5, 32, 32)),
+        ("simdgroup", (3, 16, 60)),
+        ("threadgroup", (12, 32, 32)),
+        ("threadgroup", (100, 3, 3)),
+        ("threadgroup", (3, 60, 20)),
+        ("threadgroup", (3, 20, 60)),
+    ],
+    ids=str,
+)
+def test_costs(driver, shape, job, emulated, target):
+    """One dispatch, no wait, A read once, U, S, Vh and info written once: the promise for all that is staged or held in
+    registers. Completion by `threadgroup` goes through device memory."""
     A = torch.randn(shape).to(target)
     emulated.reset_counters()
     with emulated.options(check_memory=True):
-        factors = torch.ops.metalsvd.svd_ex(A, **JOBS[job])
+        factors = torch.ops.metalsvd.svd_ex(A, **JOBS[job], driver=driver)
     counters = emulated.counters()
     assert counters.dispatches == 1
     assert counters.host_waits == 0
-    assert counters.bytes_read <= 1.2 * A.nbytes or job == "full"
+    assert counters.barriers == 0 or driver == "threadgroup"
+    completes_in_memory = driver == "threadgroup" and job == "full"
+    assert counters.bytes_read <= 1.2 * A.nbytes or completes_in_memory
     written = sum(factor.nbytes for factor in factors)
-    assert counters.bytes_written == written or (job == "full" and counters.bytes_written >= written)
+    assert counters.bytes_written == written or (completes_in_memory and counters.bytes_written >= written)
 
 
 def test_memory_returns_to_its_start(emulated, target):

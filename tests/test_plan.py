@@ -52,8 +52,18 @@ def test_wide_is_planned_as_its_transpose():
     assert wide == tall + ", on the conjugate transpose"
 
 
-def test_batches_are_threadgroups():
-    assert "910 threadgroups of" in metalsvd.plan((7, 130, 3, 3))
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((7, 130, 33, 33), "910 threadgroups of 544 threads"),
+        ((7, 130, 5, 5), "228 threadgroups of 128 threads"),
+        ((3, 5, 5), "1 threadgroups of 96 threads"),
+        ((7, 130, 3, 3), "8 threadgroups of 128 threads"),
+        ((33, 3, 3), "1 threadgroups of 64 threads"),
+    ],
+)
+def test_small_matrices_share_threadgroups(shape, words):
+    assert metalsvd.plan(shape).endswith(words)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (33, 33), (64, 64), (89, 89), (2718, 3), (1, 2719)])
@@ -63,14 +73,73 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
     assert 32 <= threads <= 1024
 
 
-def test_driver_can_be_forced():
-    assert metalsvd.plan((5, 5), driver="threadgroup") == metalsvd.plan((5, 5))
+@pytest.mark.parametrize(
+    ("shape", "dtype", "kernel"),
+    [
+        ((1, 1), torch.float32, "svd_thread_2_f32"),
+        ((2, 3), torch.bfloat16, "svd_thread_3_bf16"),
+        ((4, 4), torch.complex64, "svd_thread_4_c64"),
+        ((5, 4), torch.float32, "svd_simdgroup_8_f32"),
+        ((1, 5), torch.float32, "svd_simdgroup_8_f32"),
+        ((8, 8), torch.float16, "svd_simdgroup_8_f16"),
+        ((9, 9), torch.float32, "svd_simdgroup_16_f32"),
+        ((16, 16), torch.complex64, "svd_simdgroup_16_c64"),
+        ((17, 17), torch.float32, "svd_simdgroup_32_f32"),
+        ((17, 17), torch.complex64, "svd_threadgroup_c64"),
+        ((32, 32), torch.float32, "svd_simdgroup_32_f32"),
+        ((33, 33), torch.float32, "svd_threadgroup_f32"),
+        ((63, 16), torch.float32, "svd_simdgroup_16_f32"),
+        ((64, 16), torch.float32, "svd_simdgroup_16_f32"),
+        ((65, 16), torch.float32, "svd_threadgroup_f32"),
+        ((64, 16), torch.complex64, "svd_simdgroup_16_c64"),
+        ((8, 65), torch.float32, "svd_threadgroup_f32"),
+        ((47, 17), torch.float32, "svd_simdgroup_32_f32"),
+        ((48, 17), torch.float32, "svd_simdgroup_32_f32"),
+        ((49, 17), torch.float32, "svd_threadgroup_f32"),
+    ],
+)
+def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, kernel):
+    assert f"kernel {kernel}," in metalsvd.plan(shape, dtype)
 
 
-@pytest.mark.parametrize("driver", ["thread", "simdgroup", "block"])
-def test_a_method_to_come_says_so(driver):
-    with pytest.raises(RuntimeError, match=f"driver '{driver}' has no kernel in this version"):
-        metalsvd.plan((5, 5), driver=driver)
+@pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
+def test_driver_can_be_forced(driver):
+    assert metalsvd.plan((3, 4), driver=driver).startswith(f"{driver}: kernel svd_{driver}_")
+
+
+@pytest.mark.parametrize(
+    ("driver", "shape", "dtype", "words"),
+    [
+        ("thread", (5, 2), torch.float32, "5x2 float32 does not fit .* 'thread' takes at most 4 rows and 4 columns"),
+        ("simdgroup", (65, 3), torch.float32, "65x3 float32 does not fit .* at most a matrix of 64x3 or its transpose"),
+        (
+            "simdgroup",
+            (20, 49),
+            torch.float32,
+            "20x49 float32 does not fit .* at most a matrix of 48x20 or its transpose",
+        ),
+        (
+            "simdgroup",
+            (33, 33),
+            torch.float32,
+            "33x33 float32 does not fit .* at most 32 rows or columns, whichever are fewer",
+        ),
+        (
+            "simdgroup",
+            (17, 17),
+            torch.complex64,
+            "17x17 complex64 does not fit .* at most 16 rows or columns, whichever are fewer",
+        ),
+    ],
+)
+def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype, words):
+    with pytest.raises(RuntimeError, match=words):
+        metalsvd.plan(shape, dtype, driver=driver)
+
+
+def test_a_method_to_come_says_so():
+    with pytest.raises(RuntimeError, match="driver 'block' has no kernel in this version"):
+        metalsvd.plan((5, 5), driver="block")
 
 
 def test_unknown_driver():

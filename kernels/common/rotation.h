@@ -4,10 +4,21 @@
 #include <metal_stdlib>
 
 #include "common/scalar.h"
+#include "device_limits.h"
 
 namespace metalsvd {
 
 using namespace metal;
+
+// Columns of this many rows count as orthogonal when their cosine is within the rounding error of computing it.
+inline float jacobi_tolerance(int rows) { return 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(rows))); }
+
+// Whether p and q are not yet orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q. A column whose square underflows
+// is zero: nothing can be told of its direction.
+template <typename T>
+inline bool needs_rotation(float alpha, float beta, T gamma, float tolerance) {
+  return min(alpha, beta) >= FLT_MIN && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
+}
 
 // [p q] J with J = [c sigma; -conj(sigma) c]: p' = c p - conj(sigma) q, q' = sigma p + c q.
 template <typename T>
@@ -39,16 +50,23 @@ inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma) {
   return rotation;
 }
 
+// One entry of each column.
+template <typename T>
+inline void rotate_entries(thread T& x, thread T& y, Rotation<T> rotation) {
+  const T old = x;
+  x = multiply_add(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y), x);
+  y = multiply_add(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, old), y);
+}
+
 // The two columns, one lane every 32nd entry. No barrier: each lane touches its own entries only.
 template <typename Pointer, typename T>
 inline void rotate_columns(Pointer p, Pointer q, int rows, Rotation<T> rotation, int lane) {
-  const T minus_sigma = -conjugate(rotation.sigma);
-  const T minus_sigma_by_1pc = -conjugate(rotation.sigma_by_1pc);
   for (int i = lane; i < rows; i += limits::simd_width) {
-    const T x = p[i];
-    const T y = q[i];
-    p[i] = multiply_add(minus_sigma, multiply_add(rotation.sigma_by_1pc, x, y), x);
-    q[i] = multiply_add(rotation.sigma, multiply_add(minus_sigma_by_1pc, y, x), y);
+    T x = p[i];
+    T y = q[i];
+    rotate_entries(x, y, rotation);
+    p[i] = x;
+    q[i] = y;
   }
 }
 

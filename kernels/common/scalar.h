@@ -55,4 +55,11 @@ inline float2 phase(float2 a) {
   return float2(fma(unit.x, missing, unit.x), fma(unit.y, missing, unit.y));
 }
 
+template <typename Value>
+inline void exchange(thread Value& a, thread Value& b) {
+  const Value old = a;
+  a = b;
+  b = old;
+}
+
 }  // namespace metalsvd

@@ -115,9 +115,9 @@ def test_the_emulator_finds(name, seeded):
 
 
 def test_the_strict_check_finds_a_double_literal(tmp_path):
-    library = seed_bug(tmp_path / "double", "double", "threadgroup.h", "max(4.0f,", "max(4.0,")
+    library = seed_bug(tmp_path / "double", "double", "common/rotation.h", "max(4.0f,", "max(4.0,")
     command = [sys.executable, ROOT / "cmake" / "check_metal.py", library]
     checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 1
-    assert "threadgroup.h" in checked.stdout
+    assert "common/rotation.h" in checked.stdout
     assert "double" in checked.stdout
