@@ -13,18 +13,21 @@ constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::thre
 
 struct ScalarTraits {
   std::string_view name;
-  std::string_view suffix;  // of kernel names
-  std::int64_t words;       // float32 words of a number that the kernels compute with
-  bool is_narrow;           // tensors hold less than that
+  std::string_view suffix;         // of kernel names
+  std::string_view number_suffix;  // of the type that the kernels compute with
+  std::string_view real_suffix;    // of the type of the singular values
+  std::int64_t words;              // float32 words of a number that the kernels compute with
+
+  bool is_narrow() const { return suffix != number_suffix; }  // tensors hold less than that
 };
 
 ScalarTraits traits_of(Scalar scalar) {
   switch (scalar) {
-    case Scalar::float32: return {"float32", "f32", 1, false};
-    case Scalar::float16: return {"float16", "f16", 1, true};
-    case Scalar::bfloat16: return {"bfloat16", "bf16", 1, true};
-    case Scalar::complex64: return {"complex64", "c64", 2, false};
-    case Scalar::complex32: return {"complex32", "c32", 2, true};
+    case Scalar::float32: return {"float32", "f32", "f32", "f32", 1};
+    case Scalar::float16: return {"float16", "f16", "f32", "f16", 1};
+    case Scalar::bfloat16: return {"bfloat16", "bf16", "f32", "bf16", 1};
+    case Scalar::complex64: return {"complex64", "c64", "c64", "f32", 2};
+    case Scalar::complex32: return {"complex32", "c32", "c64", "f16", 2};
   }
   throw std::logic_error("traits_of: not a Scalar");
 }
@@ -56,17 +59,18 @@ Method parse_method(const std::string& driver) {
 }
 
 Method choose_method(const Problem& problem, const std::optional<std::string>& driver) {
-  const Method method = driver ? parse_method(*driver) : Method::threadgroup;
-  if (method != Method::threadgroup) {
+  if (!driver) return fits_threadgroup(problem) ? Method::threadgroup : Method::block;
+  const Method method = parse_method(*driver);
+  if (method != Method::threadgroup && method != Method::block) {
     throw std::runtime_error("linalg.svd: driver '" + *driver +
-                             "' has no kernel in this version; the one there is is 'threadgroup'");
+                             "' has no kernel in this version; there are 'threadgroup' and 'block'");
   }
-  if (!fits_threadgroup(problem)) {
+  if (method == Method::threadgroup && !fits_threadgroup(problem)) {
     throw std::runtime_error("linalg.svd: a matrix of " + sizes_of(problem) +
                              " does not fit the threadgroup memory of the GPU: it needs " +
                              std::to_string(threadgroup_words(problem, false) * limits::word_bytes) + " bytes of the " +
                              std::to_string(limits::threadgroup_tile_words * limits::word_bytes) +
-                             " that method 'threadgroup' has, and larger matrices have no method in this version");
+                             " that method 'threadgroup' has; method 'block' takes any size");
   }
   return method;
 }
@@ -79,6 +83,27 @@ std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
   const std::int64_t simdgroups =
       std::clamp<std::int64_t>(std::max(pairs, loaders), 1, limits::simdgroups_per_threadgroup);
   return simdgroups * limits::simd_width;
+}
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Right vectors that do not fit beside the matrix are rotated in device memory.
+void plan_threadgroup(const Problem& problem, Plan& plan) {
+  const bool right_in_device =
+      problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
+  plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + plan.suffix;
+  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
+                                          (traits_of(problem.scalar).is_narrow() ? plan.rows * plan.left_columns : 0));
+  plan.threadgroups = problem.batch;
+  plan.threads_per_threadgroup = threadgroup_threads(plan.rows, plan.columns);
+}
+
+// As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
+void plan_block(const Problem& problem, Plan& plan) {
+  plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
+  plan.block_width = divide_up(plan.columns, plan.block_count);
+  plan.threadgroups = problem.batch * plan.block_count / 2 * divide_up(plan.rows, limits::block_chunk_rows);
+  plan.threads_per_threadgroup = limits::block_threads;
 }
 
 }  // namespace
@@ -101,21 +126,26 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
   plan.columns = std::min(problem.m, problem.n);
   plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
 
-  // Right vectors that do not fit beside the matrix are rotated in device memory.
   const ScalarTraits scalar = traits_of(problem.scalar);
-  const bool right_in_device =
-      problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
   plan.library = name_of(plan.method);
-  plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + std::string(scalar.suffix);
-  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
-                                          (scalar.is_narrow ? plan.rows * plan.left_columns : 0));
-  plan.threadgroups = problem.batch;
-  plan.threads_per_threadgroup = threadgroup_threads(plan.rows, plan.columns);
+  plan.suffix = scalar.suffix;
+  plan.number_suffix = scalar.number_suffix;
+  plan.real_suffix = scalar.real_suffix;
+  if (plan.method == Method::block) {
+    plan_block(problem, plan);
+  } else {
+    plan_threadgroup(problem, plan);
+  }
   return plan;
 }
 
 std::string describe(const Plan& plan) {
-  return std::string(name_of(plan.method)) + ": kernel " + plan.kernel + ", " + std::to_string(plan.threadgroups) +
+  const std::string kernels =
+      plan.method == Method::block
+          ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
+                std::to_string(plan.block_count - 1) + " rounds a sweep, kernels block_*_" + plan.suffix
+          : "kernel " + plan.kernel;
+  return std::string(name_of(plan.method)) + ": " + kernels + ", " + std::to_string(plan.threadgroups) +
          " threadgroups of " + std::to_string(plan.threads_per_threadgroup) + " threads" +
          (plan.transposed ? ", on the conjugate transpose" : "");
 }
