@@ -23,8 +23,7 @@ template <typename T>
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunks [[buffer(6)]], constant long& round [[buffer(7)]], constant long& sweep [[buffer(8)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
-  enum : int { tile_rows = limits::simd_width, tile_stride = tile_rows + 1 };
-  threadgroup T tile[limits::block_pair_columns * tile_stride];
+  threadgroup T tile[limits::block_pair_columns * limits::block_tile_stride];
 
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
@@ -38,20 +37,21 @@ template <typename T>
   const int c = int(thread_index) / blocks.width;
   const bool owns = c < blocks.width && a <= c;
   T sums[4] = {from_real<T>(0.0f), from_real<T>(0.0f), from_real<T>(0.0f), from_real<T>(0.0f)};
-  for (int start = first_row; start < end_row; start += tile_rows) {
-    for (int index = int(thread_index); index < columns * tile_rows; index += limits::block_threads) {
-      const int i = start + index % tile_rows;
-      const int j = index / tile_rows;
+  for (int start = first_row; start < end_row; start += limits::block_tile_rows) {
+    for (int index = int(thread_index); index < columns * limits::block_tile_rows; index += limits::block_threads) {
+      const int i = start + index % limits::block_tile_rows;
+      const int j = index / limits::block_tile_rows;
       const long column = column_of_pair(task, j, blocks);
-      tile[j * tile_stride + index % tile_rows] = i < end_row ? W[column * rows + i] : from_real<T>(0.0f);
+      tile[j * limits::block_tile_stride + index % limits::block_tile_rows] =
+          i < end_row ? W[column * rows + i] : from_real<T>(0.0f);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (owns) {
-      for (int i = 0; i < tile_rows; ++i) {
-        const T left_0 = conjugate(tile[(2 * a) * tile_stride + i]);
-        const T left_1 = conjugate(tile[(2 * a + 1) * tile_stride + i]);
-        const T right_0 = tile[(2 * c) * tile_stride + i];
-        const T right_1 = tile[(2 * c + 1) * tile_stride + i];
+      for (int i = 0; i < limits::block_tile_rows; ++i) {
+        const T left_0 = conjugate(tile[(2 * a) * limits::block_tile_stride + i]);
+        const T left_1 = conjugate(tile[(2 * a + 1) * limits::block_tile_stride + i]);
+        const T right_0 = tile[(2 * c) * limits::block_tile_stride + i];
+        const T right_1 = tile[(2 * c + 1) * limits::block_tile_stride + i];
         sums[0] = multiply_add(left_0, right_0, sums[0]);
         sums[1] = multiply_add(left_1, right_0, sums[1]);
         sums[2] = multiply_add(left_0, right_1, sums[2]);

@@ -92,8 +92,8 @@ inline void rotate_product(threadgroup T* J, SolvePair<T> pair, int row, int col
   J[pair.to_q * columns + row] = q;
 }
 
-// rotations[pair] = J of one cyclic sweep of Jacobi on the pair's Gram matrix, and rotates[pair] = whether it is not
-// the identity, in which case state_sweep asks for one more sweep.
+// rotations[pair] = J of block_inner_sweeps cyclic sweeps of Jacobi on the pair's Gram matrix, and rotates[pair] =
+// whether it is not the identity, in which case state_sweep asks for one more sweep.
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Ownership: thread k < width chooses the rotation of the k-th
 // pair of columns; thread (a, c) then owns what is left of 2x2 entries of G, and of J, until the next barrier.
@@ -138,28 +138,33 @@ template <typename T>
   const float tolerance = 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(rows)));
   const int a = team.index % blocks.width;
   const int c = team.index / blocks.width;
-  bool rotated = false;
-  for (int step = 0; step < round_count(columns); ++step) {
-    if (team.index < blocks.width) {
-      const SolvePair<T> chosen =
-          choose_rotation<T>(G, round_robin_pair(step, team.index, columns), columns, tolerance);
-      rotated = rotated || chosen.rotates;
-      pairs[team.index] = chosen;
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (c < blocks.width) {
-      const SolvePair<T> left = pairs[a];
-      const SolvePair<T> right = pairs[c];
-      if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
-      if (right.rotates) {
-        rotate_product(J, right, 2 * a, columns);
-        rotate_product(J, right, 2 * a + 1, columns);
+  bool any = false;
+  bool again = true;
+  for (int i = 0; i < limits::block_inner_sweeps && again; ++i) {
+    bool rotated = false;
+    for (int step = 0; step < round_count(columns); ++step) {
+      if (team.index < blocks.width) {
+        const SolvePair<T> chosen =
+            choose_rotation<T>(G, round_robin_pair(step, team.index, columns), columns, tolerance);
+        rotated = rotated || chosen.rotates;
+        pairs[team.index] = chosen;
       }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      if (c < blocks.width) {
+        const SolvePair<T> left = pairs[a];
+        const SolvePair<T> right = pairs[c];
+        if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
+        if (right.rotates) {
+          rotate_product(J, right, 2 * a, columns);
+          rotate_product(J, right, 2 * a + 1, columns);
+        }
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    again = threadgroup_max(rotated ? 1u : 0u, slots, team) > 0u;
+    any = any || again;
   }
 
-  const bool any = threadgroup_max(rotated ? 1u : 0u, slots, team) > 0u;
   if (team.index == 0) {
     rotates[task.pair] = any ? 1 : 0;
     if (any) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);

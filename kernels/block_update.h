@@ -24,8 +24,7 @@ template <typename T>
     constant long& w_chunks [[buffer(9)]], constant long& chunks [[buffer(10)]], constant long& round [[buffer(11)]],
     constant long& sweep [[buffer(12)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
-  enum : int { tile_rows = limits::simd_width };
-  threadgroup T tile[limits::block_pair_columns * tile_rows];
+  threadgroup T tile[limits::block_pair_columns * limits::block_tile_rows];
   threadgroup T J[limits::block_pair_columns * limits::block_pair_columns];
 
   const Blocks blocks = make_blocks(width, block_count);
@@ -42,19 +41,19 @@ template <typename T>
   for (int index = int(thread_index); index < pair_columns * pair_columns; index += limits::block_threads) {
     J[index] = rotations[index];
   }
-  const int row = int(thread_index) % tile_rows;
-  const int first_column = int(thread_index) / tile_rows;
-  for (int start = first_row; start < end_row; start += tile_rows) {
+  const int row = int(thread_index) % limits::block_tile_rows;
+  const int first_column = int(thread_index) / limits::block_tile_rows;
+  for (int start = first_row; start < end_row; start += limits::block_tile_rows) {
     const bool inside = start + row < end_row;
     for (int j = first_column; j < pair_columns; j += limits::block_simdgroups) {
       const long column = column_of_pair(task, j, blocks);
-      tile[j * tile_rows + row] = inside ? X[column * height + start + row] : from_real<T>(0.0f);
+      tile[j * limits::block_tile_rows + row] = inside ? X[column * height + start + row] : from_real<T>(0.0f);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (int j = first_column; inside && j < pair_columns; j += limits::block_simdgroups) {
       T sum = from_real<T>(0.0f);
       for (int k = 0; k < pair_columns; ++k)
-        sum = multiply_add(tile[k * tile_rows + row], J[j * pair_columns + k], sum);
+        sum = multiply_add(tile[k * limits::block_tile_rows + row], J[j * pair_columns + k], sum);
       const long column = column_of_pair(task, j, blocks);
       X[column * height + start + row] = sum;
     }
