@@ -2,8 +2,8 @@
 //
 // Factors B = P diag(sigma) Q^H as method `threadgroup` does, with pairs of blocks of columns for pairs of columns. A
 // round of a sweep meets every block once: the Gram matrix of each pair of blocks is formed from their columns as they
-// are now (block_gram.h), a cyclic sweep of two-sided Jacobi makes it more diagonal (block_solve.h), and the columns
-// are multiplied with the rotations of that sweep (block_update.h). Gram matrices are local and short-lived, and tested
+// are now (block_gram.h), cyclic sweeps of two-sided Jacobi make it more diagonal (block_solve.h), and the columns
+// are multiplied with the rotations of these (block_update.h). Gram matrices are local and short-lived, and tested
 // relative to their own diagonal: an entry of them is right relative to the norms of its two columns, however far
 // these are apart, so that small singular values keep their digits as they do in one-sided Jacobi column by column
 // (Demmel and Veselic 1992). Loads and stores stand in block_copy.h, what follows the last sweep in block_finish.h.

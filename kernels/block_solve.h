@@ -82,14 +82,22 @@ inline void rotate_gram(threadgroup T* G, SolvePair<T> a, SolvePair<T> c, bool i
   G[a.to_q * columns + c.to_q] = conjugate(qq);
 }
 
-// Columns `pair` of J, entry `row`.
+// Columns `pair` of J, entry `row`. What is held is J - I: a product of small rotations keeps its digits, and columns
+// that it multiplies keep their length to much less than the rounding error of one entry of J.
 template <typename T>
-inline void rotate_product(threadgroup T* J, SolvePair<T> pair, int row, int columns) {
-  T p = J[pair.p * columns + row];
-  T q = J[pair.q * columns + row];
-  rotate_row(p, q, pair.rotation);
-  J[pair.to_p * columns + row] = p;
-  J[pair.to_q * columns + row] = q;
+inline void rotate_product(threadgroup T* J_minus_I, SolvePair<T> pair, int row, int columns) {
+  const T p = J_minus_I[pair.p * columns + row];
+  const T q = J_minus_I[pair.q * columns + row];
+  const T unit_p = from_real<T>(row == pair.p ? 1.0f : 0.0f);
+  const T unit_q = from_real<T>(row == pair.q ? 1.0f : 0.0f);
+  const T x = unit_p + p;
+  const T y = unit_q + q;
+  const Rotation<T> rotation = pair.rotation;
+  const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
+  const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
+  const bool exchanges = pair.to_p != pair.p;
+  J_minus_I[pair.to_p * columns + row] = exchanges ? (x - unit_q) + change_p : p + change_p;
+  J_minus_I[pair.to_q * columns + row] = exchanges ? (y - unit_p) + change_q : q + change_q;
 }
 
 // rotations[pair] = J of block_inner_sweeps cyclic sweeps of Jacobi on the pair's Gram matrix, and rotates[pair] =
@@ -109,7 +117,7 @@ template <typename T>
     uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup T G[limits::block_pair_columns * limits::block_pair_columns];
-  threadgroup T J[limits::block_pair_columns * limits::block_pair_columns];
+  threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
   threadgroup SolvePair<T> pairs[limits::block_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
@@ -125,7 +133,7 @@ template <typename T>
   for (int index = team.index; index < columns * columns; index += team.threads) {
     const int p = index % columns;
     const int q = index / columns;
-    J[index] = from_real<T>(p == q ? 1.0f : 0.0f);
+    J_minus_I[index] = from_real<T>(0.0f);
     if (p > q) continue;
     T sum = from_real<T>(0.0f);
     for (long chunk = 0; chunk < chunks; ++chunk) sum += partials[chunk * columns * columns + index];
@@ -155,8 +163,8 @@ template <typename T>
         const SolvePair<T> right = pairs[c];
         if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
         if (right.rotates) {
-          rotate_product(J, right, 2 * a, columns);
-          rotate_product(J, right, 2 * a + 1, columns);
+          rotate_product(J_minus_I, right, 2 * a, columns);
+          rotate_product(J_minus_I, right, 2 * a + 1, columns);
         }
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -170,7 +178,7 @@ template <typename T>
     if (any) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   }
   if (!any) return;
-  for (int index = team.index; index < columns * columns; index += team.threads) rotations[index] = J[index];
+  for (int index = team.index; index < columns * columns; index += team.threads) rotations[index] = J_minus_I[index];
 }
 
 }  // namespace metalsvd

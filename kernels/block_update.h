@@ -10,7 +10,7 @@ namespace metalsvd {
 
 using namespace metal;
 
-// X = X J for the chunk's rows of the 2 width columns of a pair: of W, and of V in the chunks that follow.
+// X = X + X (J - I) for the chunk's rows of the 2 width columns of a pair: of W, and of V in the chunks that follow.
 //
 // Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost, those of W before those of V.
 // Ownership: thread t computes row t % 32 of the tile, in columns t / 32, t / 32 + 8, ...; the pair owns its columns
@@ -25,7 +25,7 @@ template <typename T>
     constant long& sweep [[buffer(12)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup T tile[limits::block_pair_columns * limits::block_tile_rows];
-  threadgroup T J[limits::block_pair_columns * limits::block_pair_columns];
+  threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
 
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
@@ -39,7 +39,7 @@ template <typename T>
 
   rotations += task.pair * pair_columns * pair_columns;
   for (int index = int(thread_index); index < pair_columns * pair_columns; index += limits::block_threads) {
-    J[index] = rotations[index];
+    J_minus_I[index] = rotations[index];
   }
   const int row = int(thread_index) % limits::block_tile_rows;
   const int first_column = int(thread_index) / limits::block_tile_rows;
@@ -53,9 +53,9 @@ template <typename T>
     for (int j = first_column; inside && j < pair_columns; j += limits::block_simdgroups) {
       T sum = from_real<T>(0.0f);
       for (int k = 0; k < pair_columns; ++k)
-        sum = multiply_add(tile[k * limits::block_tile_rows + row], J[j * pair_columns + k], sum);
+        sum = multiply_add(tile[k * limits::block_tile_rows + row], J_minus_I[j * pair_columns + k], sum);
       const long column = column_of_pair(task, j, blocks);
-      X[column * height + start + row] = sum;
+      X[column * height + start + row] = tile[j * limits::block_tile_rows + row] + sum;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
