@@ -45,6 +45,7 @@ struct Workspace {
   Tensor partials;   // Gram matrices of the chunks of each pair
   Tensor rotations;  // of each pair
   Tensor rotates;    // whether they are more than the identity
+  Tensor places;     // and where each column goes after them
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
@@ -60,6 +61,7 @@ class Encoder {
     workspace_.partials = allocate(geometry_.pairs * geometry_.w_chunks * entries_of_pair, number_type);
     workspace_.rotations = allocate(geometry_.pairs * entries_of_pair, number_type);
     workspace_.rotates = allocate(geometry_.pairs, ScalarType::Int);
+    workspace_.places = allocate(2 * geometry_.pairs * plan.block_width, ScalarType::Int);
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -90,11 +92,11 @@ class Encoder {
            {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
             geometry_.w_chunks, round, sweep});
     launch("solve_", plan_.number_suffix, geometry_.pairs,
-           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.states, plan_.rows,
-            plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
+           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
     launch("update_", plan_.number_suffix, geometry_.pairs * chunks,
-           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.states, plan_.rows,
-            plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
+           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
   }
 
   void finish() {

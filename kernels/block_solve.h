@@ -16,8 +16,7 @@ using namespace metal;
 template <typename T>
 struct SolvePair {
   Rotation<T> rotation;
-  int p, q;        // the columns that are read
-  int to_p, to_q;  // where what becomes of them is written: exchanged where that sorts their norms
+  int p, q;
   bool rotates;
 };
 
@@ -43,9 +42,6 @@ inline SolvePair<T> choose_rotation(threadgroup const T* G, Pair pair, int colum
   chosen.rotates =
       min(alpha, beta) >= FLT_MIN && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
   if (chosen.rotates) chosen.rotation = orthogonalizing_rotation(alpha, beta, gamma);
-  const bool exchanges = chosen.rotates && alpha < beta;
-  chosen.to_p = exchanges ? pair.q : pair.p;
-  chosen.to_q = exchanges ? pair.p : pair.q;
   return chosen;
 }
 
@@ -71,15 +67,15 @@ inline void rotate_gram(threadgroup T* G, SolvePair<T> a, SolvePair<T> c, bool i
     qq = from_real<T>(real_part(qq));
     qp = pq = from_real<T>(0.0f);
   }
-  G[c.to_p * columns + a.to_p] = pp;
-  G[c.to_p * columns + a.to_q] = qp;
-  G[c.to_q * columns + a.to_p] = pq;
-  G[c.to_q * columns + a.to_q] = qq;
+  G[c.p * columns + a.p] = pp;
+  G[c.p * columns + a.q] = qp;
+  G[c.q * columns + a.p] = pq;
+  G[c.q * columns + a.q] = qq;
   if (is_diagonal) return;
-  G[a.to_p * columns + c.to_p] = conjugate(pp);
-  G[a.to_q * columns + c.to_p] = conjugate(qp);
-  G[a.to_p * columns + c.to_q] = conjugate(pq);
-  G[a.to_q * columns + c.to_q] = conjugate(qq);
+  G[a.p * columns + c.p] = conjugate(pp);
+  G[a.q * columns + c.p] = conjugate(qp);
+  G[a.p * columns + c.q] = conjugate(pq);
+  G[a.q * columns + c.q] = conjugate(qq);
 }
 
 // Columns `pair` of J, entry `row`. What is held is J - I: a product of small rotations keeps its digits, and columns
@@ -88,20 +84,19 @@ template <typename T>
 inline void rotate_product(threadgroup T* J_minus_I, SolvePair<T> pair, int row, int columns) {
   const T p = J_minus_I[pair.p * columns + row];
   const T q = J_minus_I[pair.q * columns + row];
-  const T unit_p = from_real<T>(row == pair.p ? 1.0f : 0.0f);
-  const T unit_q = from_real<T>(row == pair.q ? 1.0f : 0.0f);
-  const T x = unit_p + p;
-  const T y = unit_q + q;
+  const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
+  const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
   const Rotation<T> rotation = pair.rotation;
   const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
   const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
-  const bool exchanges = pair.to_p != pair.p;
-  J_minus_I[pair.to_p * columns + row] = exchanges ? (x - unit_q) + change_p : p + change_p;
-  J_minus_I[pair.to_q * columns + row] = exchanges ? (y - unit_p) + change_q : q + change_q;
+  J_minus_I[pair.p * columns + row] = p + change_p;
+  J_minus_I[pair.q * columns + row] = q + change_q;
 }
 
-// rotations[pair] = J of block_inner_sweeps cyclic sweeps of Jacobi on the pair's Gram matrix, and rotates[pair] =
-// whether it is not the identity, in which case state_sweep asks for one more sweep.
+// rotations[pair] = J - I, where J is the product of block_inner_sweeps cyclic sweeps of Jacobi on the pair's Gram
+// matrix; rotates[pair] = whether J is not the identity, in which case state_sweep asks for one more sweep; and
+// places[pair] = where each column then goes, to stand in descending order: unsorted, matrices of small rank take
+// nearly twice as many sweeps (de Rijk 1989).
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Ownership: thread k < width chooses the rotation of the k-th
 // pair of columns; thread (a, c) then owns what is left of 2x2 entries of G, and of J, until the next barrier.
@@ -111,11 +106,11 @@ inline void rotate_product(threadgroup T* J_minus_I, SolvePair<T> pair, int row,
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_solve(
     device const T* partials [[buffer(0)]], device T* rotations [[buffer(1)]], device int* rotates [[buffer(2)]],
-    device atomic_int* states [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& width [[buffer(5)]],
-    constant long& block_count [[buffer(6)]], constant long& chunks [[buffer(7)]], constant long& round [[buffer(8)]],
-    constant long& sweep [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
+    constant long& width [[buffer(6)]], constant long& block_count [[buffer(7)]], constant long& chunks [[buffer(8)]],
+    constant long& round [[buffer(9)]], constant long& sweep [[buffer(10)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup T G[limits::block_pair_columns * limits::block_pair_columns];
   threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
   threadgroup SolvePair<T> pairs[limits::block_columns];
@@ -178,6 +173,16 @@ template <typename T>
     if (any) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   }
   if (!any) return;
+  for (int j = team.index; j < columns; j += team.threads) {
+    // Rounding can leave a square below zero: that column still stands before those of the padding.
+    const float square = max(real_part(G[j * columns + j]), 0.0f);
+    int place = 0;
+    for (int other = 0; other < columns; ++other) {
+      const float beside = max(real_part(G[other * columns + other]), 0.0f);
+      place += beside > square || (beside == square && other < j) ? 1 : 0;
+    }
+    places[task.pair * columns + j] = place;
+  }
   for (int index = team.index; index < columns * columns; index += team.threads) rotations[index] = J_minus_I[index];
 }
 

@@ -10,7 +10,8 @@ namespace metalsvd {
 
 using namespace metal;
 
-// X = X + X (J - I) for the chunk's rows of the 2 width columns of a pair: of W, and of V in the chunks that follow.
+// X = X + X (J - I), sorted, for the chunk's rows of the 2 width columns of a pair: of W, and of V in the chunks that
+// follow.
 //
 // Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost, those of W before those of V.
 // Ownership: thread t computes row t % 32 of the tile, in columns t / 32, t / 32 + 8, ...; the pair owns its columns
@@ -19,10 +20,11 @@ using namespace metal;
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_update(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* rotations [[buffer(2)]],
-    device const int* rotates [[buffer(3)]], device const int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
-    constant long& columns [[buffer(6)]], constant long& width [[buffer(7)]], constant long& block_count [[buffer(8)]],
-    constant long& w_chunks [[buffer(9)]], constant long& chunks [[buffer(10)]], constant long& round [[buffer(11)]],
-    constant long& sweep [[buffer(12)]], uint group [[threadgroup_position_in_grid]],
+    device const int* rotates [[buffer(3)]], device const int* places [[buffer(4)]],
+    device const int* states [[buffer(5)]], constant long& rows [[buffer(6)]], constant long& columns [[buffer(7)]],
+    constant long& width [[buffer(8)]], constant long& block_count [[buffer(9)]],
+    constant long& w_chunks [[buffer(10)]], constant long& chunks [[buffer(11)]], constant long& round [[buffer(12)]],
+    constant long& sweep [[buffer(13)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup T tile[limits::block_pair_columns * limits::block_tile_rows];
   threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
@@ -38,6 +40,7 @@ template <typename T>
   const int end_row = min(first_row + int(limits::block_chunk_rows), int(height));
 
   rotations += task.pair * pair_columns * pair_columns;
+  places += task.pair * pair_columns;
   for (int index = int(thread_index); index < pair_columns * pair_columns; index += limits::block_threads) {
     J_minus_I[index] = rotations[index];
   }
@@ -54,7 +57,7 @@ template <typename T>
       T sum = from_real<T>(0.0f);
       for (int k = 0; k < pair_columns; ++k)
         sum = multiply_add(tile[k * limits::block_tile_rows + row], J_minus_I[j * pair_columns + k], sum);
-      const long column = column_of_pair(task, j, blocks);
+      const long column = column_of_pair(task, places[j], blocks);
       X[column * height + start + row] = tile[j * limits::block_tile_rows + row] + sum;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
