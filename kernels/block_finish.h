@@ -85,9 +85,7 @@ template <typename Real>
   S += matrix * columns;
   const int sweep = states[state_sweep];
   if (j == 0) {
-    info[matrix] = 1000 * sweep;
-    if (false)
-      info[matrix] = sweep == 0 ? info_not_finite : sweep > limits::block_max_sweeps ? info_not_converged : info_ok;
+    info[matrix] = sweep == 0 ? info_not_finite : sweep > limits::block_max_sweeps ? info_not_converged : info_ok;
   }
   if (sweep == 0) {
     S[j] = to_storage<Real>(as_type<float>(0x7fc00000u));
