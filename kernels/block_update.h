@@ -16,7 +16,8 @@ using namespace metal;
 // Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost, those of W before those of V.
 // Ownership: thread t computes row t % 32 of the tile, in columns t / 32, t / 32 + 8, ...; the pair owns its columns
 // for the round, the chunk its rows of them. Barriers: two for each 32 rows, before and after they are read from the
-// tile. The host promises: `w_chunks` covers `rows` of W, `chunks` - `w_chunks` the `columns` rows of V.
+// tile; the first orders device memory too, since sorting writes columns that others have read. The host promises:
+// `w_chunks` covers `rows` of W, `chunks` - `w_chunks` the `columns` rows of V.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_update(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* rotations [[buffer(2)]],
@@ -52,7 +53,7 @@ template <typename T>
       const long column = column_of_pair(task, j, blocks);
       tile[j * limits::block_tile_rows + row] = inside ? X[column * height + start + row] : from_real<T>(0.0f);
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     for (int j = first_column; inside && j < pair_columns; j += limits::block_simdgroups) {
       T sum = from_real<T>(0.0f);
       for (int k = 0; k < pair_columns; ++k)
