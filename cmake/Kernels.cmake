@@ -1,6 +1,7 @@
 # The Metal libraries: one text each (a .metal file with its headers flattened in), embedded into the operator library and,
 # from that same text, translated for the emulator. Defines METALSVD_EMBEDDED_KERNELS and metal_to_cpp().
 set(METALSVD_METAL_FILES
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/block.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/skeleton.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/thread.metal

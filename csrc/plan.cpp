@@ -13,18 +13,21 @@ constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::thre
 
 struct ScalarTraits {
   std::string_view name;
-  std::string_view suffix;  // of kernel names
-  std::int64_t words;       // float32 words of a number that the kernels compute with
-  bool is_narrow;           // tensors hold less than that
+  std::string_view suffix;         // of kernel names
+  std::string_view number_suffix;  // of the type that the kernels compute with
+  std::string_view real_suffix;    // of the type of the singular values
+  std::int64_t words;              // float32 words of a number that the kernels compute with
+
+  bool is_narrow() const { return suffix != number_suffix; }  // tensors hold less than that
 };
 
 ScalarTraits traits_of(Scalar scalar) {
   switch (scalar) {
-    case Scalar::float32: return {"float32", "f32", 1, false};
-    case Scalar::float16: return {"float16", "f16", 1, true};
-    case Scalar::bfloat16: return {"bfloat16", "bf16", 1, true};
-    case Scalar::complex64: return {"complex64", "c64", 2, false};
-    case Scalar::complex32: return {"complex32", "c32", 2, true};
+    case Scalar::float32: return {"float32", "f32", "f32", "f32", 1};
+    case Scalar::float16: return {"float16", "f16", "f32", "f16", 1};
+    case Scalar::bfloat16: return {"bfloat16", "bf16", "f32", "bf16", 1};
+    case Scalar::complex64: return {"complex64", "c64", "c64", "f32", 2};
+    case Scalar::complex32: return {"complex32", "c32", "c64", "f16", 2};
   }
   throw std::logic_error("traits_of: not a Scalar");
 }
@@ -107,55 +110,73 @@ void check_fits(const Problem& problem, Method method) {
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
                           std::to_string(threadgroup_words(problem, false) * limits::word_bytes) + " bytes of the " +
                           std::to_string(limits::threadgroup_tile_words * limits::word_bytes) +
-                          " that method 'threadgroup' has, and larger matrices have no method in this version");
-    case Method::block:
-      throw std::runtime_error(
-          "linalg.svd: driver 'block' has no kernel in this version; those there are are 'thread', 'simdgroup' and "
-          "'threadgroup'");
+                          " that method 'threadgroup' has; method 'block' takes any size");
+    case Method::block: return;
   }
 }
 
 // Without a driver the first that fits: each serves larger matrices than the one before, with more threads a matrix.
 Method choose_method(const Problem& problem, const std::optional<std::string>& driver) {
-  const Method method = driver                    ? parse_method(*driver)
-                        : fits_thread(problem)    ? Method::thread
-                        : fits_simdgroup(problem) ? Method::simdgroup
-                                                  : Method::threadgroup;
+  const Method method = driver                      ? parse_method(*driver)
+                        : fits_thread(problem)      ? Method::thread
+                        : fits_simdgroup(problem)   ? Method::simdgroup
+                        : fits_threadgroup(problem) ? Method::threadgroup
+                                                    : Method::block;
   check_fits(problem, method);
   return method;
 }
 
-// How a method is launched.
-struct Geometry {
-  std::string kernel;  // without the suffix of its dtype
-  std::int64_t matrices_per_threadgroup;
-  std::int64_t threads_per_threadgroup;
-};
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-Geometry thread_geometry(const Problem& problem) {
-  const std::int64_t size = std::max<std::int64_t>({problem.m, problem.n, 2});
-  const std::int64_t simdgroups = (problem.batch + limits::simd_width - 1) / limits::simd_width;
-  const std::int64_t threads =
-      std::clamp<std::int64_t>(simdgroups * limits::simd_width, limits::simd_width, limits::thread_method_threads);
-  return {"svd_thread_" + std::to_string(size) + "_", threads, threads};
+// The batch dealt to threadgroups that factor several matrices each.
+void share_threadgroups(const Problem& problem, std::int64_t matrices_per_threadgroup, std::int64_t threads,
+                        Plan& plan) {
+  plan.threadgroups = divide_up(problem.batch, matrices_per_threadgroup);
+  plan.threads_per_threadgroup = threads;
 }
 
-Geometry simdgroup_geometry(const Problem& problem) {
+void plan_thread(const Problem& problem, Plan& plan) {
+  const std::int64_t size = std::max<std::int64_t>(plan.rows, 2);
+  plan.kernel = "svd_thread_" + std::to_string(size) + "_" + plan.suffix;
+  const std::int64_t threads =
+      std::clamp<std::int64_t>(divide_up(problem.batch, limits::simd_width) * limits::simd_width, limits::simd_width,
+                               limits::thread_method_threads);
+  share_threadgroups(problem, threads, threads, plan);
+}
+
+void plan_simdgroup(const Problem& problem, Plan& plan) {
+  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(plan.columns)) + "_" + plan.suffix;
   const std::int64_t simdgroups = std::clamp<std::int64_t>(problem.batch, 1, limits::simdgroup_method_simdgroups);
-  return {"svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(std::min(problem.m, problem.n))) + "_", simdgroups,
-          simdgroups * limits::simd_width};
+  share_threadgroups(problem, simdgroups, simdgroups * limits::simd_width, plan);
 }
 
 // One SIMD-group for each pair of columns that can be rotated at the same time; tall matrices get some more to load
 // and store with.
-Geometry threadgroup_geometry(const Problem& problem, bool right_in_device) {
-  const std::int64_t rows = std::max(problem.m, problem.n);
-  const std::int64_t columns = std::min(problem.m, problem.n);
+std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
   const std::int64_t pairs = (columns + 1) / 2;
   const std::int64_t loaders = rows / (4 * limits::simd_width);
   const std::int64_t simdgroups =
       std::clamp<std::int64_t>(std::max(pairs, loaders), 1, limits::simdgroups_per_threadgroup);
-  return {right_in_device ? "svd_threadgroup_device_right_" : "svd_threadgroup_", 1, simdgroups * limits::simd_width};
+  return simdgroups * limits::simd_width;
+}
+
+// Right vectors that do not fit beside the matrix are rotated in device memory; the factors of tensors narrower than
+// the numbers computed with are completed there.
+void plan_threadgroup(const Problem& problem, Plan& plan) {
+  const bool right_in_device =
+      problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
+  plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + plan.suffix;
+  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
+                                          (traits_of(problem.scalar).is_narrow() ? plan.rows * plan.left_columns : 0));
+  share_threadgroups(problem, 1, threadgroup_threads(plan.rows, plan.columns), plan);
+}
+
+// As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
+void plan_block(const Problem& problem, Plan& plan) {
+  plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
+  plan.block_width = divide_up(plan.columns, plan.block_count);
+  plan.threadgroups = problem.batch * plan.block_count / 2 * divide_up(plan.rows, limits::block_chunk_rows);
+  plan.threads_per_threadgroup = limits::block_threads;
 }
 
 }  // namespace
@@ -178,26 +199,27 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
   plan.columns = std::min(problem.m, problem.n);
   plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
 
-  // Method `threadgroup` rotates right vectors that do not fit beside the matrix in device memory, and completes the
-  // factors of tensors narrower than its numbers there.
   const ScalarTraits scalar = traits_of(problem.scalar);
-  const bool is_staged = plan.method == Method::threadgroup;
-  const bool right_in_device =
-      is_staged && problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
-  const Geometry geometry = plan.method == Method::thread      ? thread_geometry(problem)
-                            : plan.method == Method::simdgroup ? simdgroup_geometry(problem)
-                                                               : threadgroup_geometry(problem, right_in_device);
   plan.library = name_of(plan.method);
-  plan.kernel = geometry.kernel + std::string(scalar.suffix);
-  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
-                                          (is_staged && scalar.is_narrow ? plan.rows * plan.left_columns : 0));
-  plan.threadgroups = (problem.batch + geometry.matrices_per_threadgroup - 1) / geometry.matrices_per_threadgroup;
-  plan.threads_per_threadgroup = geometry.threads_per_threadgroup;
+  plan.suffix = scalar.suffix;
+  plan.number_suffix = scalar.number_suffix;
+  plan.real_suffix = scalar.real_suffix;
+  switch (plan.method) {
+    case Method::thread: plan_thread(problem, plan); break;
+    case Method::simdgroup: plan_simdgroup(problem, plan); break;
+    case Method::threadgroup: plan_threadgroup(problem, plan); break;
+    case Method::block: plan_block(problem, plan); break;
+  }
   return plan;
 }
 
 std::string describe(const Plan& plan) {
-  return std::string(name_of(plan.method)) + ": kernel " + plan.kernel + ", " + std::to_string(plan.threadgroups) +
+  const std::string kernels =
+      plan.method == Method::block
+          ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
+                std::to_string(plan.block_count - 1) + " rounds a sweep, kernels block_*_" + plan.suffix
+          : "kernel " + plan.kernel;
+  return std::string(name_of(plan.method)) + ": " + kernels + ", " + std::to_string(plan.threadgroups) +
          " threadgroups of " + std::to_string(plan.threads_per_threadgroup) + " threads" +
          (plan.transposed ? ", on the conjugate transpose" : "");
 }

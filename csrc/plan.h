@@ -33,14 +33,21 @@ struct Problem {
 struct Plan {
   Method method;
   std::string library;  // the .metal file
-  std::string kernel;   // the host_name in it
+  std::string kernel;   // the host_name in it, of the one kernel that `threadgroup` runs
   bool transposed;
   std::int64_t rows;             // of B
   std::int64_t columns;          // of B
   std::int64_t left_columns;     // of P that are wanted: 0 (values), columns (thin) or rows (full)
   std::int64_t scratch_numbers;  // of device memory, float32 or complex64, for all matrices together
-  std::int64_t threadgroups;
+  std::int64_t threadgroups;     // of `threadgroup`, or of the first step of a round of `block`
   std::int64_t threads_per_threadgroup;
+
+  // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
+  std::int64_t block_width;
+  std::int64_t block_count;
+  std::string suffix;         // of kernels that read or write A, U and Vh
+  std::string number_suffix;  // of kernels that see only what is computed with
+  std::string real_suffix;    // of kernels that write S
 };
 
 // Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.

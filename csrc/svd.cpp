@@ -13,22 +13,15 @@
 #include <vector>
 
 #include "aten.h"
+#include "block.h"
 #include "launch.h"
+#include "matrices.h"
 #include "plan.h"
 
 namespace metalsvd {
 namespace {
 
 using torch::headeronly::ScalarType;
-
-// A batch of matrices in one buffer. Strides count entries.
-struct Matrices {
-  Tensor tensor;
-  std::int64_t batch;
-  std::int64_t batch_stride;
-  std::int64_t m, n;
-  std::int64_t row_stride, column_stride;
-};
 
 // The stride from one matrix to the next when all batch dimensions are counted through as one, if there is one.
 std::optional<std::int64_t> common_batch_stride(const Tensor& A) {
@@ -120,21 +113,23 @@ Job make_job(bool full_matrices, bool compute_uv) {
   return !compute_uv ? Job::values : full_matrices ? Job::full : Job::thin;
 }
 
-Launch make_launch(const Plan& plan, const Matrices& A, const Factors& factors) {
+Outputs kernel_outputs(const Plan& plan, const Factors& factors) {
   const auto& [U, S, Vh, info] = factors;
-  // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const bool vectors = plan.left_columns > 0;
-  const Tensor& left = !vectors ? S : plan.transposed ? Vh : U;
-  const Tensor& right = !vectors ? S : plan.transposed ? U : Vh;
+  return {!vectors ? S : plan.transposed ? Vh : U, S, !vectors ? S : plan.transposed ? U : Vh, info};
+}
+
+// The one dispatch of method `threadgroup`.
+Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) {
   const Tensor scratch =
-      plan.scratch_numbers == 0 ? S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor));
+      plan.scratch_numbers == 0 ? outputs.S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor));
   return {plan.library,
           plan.kernel,
           plan.threadgroups,
           plan.threads_per_threadgroup,
-          {A.tensor, left, S, right, info, scratch, A.batch, plan.rows, plan.columns, plan.left_columns,
-           std::int64_t{plan.transposed}, A.batch_stride, plan.transposed ? A.column_stride : A.row_stride,
-           plan.transposed ? A.row_stride : A.column_stride}};
+          {A.tensor, outputs.left, outputs.S, outputs.right, outputs.info, scratch, A.batch, plan.rows, plan.columns,
+           plan.left_columns, std::int64_t{plan.transposed}, A.batch_stride,
+           plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride}};
 }
 
 Scalar kernel_scalar(ScalarType dtype) {
@@ -178,8 +173,10 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
   const Matrices matrices = flatten_batch(A);
   const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
 
-  // 4. launch
-  launch_on_mps({make_launch(plan, matrices, factors)});
+  // 4. launch: one dispatch, or the rounds of `block`
+  const Outputs outputs = kernel_outputs(plan, factors);
+  launch_on_mps(plan.method == Method::block ? block_launches(plan, matrices, outputs, number_type(A))
+                                             : std::vector<Launch>{make_launch(plan, matrices, outputs)});
   return factors;
 }
 

@@ -39,7 +39,31 @@ enum : int {
 
   // Each matrix is scaled by a power of two so that its largest entry lies in [2^48, 2^49): a column of 2^13 such
   // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
-  scaled_exponent = 48
+  scaled_exponent = 48,
+
+  // Method `block`. A pair of blocks has at most 32 columns: the Gram matrix of complex ones and their rotation take
+  // 8 KiB each, and a thread of 256 owns 2x2 entries of either.
+  block_columns = 16,
+  block_pair_columns = 2 * block_columns,
+  block_threads = block_columns * block_columns,
+  block_simdgroups = block_threads / simd_width,
+  // Rows of such a pair that are staged together, a lane each; a column of them is padded by one word against bank
+  // conflicts where lanes walk along rows.
+  block_tile_rows = simd_width,
+  block_tile_stride = block_tile_rows + 1,
+  // Rows that a threadgroup sums up or rotates. More make fewer threadgroups, fewer make the partial Gram matrices, one
+  // of 2 * block_columns rows a chunk, a larger part of the workspace: 1/8 of the matrix.
+  block_chunk_rows = 256,
+  // Columns between which no dispatch stands when reflectors are made: one SIMD-group each.
+  block_panel_columns = 16,
+  // Threadgroups that look for the largest entry of a matrix; each of those that copy it reads what they found.
+  block_measure_parts = 64,
+  // Sweeps over a Gram matrix before it is formed anew, fewer where one finds nothing to rotate. With one, matrices of
+  // small rank take four times as many rounds (49 sweeps instead of 13, 96x96); four save little more.
+  block_inner_sweeps = 2,
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 5 to 8; the
+  // worst seen is 19, on rows graded over 12 decades (200x200).
+  block_max_sweeps = 30
 };
 
 // The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
@@ -52,5 +76,13 @@ constexpr int simdgroup_rows(int columns, int words) {
 
 // What a method reports for one matrix.
 enum Info : int { info_ok = 0, info_not_finite = 1, info_not_converged = 2 };
+
+// The words that method `block` keeps of each matrix in `states`.
+enum StateWord : int {
+  state_sweep = 0,     // the sweep to make, counted from 1: one more than the last that rotated; 0: A is not finite
+  state_exponent = 1,  // B is A 2^exponent
+  state_rank = 2,      // the columns of B that are not zero once they are orthogonal
+  state_words = 3
+};
 
 }  // namespace metalsvd

@@ -175,7 +175,7 @@ template <typename Storage, typename T>
 inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgroup const uint* order, int count,
                           device T* work, Place work_place, device Storage* left, Shape shape, Team team) {
   const Place place = left_place(shape);
-  factor_orthonormal(B, shape.rows, count, order, sigma, team);
+  factor_orthonormal<T>(B, shape.rows, 0, count, order, sigma, team);
   for (int k = count + team.simdgroup; k < shape.left_columns; k += team.simdgroups) {
     device T* column = work + k * work_place.column_stride;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {

@@ -42,11 +42,11 @@ def test_float64_does_not_exist_on_mps(target):
         torch.ones(3, 3, dtype=torch.float64).to(target)
 
 
-def test_too_large_names_the_limit(svd, target):
+def test_too_large_for_the_forced_method_names_the_limit(target):
     if target.type != "mps":
         pytest.skip("a limit of the kernels")
     with pytest.raises(RuntimeError, match="90x90 float32 does not fit the threadgroup memory"):
-        svd(torch.ones(90, 90, device=target))
+        metalsvd.svd(torch.ones(90, 90, device=target), driver="threadgroup")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

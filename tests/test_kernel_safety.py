@@ -60,6 +60,30 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(case, job, dty
             checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
+# One pair of blocks and more, rows in one chunk and in two, completion, reflectors in one panel and in two.
+BLOCK_CASES = {
+    "one pair": ((9, 5), ["normal", "half_rank"]),
+    "wide": ((3, 40), ["zero_columns"]),
+    "two chunks": ((257, 2), ["normal"]),
+    "two pairs, two panels": ((34, 33), ["half_rank"]),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("job", JOBS)
+@pytest.mark.parametrize(("shape", "families"), BLOCK_CASES.values(), ids=BLOCK_CASES.keys())
+def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, job, dtype, emulated, target):
+    A = torch.stack([matrices.make(name, *shape, dtype) for name in families]).to(target)
+    expected = metalsvd.svd_ex(A, **JOBS[job], driver="block")
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        is_checked = order == "random"  # the checks are slow, and look at the same accesses in every order
+        with emulated.options(order=order, seed=seed, check_memory=is_checked):
+            actual = metalsvd.svd_ex(A, **JOBS[job], driver="block")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
 def test_a_matrix_that_is_not_finite_is_safe_too(driver, order, emulated, target):

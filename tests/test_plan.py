@@ -41,10 +41,32 @@ def test_without_vectors_nothing_stands_beside_the_matrix():
         ((3, 2718), (3, 2719), torch.float32),
     ],
 )
-def test_a_matrix_too_large_names_the_limit(fits, too_large, dtype):
-    metalsvd.plan(fits, dtype)
+def test_a_matrix_too_large_for_a_threadgroup_goes_to_block(fits, too_large, dtype):
+    assert metalsvd.plan(fits, dtype).startswith("threadgroup: ")
+    assert metalsvd.plan(too_large, dtype).startswith("block: ")
     with pytest.raises(RuntimeError, match=rf"{too_large[0]}x{too_large[1]}.*does not fit.*of the 32640"):
-        metalsvd.plan(too_large, dtype)
+        metalsvd.plan(too_large, dtype, driver="threadgroup")
+
+
+@pytest.mark.parametrize(
+    ("shape", "blocks"),
+    [
+        ((1, 1), "2 blocks of 1 columns, 1 rounds"),
+        ((40, 7), "2 blocks of 4 columns, 1 rounds"),
+        ((32, 32), "2 blocks of 16 columns, 1 rounds"),
+        ((33, 33), "4 blocks of 9 columns, 3 rounds"),
+        ((100, 100), "8 blocks of 13 columns, 7 rounds"),
+        ((4096, 11008), "256 blocks of 16 columns, 255 rounds"),
+    ],
+    ids=str,
+)
+def test_blocks_are_few_and_padded_little(shape, blocks):
+    assert f"block: {blocks} a sweep" in metalsvd.plan(shape, driver="block")
+
+
+def test_block_cuts_rows_into_chunks():
+    assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 256, 20), torch.bfloat16, driver="block")
+    assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 257, 20), torch.complex64, driver="block")
 
 
 def test_wide_is_planned_as_its_transpose():
@@ -135,11 +157,6 @@ def test_driver_can_be_forced(driver):
 def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype, words):
     with pytest.raises(RuntimeError, match=words):
         metalsvd.plan(shape, dtype, driver=driver)
-
-
-def test_a_method_to_come_says_so():
-    with pytest.raises(RuntimeError, match="driver 'block' has no kernel in this version"):
-        metalsvd.plan((5, 5), driver="block")
 
 
 def test_unknown_driver():

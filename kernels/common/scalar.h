@@ -34,6 +34,9 @@ inline float2 from_real<float2>(float r) {
   return float2(r, 0.0f);
 }
 
+inline float real_part(float a) { return a; }
+inline float real_part(float2 a) { return a.x; }
+
 // |a|, safe from overflow: entries of a Gram matrix can be as large as 2^112.
 inline float magnitude(float a) { return fabs(a); }
 inline float magnitude(float2 a) {

@@ -48,8 +48,8 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
             float64, complex64 or complex128 on cpu.
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
-        driver: the method on mps: ``"thread"``, ``"simdgroup"`` or ``"threadgroup"``, or None to let the planner choose
-            (see :func:`plan`).
+        driver: the method on mps: ``"thread"``, ``"simdgroup"``, ``"threadgroup"`` or ``"block"``, or None to let the
+            planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
@@ -59,7 +59,7 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
         torch.linalg.LinAlgError: a matrix holds NaN or Inf, or did not converge; names the batch element. See
             :func:`svd_ex` and :class:`error_checks` to be told instead of stopped.
         RuntimeError: fewer than two dimensions, a dtype that the device has no kernel for, an unknown driver, or a
-            matrix too large for the methods there are (the message names the limit).
+            matrix too large for the method that `driver` names (the message names the limit).
     """
     U, S, Vh = torch.ops.metalsvd.svd(A, full_matrices, compute_uv, driver=driver)
     return SVD(U, S, _with_v(Vh))

@@ -1,0 +1,168 @@
+// A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
+//   1. load: the largest entry, then B, scaled, and the identity
+//   2. sweeps: in each, rounds of three steps (gram, solve, update) over all pairs of blocks
+//   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
+// Kernels of sweeps that a matrix no longer needs return at once.
+#include "block.h"
+
+#include <torch/csrc/stable/ops.h>
+
+#include <algorithm>
+
+#include "../kernels/device_limits.h"
+
+namespace metalsvd {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// How the work of one matrix is cut up. From its shape alone: a matrix must give the same bits in any batch.
+struct Geometry {
+  std::int64_t padded;  // columns of W and V
+  std::int64_t pairs;   // of blocks in a round
+  std::int64_t w_chunks, v_chunks;
+  std::int64_t measure_parts;
+
+  explicit Geometry(const Plan& plan)
+      : padded(plan.block_width * plan.block_count),
+        pairs(plan.block_count / 2),
+        w_chunks(divide_up(plan.rows, limits::block_chunk_rows)),
+        v_chunks(plan.left_columns > 0 ? divide_up(plan.columns, limits::block_chunk_rows) : 0),
+        measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
+                                               limits::block_measure_parts)) {}
+
+  static std::int64_t tiles(std::int64_t rows, std::int64_t columns) {
+    return divide_up(rows, limits::simd_width) * divide_up(columns, limits::simd_width);
+  }
+};
+
+// Device memory of one call; sizes count the numbers of one matrix.
+struct Workspace {
+  Tensor W, V;       // rows x padded and columns x padded: B and Q while they are rotated
+  Tensor partials;   // Gram matrices of the chunks of each pair
+  Tensor rotations;  // of each pair
+  Tensor rotates;    // whether they are more than the identity
+  Tensor places;     // and where each column goes after them
+  Tensor sigma, order, states, maxima;
+  Tensor extra;  // completed columns where tensors hold less than numbers
+};
+
+class Encoder {
+ public:
+  Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type)
+      : plan_(plan), geometry_(plan), A_(A), outputs_(outputs) {
+    const std::int64_t entries_of_pair = 4 * plan.block_width * plan.block_width;
+    const bool vectors = plan.left_columns > 0;
+    workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
+    workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
+    workspace_.partials = allocate(geometry_.pairs * geometry_.w_chunks * entries_of_pair, number_type);
+    workspace_.rotations = allocate(geometry_.pairs * entries_of_pair, number_type);
+    workspace_.rotates = allocate(geometry_.pairs, ScalarType::Int);
+    workspace_.places = allocate(2 * geometry_.pairs * plan.block_width, ScalarType::Int);
+    workspace_.sigma = allocate(plan.columns, ScalarType::Float);
+    workspace_.order = allocate(plan.columns, ScalarType::Int);
+    workspace_.states = allocate(state_words, ScalarType::Int);
+    workspace_.maxima = allocate(geometry_.measure_parts, ScalarType::Int);
+    const bool makes_extra = plan.suffix != plan.number_suffix && plan.left_columns > plan.columns;
+    workspace_.extra =
+        makes_extra ? allocate(plan.rows * (plan.left_columns - plan.columns), number_type) : workspace_.W;
+  }
+
+  void load() {
+    const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
+    const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
+    launch("measure_", plan_.suffix, geometry_.measure_parts,
+           {A_.tensor, workspace_.maxima, plan_.rows, plan_.columns, geometry_.measure_parts, A_.batch_stride,
+            row_stride, column_stride});
+    const std::int64_t tiles = Geometry::tiles(plan_.rows, geometry_.padded) +
+                               (plan_.left_columns > 0 ? Geometry::tiles(plan_.columns, geometry_.padded) : 0);
+    launch("load_", plan_.suffix, tiles,
+           {A_.tensor, workspace_.W, workspace_.V, workspace_.maxima, workspace_.states, plan_.rows, plan_.columns,
+            geometry_.padded, std::int64_t{plan_.transposed}, geometry_.measure_parts, tiles, A_.batch_stride,
+            row_stride, column_stride});
+  }
+
+  // All pairs of blocks that one round of the tournament meets.
+  void round(std::int64_t sweep, std::int64_t round) {
+    const std::int64_t chunks = geometry_.w_chunks + geometry_.v_chunks;
+    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.w_chunks,
+           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
+            geometry_.w_chunks, round, sweep});
+    launch("solve_", plan_.number_suffix, geometry_.pairs,
+           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
+    launch("update_", plan_.number_suffix, geometry_.pairs * chunks,
+           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
+  }
+
+  void finish() {
+    launch("normalize_", plan_.number_suffix, divide_up(plan_.columns, limits::block_simdgroups),
+           {workspace_.W, workspace_.V, workspace_.sigma, workspace_.states, plan_.rows, plan_.columns,
+            geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}});
+    const std::int64_t groups = divide_up(plan_.columns, limits::block_threads);
+    launch("order_", plan_.real_suffix, groups,
+           {workspace_.sigma, workspace_.order, workspace_.states, outputs_.S, outputs_.info, plan_.columns, groups});
+    if (plan_.left_columns == 0) return;
+    const std::int64_t tiles =
+        Geometry::tiles(plan_.rows, plan_.left_columns) + Geometry::tiles(plan_.columns, plan_.columns);
+    launch("store_", plan_.suffix, tiles,
+           {workspace_.W, workspace_.V, workspace_.order, workspace_.states, outputs_.left, outputs_.right, plan_.rows,
+            plan_.columns, geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}, tiles});
+    complete();
+  }
+
+  std::vector<Launch> take() { return std::move(launches_); }
+
+ private:
+  Tensor allocate(std::int64_t numbers, ScalarType dtype) const {
+    return torch::stable::new_empty(A_.tensor, {A_.batch * numbers}, dtype);
+  }
+
+  // Columns of P that B has not: of zero columns, and of full matrices. How many of them is known on the device only.
+  void complete() {
+    for (std::int64_t first = 0; first < plan_.columns; first += limits::block_panel_columns) {
+      const std::vector<Argument> arguments{workspace_.W,      workspace_.sigma,   workspace_.order,
+                                            workspace_.states, plan_.rows,         plan_.columns,
+                                            geometry_.padded,  plan_.left_columns, first};
+      launch("panel_", plan_.number_suffix, 1, arguments, limits::block_panel_columns * limits::simd_width);
+      const std::int64_t behind = plan_.columns - first - limits::block_panel_columns;
+      if (behind <= 0) continue;
+      launch("reflect_", plan_.number_suffix, divide_up(behind, limits::block_simdgroups), arguments);
+    }
+    launch("complete_", plan_.suffix, divide_up(plan_.left_columns, limits::block_simdgroups),
+           {workspace_.W, workspace_.sigma, workspace_.order, workspace_.states, outputs_.left, workspace_.extra,
+            plan_.rows, plan_.columns, geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}});
+  }
+
+  void launch(const char* step, const std::string& suffix, std::int64_t threadgroups_a_matrix,
+              std::vector<Argument> arguments, std::int64_t threads = limits::block_threads) {
+    launches_.push_back({plan_.library, plan_.library + "_" + step + suffix, A_.batch * threadgroups_a_matrix, threads,
+                         std::move(arguments)});
+  }
+
+  const Plan& plan_;
+  const Geometry geometry_;
+  const Matrices& A_;
+  const Outputs& outputs_;
+  Workspace workspace_;
+  std::vector<Launch> launches_;
+};
+
+}  // namespace
+
+std::vector<Launch> block_launches(const Plan& plan, const Matrices& A, const Outputs& outputs,
+                                   ScalarType number_type) {
+  Encoder encoder(plan, A, outputs, number_type);
+  encoder.load();
+  for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) {
+    for (std::int64_t round = 0; round < plan.block_count - 1; ++round) encoder.round(sweep, round);
+  }
+  encoder.finish();
+  return encoder.take();
+}
+
+}  // namespace metalsvd

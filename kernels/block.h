@@ -1,0 +1,62 @@
+// Method `block`: one-sided block Jacobi over device memory, many threadgroups a matrix, any size.
+//
+// Factors B = P diag(sigma) Q^H as method `threadgroup` does, with pairs of blocks of columns for pairs of columns. A
+// round of a sweep meets every block once: the Gram matrix of each pair of blocks is formed from their columns as they
+// are now (block_gram.h), cyclic sweeps of two-sided Jacobi make it more diagonal (block_solve.h), and the columns
+// are multiplied with the rotations of these (block_update.h). Gram matrices are local and short-lived, and tested
+// relative to their own diagonal: an entry of them is right relative to the norms of its two columns, however far
+// these are apart, so that small singular values keep their digits as they do in one-sided Jacobi column by column
+// (Demmel and Veselic 1992). Loads and stores stand in block_copy.h, what follows the last sweep in block_finish.h.
+//
+// Kernels know without the host when a matrix is done: in `states` stands the sweep that it has yet to make.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/pairs.h"
+#include "device_limits.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// Columns are padded with zero columns to `blocks` blocks of `width` columns, `blocks` even. No rotation touches these.
+struct Blocks {
+  int width;
+  int count;
+};
+
+inline Blocks make_blocks(long width, long count) {
+  Blocks blocks;
+  blocks.width = int(width);
+  blocks.count = int(count);
+  return blocks;
+}
+
+inline int padded_columns(Blocks blocks) { return blocks.width * blocks.count; }
+
+// The matrix, pair of blocks and chunk of rows that a threadgroup works on.
+struct PairTask {
+  long matrix;
+  long pair;  // counted through the batch
+  int p, q;   // the first columns of its two blocks
+  int chunk;
+};
+
+inline PairTask make_pair_task(uint threadgroup_index, int chunks, int round, Blocks blocks) {
+  PairTask task;
+  const int pairs = blocks.count / 2;
+  task.pair = threadgroup_index / uint(chunks);
+  task.chunk = int(threadgroup_index % uint(chunks));
+  task.matrix = task.pair / pairs;
+  const Pair pair = round_robin_pair(round, int(task.pair % pairs), blocks.count);
+  task.p = pair.p * blocks.width;
+  task.q = pair.q * blocks.width;
+  return task;
+}
+
+// Column `index` (0 <= index < 2 width) of a pair of blocks.
+inline int column_of_pair(PairTask task, int index, Blocks blocks) {
+  return index < blocks.width ? task.p + index : task.q + index - blocks.width;
+}
+
+}  // namespace metalsvd

@@ -1,0 +1,164 @@
+"""Method `block`: the promises of tests/checks.py at sizes that test it (small ones, forced) and that need it."""
+
+from __future__ import annotations
+
+import math
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+from test_accuracy import DTYPES, assert_families_accurate, batch_of
+
+# Single columns, one pair of blocks, tall and wide, the first size with more pairs than one.
+SHAPES = [(1, 1), (5, 5), (6, 1), (20, 7), (7, 20), (33, 33)]
+# The last size of one pair, several rounds, padding (70 columns are 6 blocks of 12), one chunk of rows and two.
+LARGE_SHAPES = [(32, 32), (40, 40), (96, 70), (256, 20), (34, 257)]
+LARGE_FAMILIES = ["normal", "row_graded_12", "zero_rows", "exact_half_rank", "clusters"]
+# The largest squares and panels of 3 columns in threadgroup memory, and the first that are not.
+BOUNDARIES = {torch.float32: [(89, 89), (90, 90), (2719, 3)], torch.complex64: [(63, 63), (64, 64), (3, 1360)]}
+
+
+@pytest.fixture(autouse=True)
+def only_on_mps(target):
+    if target.type != "mps":
+        pytest.skip("a method of mps")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_family(shape, dtype, target):
+    assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="block")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", LARGE_SHAPES, ids=str)
+def test_hard_families_at_larger_sizes(shape, dtype, target):
+    assert_families_accurate(LARGE_FAMILIES, shape, dtype, target, driver="block")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(dtype, shape) for dtype in DTYPES for shape in BOUNDARIES[dtype]], ids=str
+)
+def test_both_sides_of_the_boundary_to_threadgroup_memory(shape, dtype, target):
+    assert_families_accurate(["half_rank"], shape, dtype, target)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 5), (5, 1), (6, 4), (4, 6), (40, 20), (20, 33)], ids=str)
+def test_full_matrices(shape, dtype, target):
+    names = list(matrices.FAMILIES)
+    A = batch_of(names, shape, dtype).to(target)
+    full, thin = metalsvd.svd(A, full_matrices=True, driver="block"), metalsvd.svd(A, driver="block")
+    k = min(shape)
+    checks.assert_same_bits(full.U[..., :k], thin.U, "U of thin and full")
+    checks.assert_same_bits(full.S, thin.S, "S of thin and full")
+    checks.assert_same_bits(full.V[..., :k], thin.V, "V of thin and full")
+    for index, name in enumerate(names):
+        checks.assert_accurate(A[index], full.U[index], full.S[index], full.Vh[index], name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 5), (20, 7), (7, 20), (36, 36)], ids=str)
+def test_values_only_are_those_of_the_vectors(shape, dtype, target):
+    A = batch_of(["normal", "half_rank", "geometric"], shape, dtype).to(target)
+    values = metalsvd.svdvals(A, driver="block")
+    checks.assert_same_bits(values, metalsvd.svd(A, driver="block").S, "S with and without vectors")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(8, 8), (24, 24), (60, 20), (64, 50)], ids=str)
+def test_column_graded_singular_values_are_relatively_accurate(shape, dtype, target):
+    """What Gram matrices are suspected of losing: singular values 12 decades below the largest."""
+    for seed in range(2):
+        A = matrices.make("column_graded_12", *shape, dtype, seed)
+        exact = checks.jacobi_singular_values(A)
+        error = checks.relative_sigma_error(metalsvd.svdvals(A.to(target), driver="block"), exact)
+        bound = checks.GRADED_SIGMA_ERROR
+        assert error <= bound, f"relative error {error:.2e}, bound {bound:.0e}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [60, -60, 120], ids="2^{}".format)
+def test_scaling_changes_only_the_singular_values(exponent, dtype, target):
+    A = matrices.make("normal", 36, 35, dtype)
+    plain = metalsvd.svd(A.to(target), driver="block")
+    scaled = metalsvd.svd((A * 2.0**exponent).to(target), driver="block")
+    checks.assert_same_bits(scaled.U, plain.U, "U")
+    checks.assert_same_bits(scaled.V, plain.V, "V")
+    checks.assert_same_bits(scaled.S, plain.S * 2.0**exponent, "S")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 5), (9, 40), (34, 34)], ids=str)
+@pytest.mark.parametrize("full", [False, True], ids=["thin", "full"])
+def test_a_bad_matrix_leaves_its_neighbours_alone(full, shape, dtype, target):
+    A = batch_of(["normal", "uniform", "half_rank"], shape, dtype)
+    good = metalsvd.svd_ex(A.to(target), full, driver="block")
+    for poison in (math.nan, math.inf):
+        A[1, -1, 0] = poison
+        bad = metalsvd.svd_ex(A.to(target), full, driver="block")
+        assert bad.info.tolist() == [0, 1, 0]
+        for name in ("U", "S", "V"):
+            for index in (0, 2):
+                checks.assert_same_bits(getattr(bad, name)[index], getattr(good, name)[index], f"{name} of {index}")
+        for factor in (bad.U, bad.S, bad.V):
+            assert torch.isnan(torch.view_as_real(factor[1].cpu()) if factor.is_complex() else factor[1].cpu()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(13, 11)], ids=str)
+def test_same_bits_alone_in_a_batch_and_again(shape, dtype, target):
+    A = batch_of(list(matrices.FAMILIES), shape, dtype).to(target)
+    first, again = metalsvd.svd(A, driver="block"), metalsvd.svd(A, driver="block")
+    for name in ("U", "S", "V"):
+        checks.assert_same_bits(getattr(again, name), getattr(first, name), f"{name} again")
+    for index in range(0, len(A), 5):
+        alone = metalsvd.svd(A[index], driver="block")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(alone, name), getattr(first, name)[index], f"{name} alone")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("full", [False, True], ids=["thin", "full"])
+@pytest.mark.parametrize("shape", [(33, 33), (12, 40), (3, 40, 12)], ids=str)
+def test_half_types_are_float32_rounded_once(shape, full, dtype, target):
+    A = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    A[..., -1] = 0  # a column to complete
+    ours = metalsvd.svd(A.to(target), full, driver="block")
+    wide = metalsvd.svd(A.float().to(target), full, driver="block")
+    for name in ("U", "S", "V"):
+        expected = getattr(wide, name).cpu().to(dtype)
+        checks.assert_same_bits(getattr(ours, name).float(), expected.float(), name)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["thin", "full"])
+def test_any_strides(full, target):
+    room = torch.randn(3, 80, 100, generator=torch.Generator().manual_seed(0)).to(target)
+    strided = room.mT[:, ::2, ::3]  # 50 x 27, neither of its strides 1
+    ours = metalsvd.svd(strided, full, driver="block")
+    plain = metalsvd.svd(strided.contiguous(), full, driver="block")
+    for name in ("U", "S", "V"):
+        checks.assert_same_bits(getattr(ours, name), getattr(plain, name), name)
+
+
+def test_torch_linalg_svd_takes_what_no_threadgroup_holds(target):
+    A = torch.randn(100, 100, generator=torch.Generator().manual_seed(0))
+    checks.assert_accurate(A, *torch.linalg.svd(A.to(target)))
+
+
+@pytest.mark.parametrize("options", [{}, {"compute_uv": False}], ids=["thin", "values"])
+def test_costs(options, emulated, target):
+    """At most 4 dispatches a round, no wait, and at most 3 times the memory of A beside A and the factors."""
+    A = torch.randn(288, 160).to(target)  # 10 blocks of 16 columns: 9 rounds
+    emulated.reset_counters()
+    before = emulated.memory().live
+    emulated.reset_peak_memory()
+    factors = torch.ops.metalsvd.svd_ex(A, **options)
+    counters, peak = emulated.counters(), emulated.memory().peak
+    sweeps, others = 30, 25
+    assert counters.dispatches <= 4 * 9 * sweeps + others
+    assert counters.host_waits == 0
+    workspace = peak - before - sum(factor.nbytes for factor in factors)
+    assert workspace <= 3 * A.nbytes
