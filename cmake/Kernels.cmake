@@ -2,6 +2,7 @@
 # from that same text, translated for the emulator. Defines METALSVD_EMBEDDED_KERNELS and metal_to_cpp().
 set(METALSVD_METAL_FILES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/skeleton.metal
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/tall.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/threadgroup.metal)
 
 set(METALSVD_EMBEDDED_KERNELS ${CMAKE_CURRENT_BINARY_DIR}/shader_libraries.cpp)

@@ -2,7 +2,7 @@
 //   1. check A and flatten its batch
 //   2. make the outputs U (*, m, k or m), S (*, k), Vh (*, k or n, n), info (*)
 //   3. ask the planner for a method
-//   4. launch its kernels
+//   4. launch its kernels; where B is much taller than wide, the tall QR reduces it to R first (tall.h)
 // Where m or n is zero there is nothing to compute: full matrices are identities.
 #include "svd.h"
 
@@ -14,21 +14,14 @@
 
 #include "aten.h"
 #include "launch.h"
+#include "matrices.h"
 #include "plan.h"
+#include "tall.h"
 
 namespace metalsvd {
 namespace {
 
 using torch::headeronly::ScalarType;
-
-// A batch of matrices in one buffer. Strides count entries.
-struct Matrices {
-  Tensor tensor;
-  std::int64_t batch;
-  std::int64_t batch_stride;
-  std::int64_t m, n;
-  std::int64_t row_stride, column_stride;
-};
 
 // The stride from one matrix to the next when all batch dimensions are counted through as one, if there is one.
 std::optional<std::int64_t> common_batch_stride(const Tensor& A) {
@@ -70,20 +63,6 @@ bool is_floating_or_complex(ScalarType dtype) {
   }
 }
 
-ScalarType real_type(const Tensor& A) {
-  switch (A.scalar_type()) {
-    case ScalarType::ComplexHalf: return ScalarType::Half;
-    case ScalarType::ComplexFloat: return ScalarType::Float;
-    case ScalarType::ComplexDouble: return ScalarType::Double;
-    default: return A.scalar_type();
-  }
-}
-
-// What the kernels compute with.
-ScalarType number_type(const Tensor& A) {
-  return real_type(A) == A.scalar_type() ? ScalarType::Float : ScalarType::ComplexFloat;
-}
-
 Tensor empty(const Tensor& A, std::vector<std::int64_t> batch, std::initializer_list<std::int64_t> sizes,
              ScalarType dtype) {
   batch.insert(batch.end(), sizes);
@@ -107,7 +86,7 @@ Factors make_outputs(const Tensor& A, Job job) {
   const std::int64_t m = A.size(-2);
   const std::int64_t n = A.size(-1);
   const std::int64_t k = std::min(m, n);
-  Tensor S = empty(A, batch_sizes(A), {k}, real_type(A));
+  Tensor S = empty(A, batch_sizes(A), {k}, real_type(A.scalar_type()));
   Tensor info = empty(A, batch_sizes(A), {}, ScalarType::Int);
   if (job == Job::values) {
     return {empty(A, {}, {0}, A.scalar_type()), S, empty(A, {}, {0}, A.scalar_type()), info};
@@ -127,7 +106,7 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Factors& factors) 
   const Tensor& left = !vectors ? S : plan.transposed ? Vh : U;
   const Tensor& right = !vectors ? S : plan.transposed ? U : Vh;
   const Tensor scratch =
-      plan.scratch_numbers == 0 ? S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor));
+      plan.scratch_numbers == 0 ? S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor.scalar_type()));
   return {plan.library,
           plan.kernel,
           plan.threadgroups,
@@ -179,7 +158,15 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
   const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
 
   // 4. launch
-  launch_on_mps({make_launch(plan, matrices, factors)});
+  if (plan.reduction) {
+    const TallQr qr(plan, matrices, factors);
+    std::vector<Launch> launches = qr.reduce();
+    launches.push_back(make_launch(plan, qr.R(), qr.factors_of_R()));
+    for (Launch& launch : qr.expand()) launches.push_back(std::move(launch));
+    launch_on_mps(launches);
+  } else {
+    launch_on_mps({make_launch(plan, matrices, factors)});
+  }
   return factors;
 }
 

@@ -23,7 +23,24 @@ enum : int {
 
   // Each matrix is scaled by a power of two so that its largest entry lies in [2^48, 2^49): a column of 2^13 such
   // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
-  scaled_exponent = 48
+  scaled_exponent = 48,
+
+  // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
+  // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
+  tall_chunk_rows = 512,
+  tall_min_rows_per_column = 2,
+  // Its kernels that only move numbers: enough threads to hide the reads.
+  tall_copy_threads = 256,
+  // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
+  tall_strips = 128,
+  // It scales the largest entry to [2^40, 2^41): norms of columns of 2^44 rows, more than any memory holds, still have
+  // a
+  // square below 2^127.
+  tall_scaled_exponent = 40,
+  // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
+  // each column: the Jacobi sweeps of one threadgroup are then slower than a QR by many.
+  tall_rows = 512,
+  tall_rows_per_column = 4
 };
 
 }  // namespace limits

@@ -1,0 +1,37 @@
+// A batch of matrices as kernels take it, and the dtypes that go with it.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <cstdint>
+
+namespace metalsvd {
+
+// A batch of matrices in one buffer. Strides count entries.
+struct Matrices {
+  torch::stable::Tensor tensor;
+  std::int64_t batch;
+  std::int64_t batch_stride;
+  std::int64_t m, n;
+  std::int64_t row_stride, column_stride;
+};
+
+// The dtype of singular values.
+inline torch::headeronly::ScalarType real_type(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  switch (dtype) {
+    case ScalarType::ComplexHalf: return ScalarType::Half;
+    case ScalarType::ComplexFloat: return ScalarType::Float;
+    case ScalarType::ComplexDouble: return ScalarType::Double;
+    default: return dtype;
+  }
+}
+
+// What the kernels compute with.
+inline torch::headeronly::ScalarType number_type(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  return real_type(dtype) == dtype ? ScalarType::Float : ScalarType::ComplexFloat;
+}
+
+}  // namespace metalsvd
