@@ -85,11 +85,11 @@ std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
   return simdgroups * limits::simd_width;
 }
 
-// Chunks of the tall QR: what fits the tile, within what is good for speed.
+// Rows of a chunk of the tall QR: what fits the tile beside a word for each column, within what is good for speed.
 std::int64_t chunk_rows(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   return std::min<std::int64_t>(
-      limits::threadgroup_tile_words / (traits_of(problem.scalar).words * columns),
+      (limits::threadgroup_tile_words - columns) / (traits_of(problem.scalar).words * columns),
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 

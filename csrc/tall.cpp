@@ -56,10 +56,9 @@ std::vector<Launch> TallQr::reduce() const {
       {A_.tensor, magnitudes_, levels_[0], levels_[1], reduction.rows, plan_.columns, reduction.nodes.front(),
        reduction.strips, wants_q, A_.batch_stride, row_stride, column_stride}));
   for (std::size_t level = 1; level < reduction.nodes.size(); ++level) {
-    launches.push_back(launch("tall_factor_stack_" + reduction.number, A_.batch * reduction.nodes[level],
-                              reduction.threads_per_threadgroup,
-                              {magnitudes_, levels_[level], levels_[level + 1], units(level), plan_.columns,
-                               reduction.nodes[level], reduction.strips, wants_q}));
+    launches.push_back(launch(
+        "tall_factor_stack_" + reduction.number, A_.batch * reduction.nodes[level], reduction.threads_per_threadgroup,
+        {levels_[level], levels_[level + 1], units(level), plan_.columns, reduction.nodes[level], wants_q}));
   }
   return launches;
 }
@@ -83,11 +82,10 @@ std::vector<Launch> TallQr::expand() const {
     const bool is_transposed_block = is_root && plan_.transposed;
     const Tensor& blocks = !is_root ? levels_[level + 1] : plan_.transposed ? Vh_of_R : U_of_R;
     const std::int64_t reports = level == 0 && !plan_.transposed;
-    launches.push_back(
-        launch("tall_product_" + reduction.number, A_.batch * reduction.nodes[level], reduction.threads_per_threadgroup,
-               {magnitudes_, levels_[level], blocks, largest_, units(level), n, reduction.nodes[level],
-                reduction.strips, level == 0 ? std::int64_t{1} : n, is_transposed_block ? n : std::int64_t{1},
-                is_transposed_block ? std::int64_t{1} : n, reports}));
+    launches.push_back(launch(
+        "tall_product_" + reduction.number, A_.batch * reduction.nodes[level], reduction.threads_per_threadgroup,
+        {levels_[level], blocks, largest_, units(level), n, reduction.nodes[level], level == 0 ? std::int64_t{1} : n,
+         is_transposed_block ? n : std::int64_t{1}, is_transposed_block ? std::int64_t{1} : n, reports}));
   }
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const Tensor& right = !vectors ? S : plan_.transposed ? U : Vh;
@@ -95,10 +93,9 @@ std::vector<Launch> TallQr::expand() const {
                             {magnitudes_, S_of_R, plan_.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right, n,
                              reduction.nodes.front(), reduction.strips, vectors, transposed}));
   if (!vectors) return launches;
-  launches.push_back(launch("tall_store_" + reduction.storage, A_.batch * reduction.nodes.front(),
-                            limits::tall_copy_threads,
-                            {magnitudes_, levels_[0], turns_, plan_.transposed ? Vh : U, reduction.rows, n,
-                             reduction.nodes.front(), reduction.strips, transposed}));
+  launches.push_back(
+      launch("tall_store_" + reduction.storage, A_.batch * reduction.nodes.front(), limits::tall_copy_threads,
+             {levels_[0], turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.nodes.front(), transposed}));
   return launches;
 }
 

@@ -29,10 +29,12 @@ enum : int {
   // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
   tall_chunk_rows = 512,
   tall_min_rows_per_column = 2,
+  // What these two limits leave: 2 * 64 * 64 words are more than the tile.
+  tall_most_columns = 63,
   // Its kernels that only move numbers: enough threads to hide the reads.
   tall_copy_threads = 256,
   // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
-  tall_strips = 128,
+  tall_strips = 64,
   // It scales the largest entry to [2^40, 2^41): norms of columns of 2^44 rows, more than any memory holds, still have
   // a
   // square below 2^127.

@@ -52,13 +52,14 @@ inline int place_in_units(int i, int j, int columns, int unit) {
   return i / unit * unit * columns + j * unit + i % unit;
 }
 
-// The largest magnitude bits of a matrix, from those that its strips left.
-inline uint magnitude_of_matrix(device const uint* magnitudes, long matrix, long strips, int lane) {
+// The largest magnitude bits of a matrix, from those that its strips left, told to every thread. Two barriers.
+inline uint magnitude_of_matrix(device const uint* magnitudes, long matrix, long strips, threadgroup uint* slots,
+                                Team team) {
   uint largest = 0u;
-  for (long strip = lane; strip < strips; strip += limits::simd_width) {
+  for (long strip = team.index; strip < strips; strip += team.threads) {
     largest = max(largest, magnitudes[matrix * strips + strip]);
   }
-  return simd_max(largest);
+  return threadgroup_max(largest, slots, team);
 }
 
 // What a matrix with this magnitude is multiplied by, as a power of two.
@@ -83,9 +84,9 @@ inline Dealt deal(int index, int rows, int columns, bool along_rows) {
 // Factors the tile: R to `R`, column-major with zeros below its diagonal, and Q to `numbers` where it is wanted. The
 // tile has been written, and a barrier passed. A barrier a column, two, and a barrier a column once more for Q.
 template <typename T>
-inline void factor_tile(threadgroup T* tile, Node node, int columns, int unit, bool wants_q, device T* numbers,
-                        device T* R, Team team) {
-  factor_columns(tile, node.rows, columns, R, columns + 1, team);
+inline void factor_tile(threadgroup T* tile, threadgroup float* taus, Node node, int columns, int unit, bool wants_q,
+                        device T* numbers, device T* R, Team team) {
+  factor_columns(tile, taus, node.rows, columns, R, columns + 1, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int index = team.index; index < columns * columns; index += team.threads) {
     const int i = index % columns;
@@ -94,19 +95,11 @@ inline void factor_tile(threadgroup T* tile, Node node, int columns, int unit, b
   }
   if (!wants_q) return;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  form_columns(tile, node.rows, columns, team);
+  form_columns(tile, taus, node.rows, columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int index = team.index; index < node.rows * columns; index += team.threads) {
     const Dealt entry = deal(index, node.rows, columns, unit > 1);
     numbers[place_in_units(entry.i, entry.j, columns, unit)] = tile[entry.j * node.rows + entry.i];
-  }
-}
-
-// The R of a matrix that is not finite, which tells the method so.
-template <typename T>
-inline void store_nan_r(device T* R, int columns, Team team) {
-  for (int index = team.index; index < columns * columns; index += team.threads) {
-    R[index] = T(not_a_number());
   }
 }
 
@@ -140,13 +133,14 @@ template <typename Storage>
   if (team.index == 0) magnitudes[strip] = largest;
 }
 
-// Level 0 on the way up: a chunk of B, scaled by the power of two of its matrix, to its Q and R.
+// Level 0 on the way up: a chunk of B, scaled by the power of two of its matrix, to its Q and R. The R of a matrix that
+// is not finite is NaN, which tells the method so.
 //
 // Grid: one threadgroup a chunk, of any multiple of 32 threads; every number of them gives the same bits. Ownership:
 // entries are dealt to all threads when loading and storing; a SIMD-group owns columns s, s + simdgroups, ... while
-// they are factored, lane l the rows l, l + 32, ... Barriers: after loading, then those of factor_tile. The host
-// promises: chunks have at least `columns` rows and fit the tile; `numbers` holds rows * columns numbers a matrix where
-// Q is wanted, R columns^2 a chunk.
+// they are factored, lane l the rows l, l + 32, ... Barriers: two where the threadgroup agrees on the magnitude, one
+// after loading, then those of factor_tile. The host promises: chunks have at least `columns` rows and fit the tile
+// with a word for each column; `numbers` holds rows * columns numbers a matrix where Q is wanted, R columns^2 a chunk.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_factor_rows(
     device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -160,26 +154,28 @@ template <typename Storage>
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 tile[limits::threadgroup_tile_words / 2];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Node node = make_node(threadgroup_index, rows, nodes, 1);
   R += long(threadgroup_index) * columns * columns;
 
-  const uint magnitude = magnitude_of_matrix(magnitudes, node.matrix, strips, team.lane);
+  const uint magnitude = magnitude_of_matrix(magnitudes, node.matrix, strips, slots, team);
   if (magnitude >= not_finite_bits) {
-    store_nan_r(R, int(columns), team);
+    for (int index = team.index; index < columns * columns; index += team.threads) R[index] = T(not_a_number());
     return;
   }
   A += node.matrix * batch_stride + node.first_row * row_stride;
   const int exponent = tall_exponent(magnitude);
   const bool along_rows = row_stride < column_stride;
   threadgroup T* B = (threadgroup T*)tile;
+  threadgroup float* taus = (threadgroup float*)(B + node.rows * columns);
   for (int index = team.index; index < node.rows * int(columns); index += team.threads) {
     const Dealt entry = deal(index, node.rows, int(columns), along_rows);
     B[entry.j * node.rows + entry.i] = scale(to_number(A[entry.i * row_stride + entry.j * column_stride]), exponent);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const long first = wants_q != 0 ? (node.matrix * rows + node.first_row) * columns : 0;
-  factor_tile(B, node, int(columns), 1, wants_q != 0, numbers + first, R, team);
+  factor_tile(B, taus, node, int(columns), 1, wants_q != 0, numbers + first, R, team);
 }
 
 // A level above on the way up: the R's of some nodes below to their Q, in place, and R.
@@ -188,9 +184,8 @@ template <typename Storage>
 // nodes a matrix; those of one node here fit the tile.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_factor_stack(
-    device const uint* magnitudes [[buffer(0)]], device T* numbers [[buffer(1)]], device T* R [[buffer(2)]],
-    constant long& units [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
-    constant long& strips [[buffer(6)]], constant long& wants_q [[buffer(7)]],
+    device T* numbers [[buffer(0)]], device T* R [[buffer(1)]], constant long& units [[buffer(2)]],
+    constant long& columns [[buffer(3)]], constant long& nodes [[buffer(4)]], constant long& wants_q [[buffer(5)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -200,22 +195,20 @@ template <typename T>
   const Node node = make_node(threadgroup_index, units, nodes, unit);
   R += long(threadgroup_index) * columns * columns;
 
-  if (magnitude_of_matrix(magnitudes, node.matrix, strips, team.lane) >= not_finite_bits) {
-    store_nan_r(R, unit, team);
-    return;
-  }
   numbers += (node.matrix * units * unit + node.first_row) * columns;
   threadgroup T* B = (threadgroup T*)tile;
+  threadgroup float* taus = (threadgroup float*)(B + node.rows * columns);
   for (int index = team.index; index < node.rows * unit; index += team.threads) {
     const Dealt entry = deal(index, node.rows, unit, true);
     B[index] = numbers[place_in_units(entry.i, entry.j, unit, unit)];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  factor_tile(B, node, unit, unit, wants_q != 0, numbers, R, team);
+  factor_tile(B, taus, node, unit, unit, wants_q != 0, numbers, R, team);
 }
 
 // Any level on the way down: the Q of a node times its block of the level above, in place. Level 0 reports the largest
-// entry of each column of its product where that settles the sign of the column.
+// entry of each column of its product where that settles the sign of the column. Blocks of a matrix that is not finite
+// are NaN, and so are their products.
 //
 // Grid: one threadgroup a node, of any multiple of 32 threads; every number of them gives the same bits. Ownership:
 // entries are dealt to all threads when loading and storing; a SIMD-group owns columns s, s + simdgroups, ... of the
@@ -223,19 +216,18 @@ template <typename T>
 // number a column and two parts of the rows fit the tile; `largest` holds `nodes` numbers a column of each matrix.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_product(
-    device const uint* magnitudes [[buffer(0)]], device T* numbers [[buffer(1)]], device const T* blocks [[buffer(2)]],
-    device T* largest [[buffer(3)]], constant long& units [[buffer(4)]], constant long& columns [[buffer(5)]],
-    constant long& nodes [[buffer(6)]], constant long& strips [[buffer(7)]], constant long& unit_rows [[buffer(8)]],
-    constant long& block_row_stride [[buffer(9)]], constant long& block_column_stride [[buffer(10)]],
-    constant long& reports [[buffer(11)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device T* numbers [[buffer(0)]], device const T* blocks [[buffer(1)]], device T* largest [[buffer(2)]],
+    constant long& units [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
+    constant long& unit_rows [[buffer(6)]], constant long& block_row_stride [[buffer(7)]],
+    constant long& block_column_stride [[buffer(8)]], constant long& reports [[buffer(9)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float2 tile[limits::threadgroup_tile_words / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const int n = int(columns);
   const int unit = int(unit_rows);
   const Node node = make_node(threadgroup_index, units, nodes, unit);
-  if (magnitude_of_matrix(magnitudes, node.matrix, strips, team.lane) >= not_finite_bits) return;
   numbers += (node.matrix * units * unit + node.first_row) * columns;
   blocks += long(threadgroup_index) * columns * columns;
 
@@ -281,8 +273,9 @@ template <typename T>
 // Where U is Q rather than P the method has seen to it.
 //
 // Grid: one threadgroup a matrix. Ownership: a SIMD-group owns columns s, s + simdgroups, ... when they are turned;
-// otherwise entries are dealt to all threads. Barriers: one, between the two. The host promises: `right_of_R` is
-// column-major as `right` is; `turns` holds a number a column; without vectors only S is touched.
+// otherwise entries are dealt to all threads. Barriers: two where the threadgroup agrees on the magnitude, one between
+// the two. The host promises: `right_of_R` is column-major as `right` is; `turns` holds a number a column; without
+// vectors only S is touched.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_finish(
     device const uint* magnitudes [[buffer(0)]], device const float* S_of_R [[buffer(1)]],
@@ -297,18 +290,20 @@ template <typename Storage>
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   typedef typename StorageTraits<Storage>::Real Real;
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const int n = int(columns);
-  const uint magnitude = magnitude_of_matrix(magnitudes, long(matrix), strips, team.lane);
+  const uint magnitude = magnitude_of_matrix(magnitudes, long(matrix), strips, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
   const int exponent = is_finite ? tall_exponent(magnitude) : 0;
   const long column = long(matrix) * columns;
 
-  for (int k = team.index; k < n; k += team.threads)
+  for (int k = team.index; k < n; k += team.threads) {
     S[column + k] = to_storage<Real>(scale(S_of_R[column + k], -exponent));
+  }
   if (wants_vectors == 0) return;
   for (int k = team.simdgroup; k < n; k += team.simdgroups) {
-    T turn = from_real<T>(1.0f);
+    T turn = is_finite ? from_real<T>(1.0f) : T(not_a_number());
     if (transposed == 0 && is_finite) {
       turn = conjugate(phase_of_column<T>(largest + (column + k) * nodes, int(nodes), team.lane));
     }
@@ -316,38 +311,41 @@ template <typename Storage>
   }
   threadgroup_barrier(mem_flags::mem_device);
   for (int index = team.index; index < n * n; index += team.threads) {
-    const T turn = transposed != 0 ? from_real<T>(1.0f) : conjugate(turns[column + index % n]);
-    right[column * n + index] = to_storage<Storage>(multiply(turn, right_of_R[column * n + index]));
+    // V^H, whose row index % n belongs to that column of P; U needs no turn.
+    T entry = right_of_R[column * n + index];
+    if (transposed == 0) entry = multiply(conjugate(turns[column + index % n]), entry);
+    right[column * n + index] = to_storage<Storage>(entry);
   }
 }
 
-// P, turned, to U or, transposed, to Vh; NaN where the matrix is not finite.
+// P, turned, to U or, transposed, to Vh. The turns of a matrix that is not finite are NaN.
 //
 // Grid: one threadgroup a chunk of level 0. Ownership: entries are dealt to all threads, so that neighbours write
-// neighbours. No barrier.
+// neighbours. Barriers: one, after the turns are staged. The host promises: columns <= tall_most_columns.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_store(
-    device const uint* magnitudes [[buffer(0)]],
-    device const typename StorageTraits<Storage>::Number* numbers [[buffer(1)]],
-    device const typename StorageTraits<Storage>::Number* turns [[buffer(2)]], device Storage* left [[buffer(3)]],
-    constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]], constant long& nodes [[buffer(6)]],
-    constant long& strips [[buffer(7)]], constant long& transposed [[buffer(8)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]]) {
+    device const typename StorageTraits<Storage>::Number* numbers [[buffer(0)]],
+    device const typename StorageTraits<Storage>::Number* turns [[buffer(1)]], device Storage* left [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
+    constant long& transposed [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
+  threadgroup float2 staged[limits::tall_most_columns];
+  threadgroup T* staged_turns = (threadgroup T*)staged;
   const int n = int(columns);
   const Node node = make_node(threadgroup_index, rows, nodes, 1);
-  const bool is_finite = magnitude_of_matrix(magnitudes, node.matrix, strips, int(lane)) < not_finite_bits;
-  const bool is_transposed = transposed != 0;
-  numbers += (node.matrix * rows + node.first_row) * columns;
   turns += node.matrix * columns;
-  left += node.matrix * rows * columns + node.first_row * (is_transposed ? columns : 1);
+  for (int k = int(thread_index); k < n; k += int(threads)) staged_turns[k] = turns[k];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  const bool is_transposed = transposed != 0;
   const long row_stride = is_transposed ? columns : 1;
   const long column_stride = is_transposed ? 1 : rows;
+  numbers += (node.matrix * rows + node.first_row) * columns;
+  left += node.matrix * rows * columns + node.first_row * row_stride;
   for (int index = int(thread_index); index < node.rows * n; index += int(threads)) {
     const Dealt entry = deal(index, node.rows, n, !is_transposed);
-    T number = T(not_a_number());
-    if (is_finite) number = multiply(turns[entry.j], numbers[entry.i * n + entry.j]);
+    const T number = multiply(staged_turns[entry.j], numbers[entry.i * n + entry.j]);
     left[entry.i * row_stride + entry.j * column_stride] = to_storage<Storage>(number);
   }
 }

@@ -173,18 +173,18 @@ inline void store_left(threadgroup const T* B, threadgroup const uint* order, in
 // leave: column k is H_0 .. H_{count-1} e_k. Made in `work` and stored from there: in place where tensors hold the
 // numbers that are computed with, otherwise in scratch. One SIMD-group a column, each lane its own rows.
 template <typename Storage, typename T>
-inline void complete_left(threadgroup T* B, threadgroup const uint* order, int count, device T* work, Place work_place,
-                          device Storage* left, Shape shape, Team team) {
+inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgroup const uint* order, int count,
+                          device T* work, Place work_place, device Storage* left, Shape shape, Team team) {
   const Place place = left_place(shape);
-  factor_orthonormal(B, shape.rows, count, order, team);
+  factor_orthonormal(B, shape.rows, count, order, sigma, team);
   for (int k = count + team.simdgroup; k < shape.left_columns; k += team.simdgroups) {
     device T* column = work + k * work_place.column_stride;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
       column[i * work_place.row_stride] = from_real<T>(i == k ? 1.0f : 0.0f);
     }
     for (int reflector = count - 1; reflector >= 0; --reflector) {
-      threadgroup const T* v = B + int(order[reflector]) * shape.rows;
-      reflect<T>(v, column, work_place.row_stride, reflector, shape.rows, team.lane);
+      const int j = int(order[reflector]);
+      reflect<T>(B + j * shape.rows, sigma[j], column, work_place.row_stride, reflector, shape.rows, team.lane);
     }
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
       const T entry = column[i * work_place.row_stride];
@@ -265,7 +265,7 @@ inline int factor_matrix(device const Storage* A, long row_stride, long column_s
   store_right(Q, order, right, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (count < shape.left_columns) {
-    complete_left(B, order, count, work, work_place, left, shape, team);
+    complete_left(B, sigma, order, count, work, work_place, left, shape, team);
   }
   return info;
 }
