@@ -56,7 +56,7 @@ Method parse_method(const std::string& driver) {
     if (driver == name_of(method)) return method;
   }
   throw std::runtime_error("torch.linalg.svd: unknown svd driver " + driver +
-                           ": `driver` only accepts one of None, qr, thread, simdgroup, threadgroup and block");
+                           ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block and qr");
 }
 
 Method choose_method(const Problem& problem, const std::optional<std::string>& driver) {
@@ -93,11 +93,10 @@ std::int64_t chunk_rows(const Problem& problem) {
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 
-// The tall QR computes no more of P than its first columns, and its chunks must be able to shrink the rows.
+// The chunks of the tall QR must be able to shrink the rows.
 bool can_reduce(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return (problem.job != Job::full || problem.m == problem.n) &&
-         chunk_rows(problem) >= limits::tall_min_rows_per_column * columns;
+  return chunk_rows(problem) >= limits::tall_min_rows_per_column * columns;
 }
 
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
@@ -107,7 +106,7 @@ bool reduces_first(const Problem& problem, const std::optional<std::string>& dri
     if (*driver != reduction_driver) return false;
     if (!can_reduce(problem)) {
       throw std::runtime_error("linalg.svd: driver 'qr' cannot take a matrix of " + sizes_of(problem) +
-                               (problem.job == Job::full ? " with full_matrices" : ": it has too many columns"));
+                               ": it has too many columns for the threadgroup memory of the GPU");
     }
     return true;
   }
@@ -124,6 +123,7 @@ Reduction plan_reduction(const Problem& problem) {
   reduction.storage = scalar.suffix;
   reduction.number = traits_of(scalar.words == 1 ? Scalar::float32 : Scalar::complex64).suffix;
   reduction.rows = std::max(problem.m, problem.n);
+  reduction.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? columns : reduction.rows;
   std::int64_t nodes = divide_up(reduction.rows, most_rows);
   reduction.nodes.push_back(nodes);
   while (nodes > 1) {

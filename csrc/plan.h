@@ -35,6 +35,7 @@ struct Reduction {
   std::string storage;              // the end of the names of its kernels that read and write tensors of the user
   std::string number;               // and of those that do not
   std::int64_t rows;                // of B
+  std::int64_t left_columns;        // of P that are wanted: 0 (values), columns (thin) or rows (full)
   std::vector<std::int64_t> nodes;  // of each level from the rows of B up, for one matrix; the last is 1
   std::int64_t strips;              // threadgroups that look for the largest entry of one matrix
   std::int64_t threads_per_threadgroup;

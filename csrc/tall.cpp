@@ -29,6 +29,10 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
                    new_numbers(A, square), std::get<3>(factors)};
   largest_ = new_numbers(A, vectors ? A.batch * n * reduction.nodes.front() : 1);
   turns_ = new_numbers(A, vectors ? A.batch * n : 1);
+  if (reduction.left_columns > n) {
+    V_ = new_numbers(A, A.batch * reduction.rows * n);
+    W_ = new_numbers(A, A.batch * n * n);
+  }
 }
 
 Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std::int64_t threads,
@@ -93,9 +97,16 @@ std::vector<Launch> TallQr::expand() const {
                             {magnitudes_, S_of_R, plan_.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right, n,
                              reduction.nodes.front(), reduction.strips, vectors, transposed}));
   if (!vectors) return launches;
-  launches.push_back(
-      launch("tall_store_" + reduction.storage, A_.batch * reduction.nodes.front(), limits::tall_copy_threads,
-             {levels_[0], turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.nodes.front(), transposed}));
+  launches.push_back(launch("tall_store_" + reduction.storage, A_.batch * reduction.nodes.front(),
+                            limits::tall_copy_threads,
+                            {levels_[0], turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.left_columns,
+                             reduction.nodes.front(), transposed}));
+  if (reduction.left_columns == n) return launches;
+  launches.push_back(launch("tall_reflectors_" + reduction.number, A_.batch, reduction.threads_per_threadgroup,
+                            {levels_[0], V_, W_, levels_.back(), reduction.rows, n}));
+  launches.push_back(launch("tall_complete_" + reduction.storage, A_.batch * (reduction.rows - n),
+                            limits::tall_copy_threads,
+                            {V_, W_, plan_.transposed ? Vh : U, reduction.rows, n, transposed}));
   return launches;
 }
 

@@ -22,7 +22,7 @@ class TallQr {
   // R, or R^T when A is wide, scaled by a power of two.
   Matrices R() const;
   Factors factors_of_R() const { return factors_of_R_; }
-  // One launch a level and two to finish, or only one without vectors.
+  // One launch a level and two to finish, and two for full matrices; only one without vectors.
   std::vector<Launch> expand() const;
 
  private:
@@ -40,6 +40,9 @@ class TallQr {
   std::vector<Tensor> levels_;
   Tensor largest_;  // of each column of P in each chunk
   Tensor turns_;    // of each column of P
+  // Full matrices: the reflectors of P and the triangle that joins them.
+  Tensor V_;
+  Tensor W_;
 };
 
 }  // namespace metalsvd

@@ -86,7 +86,7 @@ inline Dealt deal(int index, int rows, int columns, bool along_rows) {
 template <typename T>
 inline void factor_tile(threadgroup T* tile, threadgroup float* taus, Node node, int columns, int unit, bool wants_q,
                         device T* numbers, device T* R, Team team) {
-  factor_columns(tile, taus, node.rows, columns, R, columns + 1, team);
+  factor_columns<T>(tile, taus, node.rows, columns, R, columns + 1, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int index = team.index; index < columns * columns; index += team.threads) {
     const int i = index % columns;
@@ -326,9 +326,10 @@ template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_store(
     device const typename StorageTraits<Storage>::Number* numbers [[buffer(0)]],
     device const typename StorageTraits<Storage>::Number* turns [[buffer(1)]], device Storage* left [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
-    constant long& transposed [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& left_columns [[buffer(5)]],
+    constant long& nodes [[buffer(6)]], constant long& transposed [[buffer(7)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 staged[limits::tall_most_columns];
   threadgroup T* staged_turns = (threadgroup T*)staged;
@@ -339,14 +340,101 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const bool is_transposed = transposed != 0;
-  const long row_stride = is_transposed ? columns : 1;
+  const long row_stride = is_transposed ? left_columns : 1;
   const long column_stride = is_transposed ? 1 : rows;
   numbers += (node.matrix * rows + node.first_row) * columns;
-  left += node.matrix * rows * columns + node.first_row * row_stride;
+  left += node.matrix * rows * left_columns + node.first_row * row_stride;
   for (int index = int(thread_index); index < node.rows * n; index += int(threads)) {
     const Dealt entry = deal(index, node.rows, n, !is_transposed);
     const T number = multiply(staged_turns[entry.j], numbers[entry.i * n + entry.j]);
     left[entry.i * row_stride + entry.j * column_stride] = to_storage<Storage>(number);
+  }
+}
+
+// Full matrices: the reflectors of P, whose QR factorisation has a Q that P is the first columns of, but for phases.
+// Its other columns are those of H_0 .. H_{columns-1} = I - V W V^H with an upper triangular W (Schreiber and Van Loan
+// 1989).
+//
+// Grid: one threadgroup a matrix. Ownership: entries are dealt to all threads while P is copied; a SIMD-group owns
+// columns s, s + simdgroups, ... of V while they are factored, and rows of W while it is made. Barriers: one after
+// copying, one a column, one before W and one for each of its columns. The host promises: rows * columns numbers for V,
+// column-major; columns^2 for W and for R, which is not needed any more; columns <= tall_most_columns.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_reflectors(
+    device const T* numbers [[buffer(0)]], device T* V [[buffer(1)]], device T* W [[buffer(2)]],
+    device T* R [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
+    uint matrix [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float taus[limits::tall_most_columns];
+  threadgroup float2 staged[limits::tall_most_columns];
+  threadgroup T* products = (threadgroup T*)staged;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const int n = int(columns);
+  const int height = int(rows);
+  numbers += long(matrix) * rows * columns;
+  V += long(matrix) * rows * columns;
+  W += long(matrix) * columns * columns;
+  R += long(matrix) * columns * columns;
+
+  for (long index = team.index; index < rows * columns; index += team.threads) {
+    V[index] = numbers[index % rows * columns + index / rows];
+  }
+  threadgroup_barrier(mem_flags::mem_device);
+  factor_columns<T>(V, taus, height, n, R, n + 1, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  // Column j of W: tau_j on the diagonal, and -tau_j W V^H v_j above.
+  for (int j = 0; j < n; ++j) {
+    for (int k = team.simdgroup; k < j; k += team.simdgroups) {
+      const T product = column_dot<T>(V + long(height) * k, V + long(height) * j, 1, j, height, team.lane);
+      if (team.lane == 0) products[k] = product;
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    for (int i = team.index; i < n; i += team.threads) {
+      T sum = from_real<T>(0.0f);
+      for (int k = i; k < j; ++k) sum = multiply_add(W[k * n + i], products[k], sum);
+      W[j * n + i] = i < j ? -taus[j] * sum : from_real<T>(i == j ? taus[j] : 0.0f);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  }
+}
+
+// Full matrices: column k >= columns of P is e_k - V W V^H e_k.
+//
+// Grid: one threadgroup a column and matrix. Ownership: entries are dealt to all threads. Barriers: two, before and
+// after W V^H e_k is made. The host promises: V and W as tall_reflectors left them.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_complete(
+    device const typename StorageTraits<Storage>::Number* V [[buffer(0)]],
+    device const typename StorageTraits<Storage>::Number* W [[buffer(1)]], device Storage* left [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& transposed [[buffer(5)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  threadgroup float2 staged[2 * limits::tall_most_columns];
+  threadgroup T* row = (threadgroup T*)staged;
+  threadgroup T* weights = row + columns;
+  const int n = int(columns);
+  const long matrix = long(threadgroup_index) / (rows - columns);
+  const long k = columns + long(threadgroup_index) % (rows - columns);
+  V += matrix * rows * columns;
+  W += matrix * columns * columns;
+
+  for (int j = int(thread_index); j < n; j += int(threads)) row[j] = conjugate(V[j * rows + k]);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int i = int(thread_index); i < n; i += int(threads)) {
+    T sum = from_real<T>(0.0f);
+    for (int j = i; j < n; ++j) sum = multiply_add(W[j * n + i], row[j], sum);
+    weights[i] = sum;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  left += matrix * rows * rows + k * (transposed != 0 ? 1 : rows);
+  const long row_stride = transposed != 0 ? rows : 1;
+  for (long i = thread_index; i < rows; i += threads) {
+    T entry = from_real<T>(i == k ? 1.0f : 0.0f);
+    // v_j begins in row j; what stands above it in V is of R.
+    for (int j = 0; j < n && j <= i; ++j) entry = multiply_add(-V[j * rows + i], weights[j], entry);
+    left[i * row_stride] = to_storage<Storage>(entry);
   }
 }
 

@@ -28,5 +28,12 @@ template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<floa
 template
     [[host_name("tall_factor_stack_c64")]] [[kernel]] decltype(tall_factor_stack<float2>) tall_factor_stack<float2>;
 template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2>) tall_product<float2>;
+template [[host_name("tall_complete_f32")]] [[kernel]] decltype(tall_complete<float>) tall_complete<float>;
+template [[host_name("tall_complete_f16")]] [[kernel]] decltype(tall_complete<half>) tall_complete<half>;
+template [[host_name("tall_complete_bf16")]] [[kernel]] decltype(tall_complete<BFloat16>) tall_complete<BFloat16>;
+template [[host_name("tall_complete_c64")]] [[kernel]] decltype(tall_complete<float2>) tall_complete<float2>;
+template [[host_name("tall_complete_c32")]] [[kernel]] decltype(tall_complete<half2>) tall_complete<half2>;
+template [[host_name("tall_reflectors_f32")]] [[kernel]] decltype(tall_reflectors<float>) tall_reflectors<float>;
+template [[host_name("tall_reflectors_c64")]] [[kernel]] decltype(tall_reflectors<float2>) tall_reflectors<float2>;
 
 }  // namespace metalsvd

@@ -84,11 +84,11 @@ inline int first_owned_column(int first, Team team) {
 // entries of R above its diagonal where they stand in B, and its diagonal in `diagonal`, `stride` apart. Any columns:
 // each is turned relative to its own norm. A barrier a column: its owner makes it a reflector as soon as it has applied
 // the one before, while others still apply that one to theirs.
-template <typename T>
-inline void factor_columns(threadgroup T* B, threadgroup float* taus, int rows, int columns, device T* diagonal,
-                           int stride, Team team) {
+template <typename T, typename Pointer, typename TauPointer>
+inline void factor_columns(Pointer B, TauPointer taus, int rows, int columns, device T* diagonal, int stride,
+                           Team team) {
   for (int k = 0; k < columns; ++k) {
-    threadgroup T* v = B + rows * k;
+    Pointer v = B + long(rows) * k;
     if (first_owned_column(k, team) == k) {
       float tau;
       const T r = make_reflector<T>(v, k, rows, team.lane, tau);
@@ -97,9 +97,9 @@ inline void factor_columns(threadgroup T* B, threadgroup float* taus, int rows, 
         diagonal[k * stride] = r;
       }
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     for (int j = first_owned_column(k + 1, team); j < columns; j += team.simdgroups) {
-      reflect<T>(v, taus[k], B + rows * j, 1, k, rows, team.lane);
+      reflect<T>(v, taus[k], B + long(rows) * j, 1, k, rows, team.lane);
     }
   }
 }
