@@ -120,5 +120,7 @@ def test_unknown_driver():
 def test_bad_arguments():
     with pytest.raises(RuntimeError, match="expected positive sizes, but got batch 1, m 0, n 3"):
         metalsvd.plan((0, 3))
-    with pytest.raises(RuntimeError, match="on mps A must be of dtype float32, float16, bfloat16 or complex64, but got Double"):
+    with pytest.raises(
+        RuntimeError, match="on mps A must be of dtype float32, float16, bfloat16 or complex64, but got Double"
+    ):
         metalsvd.plan((3, 3), torch.float64)

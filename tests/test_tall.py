@@ -49,7 +49,7 @@ def test_every_family(shape, dtype, target):
 )
 def test_three_levels(shape, dtype, target):
     assert len(levels_of(shape, dtype)) == 3
-    assert_families_accurate(FEW_FAMILIES, shape, dtype, target)
+    assert_families_accurate(["normal", "exact_half_rank"], shape, dtype, target)
 
 
 @pytest.mark.parametrize("shape", [(20000, 3), (3, 20000), (3000, 20)], ids=str)
@@ -96,7 +96,9 @@ def test_values_only_are_those_of_the_vectors(shape, dtype, target):
 @pytest.mark.parametrize("shape", [(600, 5), (5, 600), (20, 6)], ids=str)
 def test_half_types_are_float32_rounded_once(shape, dtype, target):
     A = batch_of(["normal", "half_rank"], shape, torch.float32).to(dtype).to(target)
-    half, single = metalsvd.svd(A, driver="qr"), metalsvd.svd(A.float(), driver="qr")
+    full_matrices = max(shape) < 100
+    half = metalsvd.svd(A, full_matrices, driver="qr")
+    single = metalsvd.svd(A.float(), full_matrices, driver="qr")
     for name in ("U", "S", "V"):
         rounded = getattr(single, name).to(dtype)
         checks.assert_same_bits(getattr(half, name).float(), rounded.float(), name)
