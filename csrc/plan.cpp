@@ -99,6 +99,7 @@ bool can_reduce(const Problem& problem) {
   return chunk_rows(problem) >= limits::tall_min_rows_per_column * columns;
 }
 
+// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B or would be slow.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);

@@ -159,6 +159,7 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
 
   // 4. launch
   if (plan.reduction) {
+    // B = Q R, the factors of R, and with Q those of A
     const TallQr qr(plan, matrices, factors);
     std::vector<Launch> launches = qr.reduce();
     launches.push_back(make_launch(plan, qr.R(), qr.factors_of_R()));
