@@ -35,12 +35,11 @@ enum : int {
   tall_copy_threads = 256,
   // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
   tall_strips = 64,
-  // It scales the largest entry to [2^40, 2^41): norms of columns of 2^44 rows, more than any memory holds, still have
-  // a
-  // square below 2^127.
+  // It scales the largest entry to [2^40, 2^41): a column of 2^42 rows, more than any memory holds, still has a square
+  // below 2^126.
   tall_scaled_exponent = 40,
   // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
-  // each column: the Jacobi sweeps of one threadgroup are then slower than a QR by many.
+  // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
   tall_rows = 512,
   tall_rows_per_column = 4
 };
