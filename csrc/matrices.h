@@ -1,7 +1,8 @@
-// What a method is given: a batch of matrices and the outputs that its kernels fill.
+// What a method is given: a batch of matrices, the dtypes that go with it, and the outputs that its kernels fill.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
 
 #include <cstdint>
 
@@ -24,5 +25,22 @@ struct Outputs {
   torch::stable::Tensor right;
   torch::stable::Tensor info;
 };
+
+// The dtype of singular values.
+inline torch::headeronly::ScalarType real_type(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  switch (dtype) {
+    case ScalarType::ComplexHalf: return ScalarType::Half;
+    case ScalarType::ComplexFloat: return ScalarType::Float;
+    case ScalarType::ComplexDouble: return ScalarType::Double;
+    default: return dtype;
+  }
+}
+
+// What the kernels compute with.
+inline torch::headeronly::ScalarType number_type(torch::headeronly::ScalarType dtype) {
+  using torch::headeronly::ScalarType;
+  return real_type(dtype) == dtype ? ScalarType::Float : ScalarType::ComplexFloat;
+}
 
 }  // namespace metalsvd

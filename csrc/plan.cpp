@@ -9,6 +9,8 @@
 namespace metalsvd {
 namespace {
 
+constexpr std::string_view reduction_driver = "qr";
+
 constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
 
 struct ScalarTraits {
@@ -31,6 +33,8 @@ ScalarTraits traits_of(Scalar scalar) {
   }
   throw std::logic_error("traits_of: not a Scalar");
 }
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Words of threadgroup memory: the matrix, a squared norm and a place in the order for each column, and the right
 // vectors where `stage_right`.
@@ -80,7 +84,7 @@ Method parse_method(const std::string& driver) {
     if (driver == name_of(method)) return method;
   }
   throw std::runtime_error("torch.linalg.svd: unknown svd driver " + driver +
-                           ": `driver` only accepts one of None, thread, simdgroup, threadgroup and block");
+                           ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block and qr");
 }
 
 [[noreturn]] void refuse(const Problem& problem, const std::string& why) {
@@ -125,8 +129,6 @@ Method choose_method(const Problem& problem, const std::optional<std::string>& d
   check_fits(problem, method);
   return method;
 }
-
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // The batch dealt to threadgroups that factor several matrices each.
 void share_threadgroups(const Problem& problem, std::int64_t matrices_per_threadgroup, std::int64_t threads,
@@ -179,6 +181,78 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
+// Rows of a chunk of the tall QR: what fits the tile beside a word for each column, within what is good for speed.
+std::int64_t chunk_rows(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return std::min<std::int64_t>(
+      (limits::threadgroup_tile_words - columns) / (traits_of(problem.scalar).words * columns),
+      std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
+}
+
+// The chunks of the tall QR must be able to shrink the rows.
+bool can_reduce(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return chunk_rows(problem) >= limits::tall_min_rows_per_column * columns;
+}
+
+// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B or would be slow.
+bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
+  const std::int64_t rows = std::max(problem.m, problem.n);
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  if (driver) {
+    if (*driver != reduction_driver) return false;
+    if (!can_reduce(problem)) {
+      throw std::runtime_error("linalg.svd: driver 'qr' cannot take a matrix of " + sizes_of(problem) +
+                               ": it has too many columns for the threadgroup memory of the GPU");
+    }
+    return true;
+  }
+  const bool is_tall = rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
+  return can_reduce(problem) && rows > columns && (is_tall || !fits_threadgroup(problem));
+}
+
+// The nodes of each level: as few as chunks of `most_rows` allow, until one R is left.
+Reduction plan_reduction(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const std::int64_t most_rows = chunk_rows(problem);
+  const ScalarTraits scalar = traits_of(problem.scalar);
+  Reduction reduction;
+  reduction.storage = scalar.suffix;
+  reduction.number = traits_of(scalar.words == 1 ? Scalar::float32 : Scalar::complex64).suffix;
+  reduction.rows = std::max(problem.m, problem.n);
+  reduction.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? columns : reduction.rows;
+  std::int64_t nodes = divide_up(reduction.rows, most_rows);
+  reduction.nodes.push_back(nodes);
+  while (nodes > 1) {
+    nodes = divide_up(nodes, most_rows / columns);
+    reduction.nodes.push_back(nodes);
+  }
+  reduction.strips = std::min<std::int64_t>(limits::tall_strips, reduction.nodes.front());
+  // One SIMD-group a column.
+  reduction.threads_per_threadgroup =
+      limits::simd_width * std::min<std::int64_t>(columns, limits::simdgroups_per_threadgroup);
+  return reduction;
+}
+
+// The plan for R, which takes the place of B, transposed or not.
+Plan plan_for_r(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
+  Plan plan =
+      make_plan({problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin});
+  plan.transposed = problem.m < problem.n;
+  plan.reduction = plan_reduction(problem);
+  return plan;
+}
+
+std::string describe_reduction(const Plan& plan) {
+  if (!plan.reduction) return "";
+  std::string nodes;
+  for (std::int64_t level : plan.reduction->nodes) nodes += (nodes.empty() ? "" : " + ") + std::to_string(level);
+  return "tall QR of " + nodes + " threadgroups of " + std::to_string(plan.reduction->threads_per_threadgroup) +
+         " threads a matrix, then ";
+}
+
 }  // namespace
 
 std::string_view name_of(Method method) {
@@ -192,6 +266,7 @@ std::string_view name_of(Method method) {
 }
 
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver) {
+  if (reduces_first(problem, driver)) return plan_for_r(problem);
   Plan plan{};
   plan.method = choose_method(problem, driver);
   plan.transposed = problem.m < problem.n;
@@ -219,9 +294,9 @@ std::string describe(const Plan& plan) {
           ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
                 std::to_string(plan.block_count - 1) + " rounds a sweep, kernels block_*_" + plan.suffix
           : "kernel " + plan.kernel;
-  return std::string(name_of(plan.method)) + ": " + kernels + ", " + std::to_string(plan.threadgroups) +
-         " threadgroups of " + std::to_string(plan.threads_per_threadgroup) + " threads" +
-         (plan.transposed ? ", on the conjugate transpose" : "");
+  return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
+         std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +
+         " threads" + (plan.transposed ? ", on the conjugate transpose" : "");
 }
 
 }  // namespace metalsvd

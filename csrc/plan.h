@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace metalsvd {
 
@@ -29,8 +30,21 @@ struct Problem {
   Job job;
 };
 
-// The kernels factor B = P diag(S) Q^H with rows >= columns: B is A, or A^H when A is wide (`transposed`).
+// The tall QR in front of a method (kernels/tall.h): a tree that reduces the rows of B to R, columns x columns.
+struct Reduction {
+  std::string storage;              // the end of the names of its kernels that read and write tensors of the user
+  std::string number;               // and of those that do not
+  std::int64_t rows;                // of B
+  std::int64_t left_columns;        // of P that are wanted: 0 (values), columns (thin) or rows (full)
+  std::vector<std::int64_t> nodes;  // of each level from the rows of B up, for one matrix; the last is 1
+  std::int64_t strips;              // threadgroups that look for the largest entry of one matrix
+  std::int64_t threads_per_threadgroup;
+};
+
+// The kernels factor B = P diag(S) Q^H with rows >= columns: B is A, or A^H when A is wide (`transposed`). Where there
+// is a reduction, everything else here is about R instead of B.
 struct Plan {
+  std::optional<Reduction> reduction;
   Method method;
   std::string library;  // the .metal file
   std::string kernel;   // the host_name in it, of the one kernel that `threadgroup` runs
@@ -51,12 +65,14 @@ struct Plan {
 };
 
 // Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.
-// `driver` is the name of a method, or nothing to let the planner choose.
+// `driver` is the name of a method, or "qr" for the tall QR and the method that the planner chooses for its R, or
+// nothing to let the planner choose altogether.
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver = std::nullopt);
 
 std::string_view name_of(Method method);
 
-// One line for people: "threadgroup: kernel svd_threadgroup_f32, 910 threadgroups of 64 threads".
+// One line for people: "threadgroup: kernel svd_threadgroup_f32, 910 threadgroups of 64 threads", where there is a
+// reduction "tall QR of 200 + 2 + 1 threadgroups of 96 threads a matrix, then threadgroup: ...".
 std::string describe(const Plan& plan);
 
 }  // namespace metalsvd

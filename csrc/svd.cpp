@@ -2,7 +2,7 @@
 //   1. check A and flatten its batch
 //   2. make the outputs U (*, m, k or m), S (*, k), Vh (*, k or n, n), info (*)
 //   3. ask the planner for a method
-//   4. launch its kernels
+//   4. launch its kernels; where B is much taller than wide, the tall QR reduces it to R first (tall.h)
 // Where m or n is zero there is nothing to compute: full matrices are identities.
 #include "svd.h"
 
@@ -17,6 +17,7 @@
 #include "launch.h"
 #include "matrices.h"
 #include "plan.h"
+#include "tall.h"
 
 namespace metalsvd {
 namespace {
@@ -63,20 +64,6 @@ bool is_floating_or_complex(ScalarType dtype) {
   }
 }
 
-ScalarType real_type(const Tensor& A) {
-  switch (A.scalar_type()) {
-    case ScalarType::ComplexHalf: return ScalarType::Half;
-    case ScalarType::ComplexFloat: return ScalarType::Float;
-    case ScalarType::ComplexDouble: return ScalarType::Double;
-    default: return A.scalar_type();
-  }
-}
-
-// What the kernels compute with.
-ScalarType number_type(const Tensor& A) {
-  return real_type(A) == A.scalar_type() ? ScalarType::Float : ScalarType::ComplexFloat;
-}
-
 Tensor empty(const Tensor& A, std::vector<std::int64_t> batch, std::initializer_list<std::int64_t> sizes,
              ScalarType dtype) {
   batch.insert(batch.end(), sizes);
@@ -100,7 +87,7 @@ Factors make_outputs(const Tensor& A, Job job) {
   const std::int64_t m = A.size(-2);
   const std::int64_t n = A.size(-1);
   const std::int64_t k = std::min(m, n);
-  Tensor S = empty(A, batch_sizes(A), {k}, real_type(A));
+  Tensor S = empty(A, batch_sizes(A), {k}, real_type(A.scalar_type()));
   Tensor info = empty(A, batch_sizes(A), {}, ScalarType::Int);
   if (job == Job::values) {
     return {empty(A, {}, {0}, A.scalar_type()), S, empty(A, {}, {0}, A.scalar_type()), info};
@@ -119,10 +106,11 @@ Outputs kernel_outputs(const Plan& plan, const Factors& factors) {
   return {!vectors ? S : plan.transposed ? Vh : U, S, !vectors ? S : plan.transposed ? U : Vh, info};
 }
 
-// The one dispatch of method `threadgroup`.
+// The one dispatch of every method but `block`.
 Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) {
-  const Tensor scratch =
-      plan.scratch_numbers == 0 ? outputs.S : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor));
+  const Tensor scratch = plan.scratch_numbers == 0
+                             ? outputs.S
+                             : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor.scalar_type()));
   return {plan.library,
           plan.kernel,
           plan.threadgroups,
@@ -130,6 +118,18 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) 
           {A.tensor, outputs.left, outputs.S, outputs.right, outputs.info, scratch, A.batch, plan.rows, plan.columns,
            plan.left_columns, std::int64_t{plan.transposed}, A.batch_stride,
            plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride}};
+}
+
+std::vector<Launch> method_launches(const Plan& plan, const Matrices& A, const Factors& factors) {
+  const Outputs outputs = kernel_outputs(plan, factors);
+  if (plan.method == Method::block) return block_launches(plan, A, outputs, number_type(A.tensor.scalar_type()));
+  return {make_launch(plan, A, outputs)};
+}
+
+std::vector<Launch> joined(const std::vector<std::vector<Launch>>& parts) {
+  std::vector<Launch> launches;
+  for (const std::vector<Launch>& part : parts) launches.insert(launches.end(), part.begin(), part.end());
+  return launches;
 }
 
 Scalar kernel_scalar(ScalarType dtype) {
@@ -173,10 +173,13 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
   const Matrices matrices = flatten_batch(A);
   const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
 
-  // 4. launch: one dispatch, or the rounds of `block`
-  const Outputs outputs = kernel_outputs(plan, factors);
-  launch_on_mps(plan.method == Method::block ? block_launches(plan, matrices, outputs, number_type(A))
-                                             : std::vector<Launch>{make_launch(plan, matrices, outputs)});
+  // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
+  if (plan.reduction) {
+    const TallQr qr(plan, matrices, factors);
+    launch_on_mps(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
+  } else {
+    launch_on_mps(method_launches(plan, matrices, factors));
+  }
   return factors;
 }
 

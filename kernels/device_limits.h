@@ -63,7 +63,25 @@ enum : int {
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 5 to 8; the
   // worst seen is 19, on rows graded over 12 decades (200x200).
-  block_max_sweeps = 30
+  block_max_sweeps = 30,
+
+  // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
+  // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
+  tall_chunk_rows = 512,
+  tall_min_rows_per_column = 2,
+  // What these two limits leave: 2 * 64 * 64 words are more than the tile.
+  tall_most_columns = 63,
+  // Its kernels that only move numbers: enough threads to hide the reads.
+  tall_copy_threads = 256,
+  // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
+  tall_strips = 64,
+  // It scales the largest entry to [2^40, 2^41): a column of 2^42 rows, more than any memory holds, still has a square
+  // below 2^126.
+  tall_scaled_exponent = 40,
+  // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
+  // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
+  tall_rows = 512,
+  tall_rows_per_column = 4
 };
 
 // The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.

@@ -47,7 +47,7 @@ def test_every_family(shape, dtype, target):
     ("dtype", "shape"), [(dtype, shape) for dtype in DTYPES for shape in LIMIT_SHAPES[dtype]], ids=str
 )
 def test_limits(shape, dtype, target):
-    assert_families_accurate(LIMIT_FAMILIES, shape, dtype, target)
+    assert_families_accurate(LIMIT_FAMILIES, shape, dtype, target, driver="threadgroup")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

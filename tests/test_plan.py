@@ -25,7 +25,7 @@ def threads_of(words: str) -> int:
     ],
 )
 def test_right_vectors_are_staged_while_they_fit(shape, dtype, kernel):
-    assert f"kernel {kernel}," in metalsvd.plan(shape, dtype)
+    assert f"kernel {kernel}," in metalsvd.plan(shape, dtype, driver="threadgroup")
 
 
 def test_without_vectors_nothing_stands_beside_the_matrix():
@@ -41,9 +41,9 @@ def test_without_vectors_nothing_stands_beside_the_matrix():
         ((3, 2718), (3, 2719), torch.float32),
     ],
 )
-def test_a_matrix_too_large_for_a_threadgroup_goes_to_block(fits, too_large, dtype):
-    assert metalsvd.plan(fits, dtype).startswith("threadgroup: ")
-    assert metalsvd.plan(too_large, dtype).startswith("block: ")
+def test_a_matrix_too_large_for_a_threadgroup_names_the_limit(fits, too_large, dtype):
+    metalsvd.plan(fits, dtype, driver="threadgroup")
+    assert not metalsvd.plan(too_large, dtype).startswith("threadgroup: ")
     with pytest.raises(RuntimeError, match=rf"{too_large[0]}x{too_large[1]}.*does not fit.*of the 32640"):
         metalsvd.plan(too_large, dtype, driver="threadgroup")
 
@@ -69,8 +69,9 @@ def test_block_cuts_rows_into_chunks():
     assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 257, 20), torch.complex64, driver="block")
 
 
-def test_wide_is_planned_as_its_transpose():
-    tall, wide = metalsvd.plan((50, 20)), metalsvd.plan((20, 50))
+@pytest.mark.parametrize("shape", [(50, 20), (5000, 20)])
+def test_wide_is_planned_as_its_transpose(shape):
+    tall, wide = metalsvd.plan(shape), metalsvd.plan(shape[::-1])
     assert wide == tall + ", on the conjugate transpose"
 
 
@@ -86,6 +87,44 @@ def test_wide_is_planned_as_its_transpose():
 )
 def test_small_matrices_share_threadgroups(shape, words):
     assert metalsvd.plan(shape).endswith(words)
+
+
+def is_reduced(shape, dtype=torch.float32, **options):
+    return metalsvd.plan(shape, dtype, **options).startswith("tall QR of")
+
+
+@pytest.mark.parametrize(
+    ("other", "reduced", "dtype"),
+    [
+        ((512, 3), (513, 3), torch.float32),
+        ((3, 512), (3, 513), torch.complex64),
+        ((134, 60), (135, 60), torch.float32),  # from here on the matrix does not fit one threadgroup
+        ((44, 91), (44, 92), torch.complex64),
+    ],
+)
+def test_the_tall_qr_stands_in_front_of_tall_matrices(other, reduced, dtype):
+    assert not is_reduced(other, dtype)
+    assert is_reduced(reduced, dtype)
+    assert is_reduced(other, dtype, driver="qr")
+
+
+def test_the_levels_of_the_tall_qr():
+    """Chunks of 512 rows or what the tile holds; above, as many R's of `columns` rows each."""
+    for shape, levels in {(512, 4): "1", (513, 4): "2 + 1", (65536, 4): "128 + 1", (65537, 4): "129 + 2 + 1"}.items():
+        words = metalsvd.plan(shape, driver="qr")
+        assert words.startswith(f"tall QR of {levels} threadgroups of 128 threads a matrix, then thread: "), words
+
+
+@pytest.mark.parametrize(
+    ("fits", "too_many", "dtype"),
+    [((1000, 63), (1000, 64), torch.float32), ((1000, 45), (1000, 46), torch.complex64)],
+)
+def test_columns_of_the_tall_qr(fits, too_many, dtype):
+    """A chunk needs two rows a column in the tile."""
+    assert is_reduced(fits, dtype)
+    assert is_reduced(fits, dtype, compute_uv=False)
+    with pytest.raises(RuntimeError, match=rf"driver 'qr' cannot take.*1000x{too_many[1]}.*too many columns"):
+        metalsvd.plan(too_many, dtype, driver="qr")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (33, 33), (64, 64), (89, 89), (2718, 3), (1, 2719)])

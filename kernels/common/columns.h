@@ -18,10 +18,9 @@ inline float square_of_column(Pointer x, int rows, int lane) {
   return sum;
 }
 
-// x_i / |x_i| of the entry of largest magnitude, the first of them where several are; x is not zero. Told to every
-// lane.
+// The entry of largest magnitude, the first of them where several are; zero where x is. Told to every lane.
 template <typename T, typename Pointer>
-inline T phase_of_column(Pointer x, int rows, int lane) {
+inline T largest_of_column(Pointer x, int rows, int lane) {
   float largest = 0.0f;
   int index = rows;
   T entry = from_real<T>(0.0f);
@@ -34,7 +33,13 @@ inline T phase_of_column(Pointer x, int rows, int lane) {
     }
   }
   const int first = simd_min(largest == simd_max(largest) ? index : rows);
-  return phase(simd_sum(index == first ? entry : from_real<T>(0.0f)));
+  return simd_sum(index == first ? entry : from_real<T>(0.0f));
+}
+
+// x_i / |x_i| of that entry; x is not zero.
+template <typename T, typename Pointer>
+inline T phase_of_column(Pointer x, int rows, int lane) {
+  return phase(largest_of_column<T>(x, rows, lane));
 }
 
 // x = turn x / norm, then once more to unit length: what the rounded norm, quotients and products have left of it.

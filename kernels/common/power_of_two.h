@@ -15,6 +15,8 @@ enum : uint { not_finite_bits = 0x7f800000u, smallest_normal_bits = 0x00800000u 
 inline uint magnitude_bits(float a) { return as_type<uint>(a) & 0x7fffffffu; }
 inline uint magnitude_bits(float2 a) { return max(magnitude_bits(a.x), magnitude_bits(a.y)); }
 
+inline float not_a_number() { return as_type<float>(0x7fc00000u); }
+
 // floor(log2 |a|) of a finite, non-zero a, given its magnitude bits.
 inline int exponent_of(uint bits) {
   return bits < smallest_normal_bits ? -118 - int(clz(bits)) : int(bits >> 23) - 127;

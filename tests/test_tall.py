@@ -1,0 +1,225 @@
+"""The tall QR in front of a method: the accuracy promise through trees of one, two and three levels, and its costs."""
+
+from __future__ import annotations
+
+import math
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+
+DTYPES = [torch.float32, torch.complex64]
+
+# Levels of the tree, by shape: chunks have 512 rows, or what the tile holds of so many columns.
+ONE_LEVEL = [(1, 1), (9, 9), (40, 7), (7, 40), (33, 32)]
+TWO_LEVELS = [(513, 1), (1030, 5), (5, 1030)]
+THREE_LEVELS = {torch.float32: [(280, 60), (60, 280)], torch.complex64: [(190, 43), (43, 190)]}
+FEW_FAMILIES = ["normal", "geometric", "exact_half_rank", "clusters", "orthogonal", "zero", "zero_columns"]
+JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": True}}
+
+
+def batch_of(names, shape, dtype, seed=0):
+    return torch.stack([matrices.make(name, *shape, dtype, seed) for name in names])
+
+
+def assert_families_accurate(names, shape, dtype, target, **options):
+    A = batch_of(names, shape, dtype)
+    U, S, V = metalsvd.svd(A.to(target), driver="qr", **options)
+    for index, name in enumerate(names):
+        checks.assert_accurate(A[index], U[index], S[index], V[index].mH, name)
+
+
+def levels_of(shape, dtype=torch.float32, driver="qr"):
+    words = metalsvd.plan(shape, dtype, driver=driver)
+    assert words.startswith("tall QR of "), words
+    return [int(nodes) for nodes in words.removeprefix("tall QR of ").split(" threadgroups")[0].split(" + ")]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", ONE_LEVEL + TWO_LEVELS, ids=str)
+def test_every_family(shape, dtype, target):
+    assert len(levels_of(shape, dtype)) == (1 if shape in ONE_LEVEL else 2)
+    assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [(dtype, shape) for dtype in DTYPES for shape in THREE_LEVELS[dtype]], ids=str
+)
+def test_three_levels(shape, dtype, target):
+    assert len(levels_of(shape, dtype)) == 3
+    assert_families_accurate(["normal", "exact_half_rank"], shape, dtype, target)
+
+
+@pytest.mark.parametrize("shape", [(20000, 3), (3, 20000), (3000, 20)], ids=str)
+def test_large(shape, target):
+    assert metalsvd.plan(shape) == metalsvd.plan(shape, driver="qr")
+    assert_families_accurate(["normal", "exact_half_rank"], shape, torch.float32, target)
+
+
+def test_a_batch_of_tall_matrices_with_strides(target):
+    A = torch.stack([matrices.make("normal", 600, 4, seed=seed) for seed in range(6)])
+    room = torch.zeros(3, 2, 1200, 12)
+    room[..., ::2, ::3] = A.unflatten(0, (3, 2))
+    expected = metalsvd.svd(A.to(target))
+    strided = metalsvd.svd(room.to(target)[..., ::2, ::3])
+    for name in ("U", "S", "V"):
+        checks.assert_same_bits(getattr(strided, name).flatten(0, 1), getattr(expected, name), name)
+    for index in range(6):
+        checks.assert_accurate(A[index], expected.U[index], expected.S[index], expected.Vh[index])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 5), (6, 4), (4, 33), (33, 20), (520, 3), (3, 520)], ids=str)
+def test_full_matrices(shape, dtype, target):
+    names = FEW_FAMILIES
+    A = batch_of(names, shape, dtype).to(target)
+    full, thin = metalsvd.svd(A, full_matrices=True, driver="qr"), metalsvd.svd(A, driver="qr")
+    k = min(shape)
+    checks.assert_same_bits(full.U[..., :k], thin.U, "U of thin and full")
+    checks.assert_same_bits(full.S, thin.S, "S of thin and full")
+    checks.assert_same_bits(full.V[..., :k], thin.V, "V of thin and full")
+    for index, name in enumerate(names):
+        checks.assert_accurate(A[index], full.U[index], full.S[index], full.Vh[index], name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(5, 1030), (1030, 5), (12, 7)], ids=str)
+def test_values_only_are_those_of_the_vectors(shape, dtype, target):
+    A = batch_of(["normal", "half_rank", "geometric"], shape, dtype).to(target)
+    values = metalsvd.svdvals(A, driver="qr")
+    checks.assert_same_bits(values, metalsvd.svd(A, driver="qr").S, "S with and without vectors")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(600, 5), (5, 600), (20, 6)], ids=str)
+def test_half_types_are_float32_rounded_once(shape, dtype, target):
+    A = batch_of(["normal", "half_rank"], shape, torch.float32).to(dtype).to(target)
+    full_matrices = max(shape) < 100
+    half = metalsvd.svd(A, full_matrices, driver="qr")
+    single = metalsvd.svd(A.float(), full_matrices, driver="qr")
+    for name in ("U", "S", "V"):
+        rounded = getattr(single, name).to(dtype)
+        checks.assert_same_bits(getattr(half, name).float(), rounded.float(), name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(24, 24), (60, 20), (1100, 12)], ids=str)
+def test_column_graded_singular_values_are_relatively_accurate(shape, dtype, target):
+    for seed in range(3):
+        A = matrices.make("column_graded_12", *shape, dtype, seed)
+        exact = checks.jacobi_singular_values(A)
+        error = checks.relative_sigma_error(metalsvd.svd(A.to(target), driver="qr").S, exact)
+        lapack = checks.relative_sigma_error(torch.linalg.svdvals(A), exact)
+        bound = checks.GRADED_SIGMA_ERROR
+        assert error <= bound, f"relative error {error:.2e}, bound {bound:.0e}, LAPACK {lapack:.2e}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [60, -60, 110, -110], ids="2^{}".format)
+def test_scaling_changes_only_the_singular_values(exponent, dtype, target):
+    A = matrices.make("normal", 700, 4, dtype)
+    plain, ours = metalsvd.svd(A.to(target)), metalsvd.svd((A * 2.0**exponent).to(target))
+    checks.assert_same_bits(ours.U, plain.U, "U")
+    checks.assert_same_bits(ours.V, plain.V, "V")
+    expected = plain.S.cpu().double() * 2.0**exponent
+    error = (ours.S.cpu().double() - expected).abs() / expected
+    assert (error <= checks.SCALED_SIGMA_ERROR).all(), f"off by {error.max():.2e}"
+
+
+def test_norms_near_overflow_and_denormal_entries(target):
+    for size in (2.0**120, 2.0**-149):
+        S = metalsvd.svdvals(torch.full((700, 4), size).to(target)).cpu().double()
+        assert math.isclose(S[0] / size, math.sqrt(2800), rel_tol=checks.SCALED_SIGMA_ERROR if size > 1 else 0.01)
+        assert (S[1:] <= checks.EPS * S[0]).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(9, 5), (600, 4), (4, 600)], ids=str)
+@pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
+def test_a_bad_matrix_leaves_its_neighbours_alone(poison, shape, dtype, target):
+    A = batch_of(["normal", "uniform", "geometric"], shape, dtype)
+    full_matrices = max(shape) < 100
+    good = metalsvd.svd_ex(A.to(target), full_matrices, driver="qr")
+    A[1, -1, 0] = poison
+    bad = metalsvd.svd_ex(A.to(target), full_matrices, driver="qr")
+    assert bad.info.tolist() == [0, 1, 0]
+    for name in ("U", "S", "V"):
+        for index in (0, 2):
+            checks.assert_same_bits(getattr(bad, name)[index], getattr(good, name)[index], f"{name} of {index}")
+    for factor in (bad.U, bad.S, bad.V):
+        assert torch.isnan(torch.view_as_real(factor[1].cpu()) if factor.is_complex() else factor[1].cpu()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(700, 3), (3, 700), (20, 6)], ids=str)
+def test_the_largest_entry_of_a_column_of_u_is_positive(shape, dtype, target):
+    U = metalsvd.svd(batch_of(["normal", "uniform"], shape, dtype).to(target), driver="qr").U.cpu()
+    largest = torch.gather(U, -2, U.abs().argmax(-2, keepdim=True))
+    assert (largest.real > 0).all()
+    if dtype.is_complex:
+        assert (largest.imag.abs() <= checks.EPS * largest.abs()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_alone_in_a_batch_and_again(dtype, target):
+    A = batch_of(["normal", "half_rank", "zero_columns", "geometric"], (600, 4), dtype).to(target)
+    first, again = metalsvd.svd(A), metalsvd.svd(A)
+    for name in ("U", "S", "V"):
+        checks.assert_same_bits(getattr(again, name), getattr(first, name), f"{name} again")
+        for index in range(len(A)):
+            checks.assert_same_bits(getattr(metalsvd.svd(A[index]), name), getattr(first, name)[index], f"{name} alone")
+
+
+@pytest.mark.parametrize(("dtype", "columns"), [(torch.float32, 63), (torch.complex64, 45)])
+def test_the_most_columns(dtype, columns, target):
+    A = matrices.make("normal", 140, columns, dtype)
+    U, S, V = metalsvd.svd(A.to(target), driver="qr")
+    checks.assert_accurate(A, U, S, V.mH)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(20, 6), (6, 20), (520, 2), (2, 520)], ids=str)
+@pytest.mark.parametrize("job", JOBS)
+def test_no_race_no_stray_access_and_the_same_bits_in_every_order(job, shape, dtype, emulated, target):
+    A = batch_of(["normal", "half_rank", "zero"], shape, dtype).to(target)
+    options = {**JOBS[job], "driver": "qr"}
+    expected = metalsvd.svd_ex(A, **options)
+    assert not expected.info.any()
+    for seed, order in enumerate(["forward", "reverse", "random"]):
+        with emulated.options(order=order, seed=seed, check_memory=True):
+            actual = metalsvd.svd_ex(A, **options)
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
+def test_three_levels_are_safe_too(emulated, target):
+    A = batch_of(["normal", "normal"], (280, 60), torch.float32).to(target)
+    A[1, 200, 3] = math.nan
+    expected = metalsvd.svd_ex(A, driver="qr")
+    with emulated.options(order="random", check_memory=True):
+        actual = metalsvd.svd_ex(A, driver="qr")
+    assert actual.info.tolist() == [0, 1]
+    checks.assert_same_bits(actual.U[0], expected.U[0], "U")
+
+
+@pytest.mark.parametrize("shape", [(1, 3000, 8), (6, 8, 700), (1, 20000, 3)], ids=str)
+@pytest.mark.parametrize("job", ["values", "thin"])
+def test_costs(shape, job, emulated, target):
+    """Two dispatches a level and four more, no wait. B is read twice, once for its scale. With vectors its Q is written
+    and read, P likewise before it is turned, then P is written: seven passes over the size of A, two without vectors.
+    The rest, of the size of R, adds little."""
+    A = torch.randn(shape).to(target)
+    levels = len(levels_of(shape))
+    emulated.reset_counters()
+    with emulated.options(check_memory=True):
+        metalsvd.svd_ex(A, **JOBS[job])
+    counters = emulated.counters()
+    assert counters.dispatches == (levels + 3 if job == "values" else 2 * levels + 4)
+    assert counters.host_waits == 0
+    read, written = counters.bytes_read / A.nbytes, counters.bytes_written / A.nbytes
+    most_read, most_written = (2, 0) if job == "values" else (4, 3)
+    room = 0.4
+    assert read <= most_read + room, f"A read {read:.2f} times"
+    assert written <= most_written + room, f"A written {written:.2f} times"
