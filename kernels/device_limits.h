@@ -62,7 +62,7 @@ enum : int {
   // small rank take four times as many rounds (49 sweeps instead of 13, 96x96); four save little more.
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 5 to 8; the
-  // worst seen is 19, on rows graded over 12 decades (200x200).
+  // worst seen is 17, on rows graded over 12 decades (200x200).
   block_max_sweeps = 30,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many

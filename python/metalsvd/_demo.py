@@ -1,6 +1,6 @@
 """``python -m metalsvd demo``: a photograph, its singular values and its low-rank reconstructions.
 
-The picture is cut into tiles, since every matrix must fit one threadgroup; all tiles of all colour channels are one
+The picture is cut into tiles, so that every matrix fits one threadgroup; all tiles of all colour channels are one
 batch of matrices, and ``torch.linalg.svd`` on mps decomposes it.
 """
 
