@@ -31,7 +31,7 @@ inline ColumnTask make_column_task(uint group, uint simdgroup, long columns) {
   return task;
 }
 
-// sigma[j] = |column j of W|, zero where its square underflows, and then unit columns of W and V, turned so that the
+// sigma[j] = |column j of W|, zero where that counts as zero, and then unit columns of W and V, turned so that the
 // entry of largest magnitude in the column of U is real and positive (see normalize_columns of method `threadgroup`).
 //
 // Grid: one SIMD-group a column, block_simdgroups of them a threadgroup. Ownership: a column of W and of V each, lane l
@@ -50,7 +50,7 @@ template <typename T>
   device T* q = V + (task.matrix * padded + task.column) * columns;
 
   const float square = simd_sum(square_of_column<T>(p, int(rows), lane));
-  const bool is_zero = square < FLT_MIN;
+  const bool is_zero = square < least_square();
   const float value = is_zero ? 0.0f : precise::sqrt(square);
   if (lane == 0) sigma[task.matrix * columns + task.column] = value;
   if (left_columns == 0) return;

@@ -38,9 +38,9 @@ inline SolvePair<T> choose_rotation(threadgroup const T* G, Pair pair, int colum
   const float alpha = real_part(G[pair.p * columns + pair.p]);
   const float beta = real_part(G[pair.q * columns + pair.q]);
   const T gamma = G[pair.q * columns + pair.p];
-  // A column whose square underflows is zero: nothing can be told of its direction.
+  // Columns that count as zero are orthogonal to all.
   chosen.rotates =
-      min(alpha, beta) >= FLT_MIN && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
+      min(alpha, beta) >= least_square() && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
   if (chosen.rotates) chosen.rotation = orthogonalizing_rotation(alpha, beta, gamma);
   return chosen;
 }

@@ -500,8 +500,8 @@ template <typename Storage, int N>
   const float4 squares = squares_of_pair(x, y);
   Rank x_rank;
   Rank y_rank;
-  x_rank.sigma = squares.x >= FLT_MIN ? precise::sqrt(squares.x) : 0.0f;
-  y_rank.sigma = squares.y >= FLT_MIN ? precise::sqrt(squares.y) : 0.0f;
+  x_rank.sigma = squares.x >= least_square() ? precise::sqrt(squares.x) : 0.0f;
+  y_rank.sigma = squares.y >= least_square() ? precise::sqrt(squares.y) : 0.0f;
   rank_columns<N>(x_rank, y_rank, sweeps % 2 != 0, stand);
   if (stand.part == 0) {
     if (x_rank.place < shape.columns) S[x_rank.place] = to_storage<Real>(scale(x_rank.sigma, -exponent));

@@ -86,14 +86,14 @@ inline bool sweep_registers(thread HeldFactors<T, N>& held, float tolerance, boo
   return rotated;
 }
 
-// sigma[j] = |column j|, where a column whose square underflows counts as zero, and the columns so moved that sigma
+// sigma[j] = |column j|, zero where its square is below least_square(), and the columns so moved that sigma
 // falls. Neighbours are exchanged, which keeps equal ones in their order.
 template <typename T, int N>
 inline void sort_registers(thread HeldFactors<T, N>& held) {
 #pragma unroll
   for (int j = 0; j < N; ++j) {
     const float sum = square_of_registers<N>(held.P[j]);
-    held.sigma[j] = sum >= FLT_MIN ? precise::sqrt(sum) : 0.0f;
+    held.sigma[j] = sum >= least_square() ? precise::sqrt(sum) : 0.0f;
   }
 #pragma unroll
   for (int last = N - 1; last > 0; --last) {

@@ -102,7 +102,7 @@ inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Shape s
   return rotated;
 }
 
-// sigma[j] = |column j|, where a column whose square underflows counts as zero, and order[k] = the column of the k-th
+// sigma[j] = |column j|, zero where its square is below least_square(), and order[k] = the column of the k-th
 // largest. Two barriers.
 template <typename T>
 inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threadgroup uint* order, Shape shape,
@@ -111,7 +111,7 @@ inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threa
     float sum = 0.0f;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) sum = square_add(B[j * shape.rows + i], sum);
     sum = simd_sum(sum);
-    if (team.lane == 0) sigma[j] = sum >= FLT_MIN ? precise::sqrt(sum) : 0.0f;
+    if (team.lane == 0) sigma[j] = sum >= least_square() ? precise::sqrt(sum) : 0.0f;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int j = team.index; j < shape.columns; j += team.threads) {

@@ -106,6 +106,15 @@ def test_scaling_changes_only_the_singular_values(exponent, dtype, target):
     assert (error <= checks.SCALED_SIGMA_ERROR * expected + spacing).all(), f"off by {(error / expected).max():.2e}"
 
 
+@pytest.mark.parametrize("driver", [None, "threadgroup", "block", "qr"])
+@pytest.mark.parametrize("shape", [(16, 16), (32, 32)], ids=str)
+def test_tiny_columns_do_not_rotate_forever(driver, shape, target):
+    """The triangle of a matrix with repeated rows, transposed: columns so small that their squares are flushed to zero."""
+    R = torch.linalg.qr(matrices.make("repeated_rows", *shape))[1]
+    U, S, V = metalsvd.svd(R.mT.to(target), driver=driver)
+    checks.assert_accurate(R.mT, U, S, V.mH)
+
+
 def test_norms_near_overflow(target):
     A = torch.full((6, 4), 2.0**124)
     S = metalsvd.svd(A.to(target)).S.cpu().double()

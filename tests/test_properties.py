@@ -63,9 +63,9 @@ def layouts(draw, A: torch.Tensor) -> torch.Tensor:
     return view
 
 
-@given(A=batches())
-def test_accuracy(A, target):
-    U, S, V = metalsvd.svd(A.to(target))
+@given(A=batches(), driver=st.sampled_from([None, "threadgroup", "block", "qr"]))
+def test_accuracy(A, driver, target):
+    U, S, V = metalsvd.svd(A.to(target), driver=driver)
     for index, matrix in enumerate(A):
         checks.assert_accurate(matrix, U[index], S[index], V[index].mH)
 

@@ -34,7 +34,7 @@ inline void reflect(VPointer v, float tau, XPointer x, Stride x_stride, int firs
 }
 
 // Makes of x, entries [k, rows) of a column, the v of the reflector H for which H x = r e_k, and tells tau and r to
-// every lane. Where the square of what lies below x_k underflows it counts as zero, and H = I: tau = 0. One SIMD-group.
+// every lane. Where what lies below x_k counts as zero, and H = I: tau = 0. One SIMD-group.
 template <typename T, typename Pointer>
 inline T make_reflector(Pointer x, int k, int rows, int lane, thread float& tau) {
   const int first = first_owned(k, lane);
@@ -43,7 +43,7 @@ inline T make_reflector(Pointer x, int k, int rows, int lane, thread float& tau)
   const float below = simd_sum(sum);
   const T head = simd_sum(first == k ? T(x[k]) : from_real<T>(0.0f));
   tau = 0.0f;
-  if (below < FLT_MIN) return head;
+  if (below < least_square()) return head;
   const float size = magnitude(head);
   const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
   const float norm = precise::sqrt(square_add(head, below));

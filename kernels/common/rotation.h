@@ -13,11 +13,12 @@ using namespace metal;
 // Columns of this many rows count as orthogonal when their cosine is within the rounding error of computing it.
 inline float jacobi_tolerance(int rows) { return 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(rows))); }
 
-// Whether p and q are not yet orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q. A column whose square underflows
-// is zero: nothing can be told of its direction.
+// Whether p and q are not yet orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q. Columns that count
+// as zero are orthogonal to all.
 template <typename T>
 inline bool needs_rotation(float alpha, float beta, T gamma, float tolerance) {
-  return min(alpha, beta) >= FLT_MIN && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
+  return min(alpha, beta) >= least_square() &&
+         magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
 }
 
 // [p q] J with J = [c sigma; -conj(sigma) c]: p' = c p - conj(sigma) q, q' = sigma p + c q.

@@ -22,6 +22,11 @@ inline float2 multiply(float2 a, float2 b) { return multiply_add(a, b, float2(0.
 inline float square_add(float a, float c) { return fma(a, a, c); }
 inline float square_add(float2 a, float c) { return fma(a.y, a.y, fma(a.x, a.x, c)); }
 
+// 2^-80: a column whose square is less counts as zero. The squares of entries below 2^-63 are flushed to zero, and so
+// are their products with others of their size: in a column that counts, of up to 2^22 rows, all that is lost so is
+// below the rounding error, while without this bound two such columns could be rotated forever.
+inline float least_square() { return as_type<float>(uint(127 - 80) << 23); }
+
 // The real number r as an entry.
 template <typename T>
 inline T from_real(float r);
