@@ -109,7 +109,7 @@ def test_scaling_changes_only_the_singular_values(exponent, dtype, target):
 @pytest.mark.parametrize("driver", [None, "threadgroup", "block", "qr"])
 @pytest.mark.parametrize("shape", [(16, 16), (32, 32)], ids=str)
 def test_tiny_columns_do_not_rotate_forever(driver, shape, target):
-    """The triangle of a matrix with repeated rows, transposed: columns so small that their squares are flushed to zero."""
+    """The triangle of a matrix with repeated rows, transposed: columns whose squares are flushed to zero."""
     R = torch.linalg.qr(matrices.make("repeated_rows", *shape))[1]
     U, S, V = metalsvd.svd(R.mT.to(target), driver=driver)
     checks.assert_accurate(R.mT, U, S, V.mH)

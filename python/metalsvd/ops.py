@@ -48,8 +48,8 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
             float64, complex64 or complex128 on cpu.
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
-        driver: the method on mps: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``; ``"qr"`` for the tall QR
-            in front of one of them; or None to let the planner choose (see :func:`plan`).
+        driver: the method on mps: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or ``"qr"`` for
+            the tall QR in front of one; None lets the planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
