@@ -99,7 +99,7 @@ def relative_sigma_error(S: Tensor, exact: Tensor) -> float:
 
 def assert_same_bits(actual: Tensor, expected: Tensor, label: str = "") -> None:
     """Asserts equality to the last bit, NaN included."""
-    actual, expected = actual.cpu().contiguous(), expected.cpu().contiguous()
+    actual, expected = actual.cpu().resolve_conj().contiguous(), expected.cpu().resolve_conj().contiguous()
     assert actual.shape == expected.shape, f"{label}: shape {tuple(actual.shape)}, expected {tuple(expected.shape)}"
     if actual.is_complex():
         actual, expected = torch.view_as_real(actual), torch.view_as_real(expected)

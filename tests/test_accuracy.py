@@ -10,6 +10,8 @@ import metalsvd
 import pytest
 import torch
 
+pytestmark = pytest.mark.kernels
+
 DTYPES = [torch.float32, torch.complex64]
 
 # Around the SIMD width (31, 32, 33), m = n +- 1, tall, wide and single rows and columns.

@@ -11,6 +11,8 @@ import pytest
 import torch
 from test_accuracy import DTYPES, assert_families_accurate, batch_of
 
+pytestmark = pytest.mark.kernels
+
 # Single columns, one pair of blocks, tall and wide, the first size with more pairs than one.
 SHAPES = [(1, 1), (5, 5), (6, 1), (20, 7), (7, 20), (33, 33)]
 # The last size of one pair, several rounds, padding (70 columns are 6 blocks of 12), one chunk of rows and two.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import pytest
 import torch
-from metalsvd import _demo, emulator
+from metalsvd import _demo, emulator, plan
 from metalsvd.__main__ import main
 from PIL import Image
 
@@ -27,6 +29,10 @@ def synthetic_picture(height: int = 30, width: int = 44) -> numpy.ndarray:
     grain = numpy.random.default_rng(0).random((height, width)) * 0.1
     channels = [0.4 * rows + disc + grain, 0.4 * columns + 0.3 * disc + grain, 0.3 + 0.3 * rows * columns + grain]
     return (numpy.stack(channels, axis=-1).clip(0, 1) * 255).astype(numpy.uint8)
+
+
+def as_tensor(pixels: numpy.ndarray) -> torch.Tensor:
+    return torch.from_numpy(pixels).permute(2, 0, 1) / 255
 
 
 @pytest.fixture
@@ -68,9 +74,17 @@ def test_tiles_are_the_pixels_of_their_place_and_the_edge_is_repeated():
     assert torch.equal(tiles[2, 1, 1, :2, 4:], picture[2, 8:, -1:].expand(2, 4))
 
 
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 10, 12), (3, 40, 3)])
+def test_tile_zero_is_the_whole_picture(shape):
+    picture = torch.rand(shape)
+    tiles = _demo.to_tiles(picture, 0)
+    assert torch.equal(tiles.flatten(0, 2), picture)
+    assert torch.equal(_demo.from_tiles(tiles, *shape[-2:]), picture)
+
+
 def test_load_colour_picture(picture_file):
     picture = _demo.load_picture(picture_file)
-    expected = torch.from_numpy(synthetic_picture()).permute(2, 0, 1) / 255
+    expected = as_tensor(synthetic_picture())
     assert picture.dtype == torch.float32
     assert picture.is_contiguous()
     assert torch.equal(picture, expected)
@@ -133,8 +147,16 @@ def test_decompose_reports_every_matrix():
     assert [factor.shape for factor in factors] == [(1000, 2, 2), (1000, 2), (1000, 2, 2)]
 
 
+@pytest.mark.parametrize(("shape", "steps"), [((3, 256, 218), [1, 1, 1]), ((20, 32, 32), [8, 8, 4]), ((1, 2, 2), [1])])
+def test_large_matrices_go_one_by_one_and_small_ones_in_chunks(shape, steps):
+    done = []
+    _demo.decompose(torch.randn(shape), "cpu", done.append)
+    assert done == steps
+
+
 def test_ratio_and_error():
-    assert _demo.compression_ratio(32, 1) == pytest.approx(1024 / 65)
+    assert _demo.compression_ratio(32, 32, 1) == pytest.approx(1024 / 65)
+    assert _demo.compression_ratio(20, 30, 3) == pytest.approx(600 / (20 * 3 + 3 + 3 * 30))
     assert _demo.relative_error(torch.zeros(2, 2), torch.zeros(2, 2)) == 0
     assert _demo.relative_error(torch.zeros(2), torch.tensor([3.0, 4.0])) == 1
 
@@ -151,16 +173,16 @@ def test_device_names_say_what_they_are(target):
 # --- the figure -------------------------------------------------------------------------------------------------------
 
 
-def make_figure(picture: torch.Tensor, ranks: list[int]):
-    tiles = _demo.to_tiles(picture, TILE)
+def make_figure(picture: torch.Tensor, ranks: list[int], tile: int = TILE):
+    tiles = _demo.to_tiles(picture, tile)
     A = tiles.flatten(0, 2)
     factors = _demo.decompose(A, "cpu")
     reconstructions = []
     for rank in ranks:
         rebuilt = _demo.from_tiles(_demo.truncate(factors, rank).reshape(tiles.shape), *picture.shape[-2:])
         error = _demo.relative_error(rebuilt, picture)
-        reconstructions.append(_demo.Reconstruction(rebuilt, rank, _demo.compression_ratio(TILE, rank), error))
-    spectrum = _demo.Spectrum(factors.S, factors.S, torch.linalg.svdvals(A.double()))
+        reconstructions.append(_demo.Reconstruction(rebuilt, rank, _demo.compression_ratio(*A.shape[1:], rank), error))
+    spectrum = _demo.Spectrum(factors.S, factors.S, torch.linalg.svdvals(A.double()), "tile" if tile else "channel")
     return _demo.draw(picture, reconstructions, spectrum, "heading", "cpu")
 
 
@@ -189,32 +211,76 @@ def test_figure_has_a_panel_for_each_rank_and_two_curves(ranks):
     assert [title.split(maxsplit=2)[1] for title in titles[1:]] == [str(rank) for rank in ranks]
 
 
+@pytest.mark.parametrize(("channels", "tile", "mean"), [(3, 0, "channels"), (1, 0, None), (1, TILE, "tiles")])
+def test_figure_shows_the_mean_of_the_singular_values(channels, tile, mean):
+    picture = torch.rand(channels, 20, 60)
+    figure = make_figure(picture, [1, 2], tile)
+    curve, distance = (axes for axes in figure.axes if axes.lines)
+    assert curve.get_title() == ("Singular values" if mean is None else f"Singular values, mean over the {mean}")
+    assert ("worst" in distance.get_title()) == (mean is not None)
+    expected = torch.linalg.svdvals(_demo.to_tiles(picture, tile).flatten(0, 2).double()).mean(0)
+    for line in curve.lines[:2]:
+        assert line.get_ydata() == pytest.approx(expected.numpy(), rel=1e-4)
+
+
+@pytest.mark.parametrize("tile", [0, TILE])
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_figure_of_a_flat_picture(value, tmp_path):
-    make_figure(torch.full((3, 16, 16), value), [1]).savefig(tmp_path / "flat.png")
+def test_figure_of_a_flat_picture(value, tile, tmp_path):
+    make_figure(torch.full((3, 16, 16), value), [1], tile).savefig(tmp_path / "flat.png")
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["auto", "cpu"])
-def finished_demo(request, target, picture_file, tmp_path):
-    if request.param == "auto" and target.type != "mps":
+class Mode(NamedTuple):
+    """What a run of the demo decomposes, and what it says about it."""
+
+    size: tuple[int, int]
+    arguments: list[object]
+    ranks: list[int]
+    says: list[str]
+    heading: str
+    matrices: int
+
+
+MODES = {
+    "tiles": Mode(
+        size=(30, 44),
+        arguments=["--tile", TILE, "--ranks", "1,4,2"],
+        ranks=[1, 2, 4],
+        says=["30 x 44, RGB, edge-padded to 32 x 48", "3 x 4 x 6 of 8 x 8 = 72 tiles, torch.float32"],
+        heading="worst tile",
+        matrices=72,
+    ),
+    # Large enough for the ranks by default, and for a method that takes many threadgroups to a matrix.
+    "whole": Mode(
+        size=(70, 90),
+        arguments=[],
+        ranks=[2, 8, 24, 64],
+        says=["70 x 90, RGB\n", "3 of 70 x 90, torch.float32", "in 3 calls"],
+        heading="worst channel",
+        matrices=3,
+    ),
+}
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+@pytest.mark.parametrize("mode", MODES)
+def test_demo_end_to_end(device, mode, target, tmp_path):
+    if device == "auto" and target.type != "mps":
         pytest.skip("needs mps, real or emulated")
-    return request.param, run_demo(
-        "--image", picture_file.name, "--tile", TILE, "--ranks", "1,4,2", "--device", request.param, cwd=tmp_path
-    )
-
-
-def test_demo_end_to_end(finished_demo, tmp_path):
-    device, finished = finished_demo
+    size, arguments, ranks, says, heading, matrices = MODES[mode]
+    picture = synthetic_picture(*size)
+    Image.fromarray(picture).save(tmp_path / "picture.png")
+    finished = run_demo("--image", "picture.png", *arguments, "--device", device, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr
+    assert f"{matrices}/{matrices}" in finished.stderr  # the progress bar
 
     # The table.
-    out = finished.stdout
-    assert "30 x 44, RGB, edge-padded to 32 x 48" in out
-    assert "3 x 4 x 6 of 8 x 8 = 72 matrices, torch.float32" in out
+    out = re.sub(" +$", "", finished.stdout, flags=re.MULTILINE)
+    for text in [*says, heading]:
+        assert text in out
     number = r"(\d\.\d\de[+-]\d\d)"
     for label in (
         "|A - U S Vh|_F / |A|_F",
@@ -227,26 +293,33 @@ def test_demo_end_to_end(finished_demo, tmp_path):
         assert all(float(text) < SANE_ACCURACY for text in row.groups()), row.group()
     if device == "cpu":
         assert "CPU (LAPACK through torch)" in out
-    elif emulator.is_enabled():
-        assert "emulated Apple GPU on this CPU" in out
-        counts = [int(re.search(rf"^ *{name} +(\d+)", out, re.MULTILINE)[1]) for name in ("dispatches", "threadgroups")]
-        assert 0 < counts[0] <= 72
-        assert counts[1] >= 72 // 32  # a threadgroup holds one matrix, or some of the methods to come up to 32
+    else:
+        rows, columns = (TILE, TILE) if mode == "tiles" else size
+        assert plan((1, rows, columns)).split(":")[0] in out
+        if emulator.is_enabled():
+            assert "emulated Apple GPU on this CPU" in out
+            dispatches, threadgroups = (
+                int(re.search(rf"^ *{name} +(\d+)", out, re.MULTILINE)[1]) for name in ("dispatches", "threadgroups")
+            )
+            assert dispatches > 0
+            # A threadgroup holds one small matrix, or some of the methods to come up to 32.
+            assert threadgroups >= matrices / 32
 
     # The picture: the panels show what they say.
     written = tmp_path / "metalsvd-demo.png"
     assert written.stat().st_size > 20_000
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["metalsvd-demo.png", "picture.png"]
     pixels = numpy.asarray(Image.open(written).convert("RGB"), dtype=float)
-    layout = make_figure(torch.from_numpy(synthetic_picture()).permute(2, 0, 1) / 255, [1, 2, 4])
+    layout = make_figure(as_tensor(picture), ranks, TILE if mode == "tiles" else 0)
     original, *rebuilt = panels_of(layout, pixels)
+    assert len(rebuilt) == len(ranks)
     assert original.std() > 20
     smallest = numpy.min([panel.shape[:2] for panel in [original, *rebuilt]], axis=0)
     distances = [
         numpy.abs(panel[: smallest[0], : smallest[1]] - original[: smallest[0], : smallest[1]]).mean()
         for panel in rebuilt
     ]
-    assert distances[0] > distances[1] > distances[2] > 0.1, distances
+    assert all(worse > better for worse, better in itertools.pairwise(distances)), distances
 
 
 def errors() -> dict[str, tuple[list[str], str]]:
@@ -255,12 +328,22 @@ def errors() -> dict[str, tuple[list[str], str]]:
         "not a picture": (["--image", "text.png"], "cannot read the picture text.png"),
         "truncated picture": (["--image", "truncated.png"], "cannot read the picture truncated.png"),
         "a folder as picture": (["--image", "."], "cannot read the picture"),
-        "rank too large": (["--image", "picture.png", "--tile", "8", "--ranks", "1,9"], "rank 9 is out of range"),
+        "rank too large": (
+            ["--image", "picture.png", "--ranks", "30,31"],
+            "rank 31 is out of range: a picture of 30 x 44 has ranks 1 to 30",
+        ),
+        "rank too large for a tile": (
+            ["--image", "picture.png", "--tile", "8", "--ranks", "1,9"],
+            "rank 9 is out of range: a tile of 8 x 8 has ranks 1 to 8",
+        ),
+        "rank by default too large": (["--image", "picture.png"], "rank 64 is out of range"),
         "rank zero": (["--ranks", "0,1"], "expected a whole number of at least 1, but got '0'"),
         "rank no number": (["--ranks", "1,two"], "but got 'two'"),
         "ranks empty": (["--ranks", ""], "but got ''"),
         "tile too large": (["--image", "picture.png", "--tile", "45"], "--tile 45 is larger than the picture"),
-        "tile zero": (["--tile", "0"], "expected a whole number of at least 1"),
+        "tile negative": (["--tile", "-1"], "expected a whole number of at least 0, but got '-1'"),
+        "tile no number": (["--tile", "whole"], "expected a whole number of at least 0, but got 'whole'"),
+        "size zero": (["--size", "0"], "expected a whole number of at least 1, but got '0'"),
         "unknown device": (["--device", "tpu"], "invalid choice: 'tpu'"),
         "unknown option": (["--nonsense"], "--nonsense"),
         "no folder to write to": (["--output", "absent/out.png"], "cannot write absent/out.png: No such file"),

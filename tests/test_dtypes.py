@@ -13,7 +13,7 @@ SHAPES = [(1, 1), (4, 3), (3, 4), (9, 8), (33, 20), (20, 33)]
 FAMILIES = ["normal", "geometric", "half_rank", "zero", "zero_columns", "column_graded_12", "identity", "ones"]
 
 # Of torch's own, at the first complex32 tensor of a process.
-pytestmark = pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")
+pytestmark = [pytest.mark.kernels, pytest.mark.filterwarnings("ignore:ComplexHalf support is experimental")]
 
 
 def wide_parts(tensor: torch.Tensor) -> torch.Tensor:
@@ -25,8 +25,6 @@ def wide_parts(tensor: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("full_matrices", [False, True])
 def test_half_types_are_float32_rounded_once(shape, full_matrices, dtype, target):
-    if target.type != "mps":
-        pytest.skip("LAPACK has no half types")
     wide = HALF_TYPES[dtype]
     A = torch.stack([matrices.make(name, *shape, wide) for name in FAMILIES]).to(dtype)
     halves = metalsvd.svd(A.to(target), full_matrices)
@@ -39,8 +37,6 @@ def test_half_types_are_float32_rounded_once(shape, full_matrices, dtype, target
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_torch_takes_half_types_too(dtype, target):
-    if target.type != "mps":
-        pytest.skip("LAPACK has no half types")
     A = torch.randn(3, 6, 4).to(dtype).to(target).requires_grad_()
     U, S, Vh = torch.linalg.svd(A, full_matrices=False)
     assert U.dtype == S.dtype == Vh.dtype == dtype
@@ -52,8 +48,6 @@ def test_torch_takes_half_types_too(dtype, target):
 
 
 def test_a_half_singular_value_may_overflow(target):
-    if target.type != "mps":
-        pytest.skip("LAPACK has no half types")
     S = metalsvd.svdvals(torch.full((4, 4), 60000.0).half().to(target))
     assert S[0].isinf()
     assert (S[1:] < 1).all()
@@ -63,8 +57,6 @@ def test_a_half_singular_value_may_overflow(target):
 @pytest.mark.parametrize("shape", [(1, 1), (4, 4), (9, 5), (5, 9), (40, 33)], ids=str)
 def test_the_largest_entry_of_each_column_of_u_is_positive(shape, dtype, target):
     """The sign convention, for the columns that belong to singular values other than zero."""
-    if target.type != "mps":
-        pytest.skip("a convention of our kernels")
     for name in ("normal", "geometric", "uniform"):
         U = metalsvd.svd(matrices.make(name, *shape, dtype).to(target)).U.cpu()
         largest = U.gather(0, U.abs().argmax(0, keepdim=True))

@@ -11,6 +11,8 @@ import metalsvd
 import pytest
 import torch
 
+pytestmark = pytest.mark.kernels
+
 ORDERS = ["forward", "reverse", "random"]
 
 # Every branch of the kernels. `threadgroup`: staged and unstaged right vectors, tall and wide, completion of zero and

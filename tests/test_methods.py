@@ -10,6 +10,8 @@ import metalsvd
 import pytest
 import torch
 
+pytestmark = pytest.mark.kernels
+
 # Around the limits of each method and of its kernels: 2, 3 and 4 rows; 8, 16 and 32 columns, 48 and 64 rows.
 TINY_SHAPES = [(1, 1), (1, 2), (1, 4), (4, 1), (2, 2), (2, 3), (3, 3), (4, 3), (4, 4)]
 SMALL_SHAPES = [(5, 5), (7, 8), (8, 8), (9, 8), (10, 9), (16, 16), (17, 16), (32, 5), (5, 32), (64, 3), (63, 15)]

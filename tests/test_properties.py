@@ -7,9 +7,12 @@ import os
 import checks
 import matrices
 import metalsvd
+import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+pytestmark = pytest.mark.kernels
 
 # The emulator takes its time; the target fixture is the same for every example. The usual run draws the same examples
 # each time; METALSVD_EXPLORE=1000 draws that many new ones.

@@ -12,13 +12,13 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "benchmarks"))
 import accuracy
 import costs
 
+pytestmark = pytest.mark.kernels
+
 ONE_DISPATCH = [(1000, 3, 3), (100, 5, 5), (4, 32, 32), (4, 33, 33), (1, 63, 63)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
 def test_accuracy_of_every_method(dtype, target):
-    if target.type != "mps":
-        pytest.skip("the methods are those of our kernels")
     families = ["normal", "geometric", "clusters", "half_rank", "zero_columns", "column_graded_12", "row_graded_12"]
     assert accuracy.main(["--dtype", dtype, "--families", *families]) <= 1
 

@@ -10,6 +10,8 @@ import metalsvd
 import pytest
 import torch
 
+pytestmark = pytest.mark.kernels
+
 DTYPES = [torch.float32, torch.complex64]
 
 # Levels of the tree, by shape: chunks have 512 rows, or what the tile holds of so many columns.
