@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import os
 import re
@@ -336,7 +337,6 @@ def errors() -> dict[str, tuple[list[str], str]]:
             ["--image", "picture.png", "--tile", "8", "--ranks", "1,9"],
             "rank 9 is out of range: a tile of 8 x 8 has ranks 1 to 8",
         ),
-        "rank by default too large": (["--image", "picture.png"], "rank 64 is out of range"),
         "rank zero": (["--ranks", "0,1"], "expected a whole number of at least 1, but got '0'"),
         "rank no number": (["--ranks", "1,two"], "but got 'two'"),
         "ranks empty": (["--ranks", ""], "but got ''"),
@@ -422,3 +422,9 @@ def test_help(arguments, capsys):
         main(arguments)
     assert stop.value.code == 0
     assert "demo" in capsys.readouterr().out
+
+
+def test_the_usual_ranks_are_those_that_a_small_picture_has():
+    arguments = argparse.Namespace(ranks=None, tile=0)
+    assert _demo._chosen_ranks(arguments, torch.zeros(3, 30, 44)) == [2, 8, 24]
+    assert _demo._chosen_ranks(arguments, torch.zeros(1, 1, 9)) == [1]

@@ -1,7 +1,7 @@
 """``python -m metalsvd demo``: a photograph, its singular values and its low-rank reconstructions.
 
-The picture is cut into tiles, so that every matrix fits one threadgroup; all tiles of all colour channels are one
-batch of matrices, and ``torch.linalg.svd`` on mps decomposes it.
+Every colour channel of the picture is a matrix, and ``torch.linalg.svd`` on mps decomposes them. With ``--tile`` the
+channels are cut into square tiles first, and all tiles of all channels are one batch of small matrices.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Decompose a photograph on the best device there is, and show what it takes to rebuild it.
 
-Cuts the picture into square tiles, runs torch.linalg.svd on the batch of them, writes a picture of the rank-r
-reconstructions with the singular value curve, and prints how accurate the factors are beside LAPACK's.
+Runs torch.linalg.svd on the colour channels of the picture, each a matrix (with --tile: on the batch of their square
+tiles), writes a picture of the rank-r reconstructions with the singular value curve, and prints how accurate the
+factors are beside LAPACK's.
 """
 
-_MATRICES_PER_CALL = 8  # on the emulated GPU about a tenth of a second: the progress bar moves
+# A call takes about a tenth of a second on the emulated GPU, or is one large matrix: the progress bar moves.
+_MATRICES_PER_CALL = 8
+_NUMBERS_PER_CALL = 8 * 32 * 32
 _MOST_CALLS = 64
+_WHOLE_RANKS = [2, 8, 24, 64]
+_TILE_RANKS = [1, 2, 4, 8]
 _PANELS_PER_ROW = 5
 
 
@@ -45,14 +50,22 @@ class UserError(Exception):
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _positive(text: str) -> int:
+def _whole_number(text: str, least: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, but got {text!r}")
+        number = least - 1
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, but got {text!r}")
     return number
+
+
+def _positive(text: str) -> int:
+    return _whole_number(text, 1)
+
+
+def _not_negative(text: str) -> int:
+    return _whole_number(text, 0)
 
 
 def _ranks(text: str) -> list[int]:
@@ -66,9 +79,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=_positive, default=256, help="shrink a picture whose longer side has more pixels (default: 256)"
     )
-    parser.add_argument("--tile", type=_positive, default=32, help="side of a tile in pixels (default: 32)")
     parser.add_argument(
-        "--ranks", type=_ranks, default=[1, 2, 4, 8], metavar="R,R,...", help="ranks to rebuild with (default: 1,2,4,8)"
+        "--tile",
+        type=_not_negative,
+        default=0,
+        help="cut the picture into tiles with sides of so many pixels; 0: take it whole (default: 0)",
+    )
+    whole, tiles = (",".join(map(str, ranks)) for ranks in (_WHOLE_RANKS, _TILE_RANKS))
+    parser.add_argument(
+        "--ranks", type=_ranks, metavar="R,R,...", help=f"ranks to rebuild with (default: {whole}; for tiles: {tiles})"
     )
     parser.add_argument(
         "--output",
@@ -170,9 +189,12 @@ def shrink(picture: Tensor, longest: int) -> Tensor:
 def to_tiles(picture: Tensor, tile: int) -> Tensor:
     """``(channels, height, width)`` -> ``(channels, rows, columns, tile, tile)``.
 
-    A side that is no multiple of ``tile`` is padded with copies of the last row or column.
+    A side that is no multiple of ``tile`` is padded with copies of the last row or column. ``tile`` 0 stands for one
+    tile as large as the picture: ``(channels, 1, 1, height, width)``.
     """
     height, width = picture.shape[-2:]
+    if tile == 0:
+        return picture[:, None, None].contiguous()
     right, below = -width % tile, -height % tile
     padded = torch.nn.functional.pad(picture, (0, right, 0, below), mode="replicate")
     return padded.unfold(1, tile, tile).unfold(2, tile, tile).contiguous()
@@ -180,8 +202,8 @@ def to_tiles(picture: Tensor, tile: int) -> Tensor:
 
 def from_tiles(tiles: Tensor, height: int, width: int) -> Tensor:
     """The inverse of :func:`to_tiles`: the padding is cut off again."""
-    channels, rows, columns, tile, _ = tiles.shape
-    return tiles.transpose(2, 3).reshape(channels, rows * tile, columns * tile)[:, :height, :width]
+    channels, rows, columns, m, n = tiles.shape
+    return tiles.transpose(2, 3).reshape(channels, rows * m, columns * n)[:, :height, :width]
 
 
 # --- the decomposition ------------------------------------------------------------------------------------------------
@@ -193,14 +215,14 @@ class Factors(NamedTuple):
     Vh: Tensor
 
 
-def matrices_per_call(count: int) -> int:
-    return max(_MATRICES_PER_CALL, math.ceil(count / _MOST_CALLS))
+def matrices_per_call(count: int, m: int, n: int) -> int:
+    return min(count, max(1, min(_MATRICES_PER_CALL, _NUMBERS_PER_CALL // (m * n)), math.ceil(count / _MOST_CALLS)))
 
 
 def decompose(A: Tensor, device: str, advance: Callable[[int], object] = lambda count: None) -> Factors:
     """``torch.linalg.svd`` of ``A (count, m, n)`` on ``device``, some matrices a call. The factors are on the CPU."""
     parts = []
-    for chunk in A.split(matrices_per_call(len(A))):
+    for chunk in A.split(matrices_per_call(*A.shape)):
         parts.append([factor.cpu() for factor in torch.linalg.svd(chunk.to(device), full_matrices=False)])
         advance(len(chunk))
     return Factors(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -212,9 +234,9 @@ def truncate(factors: Factors, rank: int) -> Tensor:
     return (U[..., :rank] * S[..., None, :rank]) @ Vh[..., :rank, :]
 
 
-def compression_ratio(tile: int, rank: int) -> float:
-    """Numbers in a tile over numbers in its factors of that rank."""
-    return tile * tile / (rank * (2 * tile + 1))
+def compression_ratio(m: int, n: int, rank: int) -> float:
+    """Numbers in an m x n matrix over numbers in its factors of that rank."""
+    return m * n / (rank * (m + n + 1))
 
 
 def relative_error(approximation: Tensor, exact: Tensor) -> float:
@@ -234,11 +256,19 @@ class Reconstruction(NamedTuple):
 
 
 class Spectrum(NamedTuple):
-    """Singular values ``(tiles, k)`` of all tiles: on the device, by LAPACK in float32 and by LAPACK in float64."""
+    """Singular values ``(count, k)`` of all matrices: on the device, by LAPACK in float32 and by LAPACK in float64.
+
+    ``piece`` is what of the picture a matrix is: a channel or a tile.
+    """
 
     device: Tensor
     lapack: Tensor
     exact: Tensor
+    piece: str
+
+    @property
+    def marker_size(self) -> float:
+        return 4 if self.exact.shape[-1] <= 40 else 1.5
 
 
 def _show(axes, picture: Tensor, title: str) -> None:
@@ -253,10 +283,12 @@ def _draw_spectrum(axes, spectrum: Spectrum, ranks: list[int], device: str) -> N
     # Zero has no logarithm: what is below this is zero for a picture.
     exact, ours = (values.double().mean(0).clamp_min(1e-12) for values in (spectrum.exact, spectrum.device))
     axes.semilogy(index, exact.numpy(), color="0.75", linewidth=6, solid_capstyle="round", label="LAPACK, float64")
-    axes.semilogy(index, ours.numpy(), "o-", color="C1", markersize=4, linewidth=1, label=f"{device}, float32")
+    style = {"color": "C1", "markersize": spectrum.marker_size, "linewidth": 1}
+    axes.semilogy(index, ours.numpy(), "o-", **style, label=f"{device}, float32")
     for rank in ranks:
         axes.axvline(rank, color="C0", linewidth=1, linestyle=":", label="ranks above" if rank == ranks[0] else None)
-    axes.set_title("Singular values, mean over the tiles", fontsize=11)
+    mean = f", mean over the {spectrum.piece}s" if len(spectrum.exact) > 1 else ""
+    axes.set_title(f"Singular values{mean}", fontsize=11)
     _finish(axes)
 
 
@@ -269,9 +301,12 @@ def _draw_sigma_error(axes, spectrum: Spectrum, device: str) -> None:
         (spectrum.device, "o-", "C1", f"{device}, float32"),
     ):
         error = ((values - spectrum.exact).abs() / largest).amax(0).clamp_min(1e-12)
-        axes.semilogy(index, error.numpy(), style, color=color, markersize=4, linewidth=1, label=label)
+        axes.semilogy(
+            index, error.numpy(), style, color=color, markersize=spectrum.marker_size, linewidth=1, label=label
+        )
     axes.axhline(2.0**-24, color="C0", linewidth=1, linestyle=":", label="rounding of float32, $2^{-24}$")
-    axes.set_title(r"Distance from float64, $|\sigma_i - \sigma_i^{64}|\,/\,\sigma_1^{64}$, worst tile", fontsize=11)
+    worst = f", worst {spectrum.piece}" if len(spectrum.exact) > 1 else ""
+    axes.set_title(rf"Distance from float64, $|\sigma_i - \sigma_i^{{64}}|\,/\,\sigma_1^{{64}}${worst}", fontsize=11)
     _finish(axes)
 
 
@@ -333,12 +368,12 @@ def facts_table(facts: dict[str, str]) -> Table:
     return table
 
 
-def accuracy_table(ours: Accuracy, lapack: Accuracy, device: str) -> Table:
+def accuracy_table(ours: Accuracy, lapack: Accuracy, device: str, heading: str) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE, pad_edge=False)
-    table.add_column("worst tile", style="bold", no_wrap=True)
+    table.add_column(heading, style="bold", no_wrap=True)
     table.add_column(device, justify="right")
     table.add_column("LAPACK sgesdd", justify="right")
     for field, name in ACCURACY_ROWS.items():
@@ -386,13 +421,26 @@ def _require_packages() -> None:
         raise UserError(f"the demo needs {' and '.join(missing)}: pip install 'metalsvd[demo]'")
 
 
+def _largest_rank(arguments: argparse.Namespace, picture: Tensor) -> int:
+    return arguments.tile or min(picture.shape[-2:])
+
+
+def _chosen_ranks(arguments: argparse.Namespace, picture: Tensor) -> list[int]:
+    """Those asked for, or as many of the usual ones as the picture has."""
+    usual = _TILE_RANKS if arguments.tile else _WHOLE_RANKS
+    most = _largest_rank(arguments, picture)
+    return arguments.ranks or [rank for rank in usual if rank <= most] or [most]
+
+
 def _check(arguments: argparse.Namespace, picture: Tensor) -> None:
     tile, (height, width) = arguments.tile, picture.shape[-2:]
     if tile > max(height, width):
         raise UserError(f"--tile {tile} is larger than the picture, {height} x {width} pixels")
-    for rank in arguments.ranks:
-        if rank > tile:
-            raise UserError(f"rank {rank} is out of range: a tile of {tile} x {tile} has ranks 1 to {tile}")
+    most = _largest_rank(arguments, picture)
+    of = f"a tile of {tile} x {tile}" if tile else f"a picture of {height} x {width}"
+    for rank in _chosen_ranks(arguments, picture):
+        if rank > most:
+            raise UserError(f"rank {rank} is out of range: {of} has ranks 1 to {most} (choose with --ranks)")
     if arguments.output.suffix.lower() != ".png":
         raise UserError(f"--output must end in .png, but got {arguments.output}")
 
@@ -403,17 +451,21 @@ def _method(device: Device, shape: tuple[int, ...]) -> str:
     try:
         return ops.plan(shape)
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"--tile {shape[-1]} does not work: {error}") from error
+        raise UserError(f"matrices of {shape[-2]} x {shape[-1]} do not work: {error}") from error
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _describe_picture(arguments: argparse.Namespace, loaded: Tensor, picture: Tensor, tiles: Tensor) -> str:
     channels, height, width = picture.shape
-    rows, columns = tiles.shape[1:3]
+    rows, columns, m, n = tiles.shape[1:]
     text = f"{arguments.image or 'Grace Hopper (matplotlib sample)'}, {height} x {width}, "
     text += "grey" if channels == 1 else "RGB"
     if loaded.shape != picture.shape:
         text += f", shrunk from {loaded.shape[-2]} x {loaded.shape[-1]}"
-    padded = rows * arguments.tile, columns * arguments.tile
+    padded = rows * m, columns * n
     if padded != (height, width):
         text += f", edge-padded to {padded[0]} x {padded[1]}"
     return text
@@ -427,11 +479,14 @@ def run(arguments: argparse.Namespace) -> None:
     loaded = load_picture(arguments.image)
     picture = shrink(loaded, arguments.size)
     _check(arguments, picture)
-    tile, (height, width) = arguments.tile, picture.shape[-2:]
-    tiles = to_tiles(picture, tile)
+    height, width = picture.shape[-2:]
+    tiles = to_tiles(picture, arguments.tile)
+    piece = "tile" if arguments.tile else "channel"
     A = tiles.flatten(0, 2)
+    count, m, n = A.shape
+    per_call = matrices_per_call(count, m, n)
     device = choose_device(arguments.device)
-    method = _method(device, (min(matrices_per_call(len(A)), len(A)), tile, tile))
+    method = _method(device, (per_call, m, n))
     _route.patch_torch()  # METALSVD_ROUTE=0 may have left torch.linalg.svd as it was
     label = "emulated mps" if device.emulated else device.torch_name
 
@@ -440,31 +495,34 @@ def run(arguments: argparse.Namespace) -> None:
             emulator.reset_counters()
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
         with Progress(*columns, console=Console(stderr=True)) as progress:
-            task = progress.add_task(f"{tile} x {tile} matrices on {label}", total=len(A))
+            task = progress.add_task(f"{m} x {n} matrices on {label}", total=count)
             start = time.perf_counter()
-            factors = decompose(A, device.torch_name, lambda count: progress.advance(task, count))
+            factors = decompose(A, device.torch_name, lambda done: progress.advance(task, done))
             seconds = time.perf_counter() - start
         counters = emulator.counters() if device.emulated else None
 
         lapack = Factors(*torch.linalg.svd(A, full_matrices=False))
         exact = torch.linalg.svdvals(A.double())
         reconstructions = []
-        for rank in arguments.ranks:
+        for rank in _chosen_ranks(arguments, picture):
             rebuilt = from_tiles(truncate(factors, rank).reshape(tiles.shape), height, width)
             error = relative_error(rebuilt, picture)
-            reconstructions.append(Reconstruction(rebuilt, rank, compression_ratio(tile, rank), error))
-        heading = f"torch.linalg.svd of {len(A)} tiles of {tile} x {tile}: {device.description}"
-        spectrum = Spectrum(factors.S, lapack.S, exact)
+            reconstructions.append(Reconstruction(rebuilt, rank, compression_ratio(m, n, rank), error))
+        heading = f"torch.linalg.svd of {_counted(count, piece)} of {m} x {n}: {device.description}"
+        spectrum = Spectrum(factors.S, lapack.S, exact, piece)
         figure = draw(picture, reconstructions, spectrum, heading, label)
         figure.savefig(unfinished, format="png", dpi=110)
 
-    calls = math.ceil(len(A) / matrices_per_call(len(A)))
+    if arguments.tile:
+        shapes = f"{' x '.join(map(str, tiles.shape[:3]))} of {m} x {n} = {_counted(count, piece)}, {A.dtype}"
+    else:
+        shapes = f"{count} of {m} x {n}, {A.dtype}"
     facts = {
         "device": device.description,
         "torch": torch.__version__,
         "picture": _describe_picture(arguments, loaded, picture, tiles),
-        "tiles": f"{' x '.join(map(str, tiles.shape[:3]))} of {tile} x {tile} = {len(A)} matrices, {A.dtype}",
-        "method": f"{method}, in {calls} calls",
+        f"{piece}s": shapes,
+        "method": f"{method}, in {_counted(math.ceil(count / per_call), 'call')}",
         "seconds": f"{seconds:.2f}",
     }
     if counters:
@@ -475,4 +533,5 @@ def run(arguments: argparse.Namespace) -> None:
     facts["written"] = str(arguments.output)
     console = Console()
     console.print(facts_table(facts))
-    console.print(accuracy_table(accuracy(A, *factors, exact), accuracy(A, *lapack, exact), label))
+    heading = f"worst {piece}" if count > 1 else piece
+    console.print(accuracy_table(accuracy(A, *factors, exact), accuracy(A, *lapack, exact), label, heading))
