@@ -108,3 +108,11 @@ def assert_same_bits(actual: Tensor, expected: Tensor, label: str = "") -> None:
         f"{label}: {int(different.sum())} of {different.numel()} entries differ, "
         f"by up to {(actual - expected).abs().max():.2e}"
     )
+
+
+def assert_full_extends_thin(full, thin) -> None:
+    """Asserts that the factors of full_matrices are those without, to the last bit, and more columns behind them."""
+    k = thin.S.shape[-1]
+    assert_same_bits(full.U[..., :k], thin.U, "U of thin and full")
+    assert_same_bits(full.S, thin.S, "S of thin and full")
+    assert_same_bits(full.V[..., :k], thin.V, "V of thin and full")

@@ -9,7 +9,7 @@ Algorithms", chapter 28, and the matrices of closed bug reports.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Generator, Tensor
@@ -31,6 +31,11 @@ def make(name: str, m: int, n: int, dtype: torch.dtype = torch.float32, seed: in
     if dtype.is_complex:
         A = random_phases(m, generator)[:, None] * A * random_phases(n, generator)
     return A.to(dtype)
+
+
+def batch_of(names: Iterable[str], shape: tuple[int, int], dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
+    """One matrix of each family, on the CPU."""
+    return torch.stack([make(name, *shape, dtype, seed) for name in names])
 
 
 def random(m: int, n: int, generator: Generator) -> Tensor:

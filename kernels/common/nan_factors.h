@@ -2,6 +2,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/power_of_two.h"
 #include "common/shape.h"
 #include "common/storage.h"
 
@@ -15,7 +16,7 @@ inline void store_nan(device Storage* left, device typename StorageTraits<Storag
                       Shape shape, int index, int threads) {
   typedef typename StorageTraits<Storage>::Real Real;
   typedef typename StorageTraits<Storage>::Number T;
-  const float nan = as_type<float>(0x7fc00000u);
+  const float nan = not_a_number();
   for (int j = index; j < shape.columns; j += threads) S[j] = to_storage<Real>(nan);
   if (shape.left_columns == 0) return;
   const Storage entry = to_storage<Storage>(T(nan));
