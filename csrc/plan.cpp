@@ -177,7 +177,12 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
   plan.block_width = divide_up(plan.columns, plan.block_count);
-  plan.threadgroups = problem.batch * plan.block_count / 2 * divide_up(plan.rows, limits::block_chunk_rows);
+  const std::int64_t pairs = problem.batch * plan.block_count / 2;
+  const std::int64_t chunks = divide_up(plan.rows, limits::block_chunk_rows);
+  plan.one_step_rounds = chunks == 1 || pairs >= limits::block_enough_pairs;
+  plan.block_group_size = std::min<std::int64_t>(plan.block_count / 2, limits::block_group_blocks);
+  plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
+  plan.threadgroups = plan.one_step_rounds ? pairs : pairs * chunks;
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
@@ -292,7 +297,8 @@ std::string describe(const Plan& plan) {
   const std::string kernels =
       plan.method == Method::block
           ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
-                std::to_string(plan.block_count - 1) + " rounds a sweep, kernels block_*_" + plan.suffix
+                std::to_string(plan.block_count - 1) + " rounds a sweep of " +
+                (plan.one_step_rounds ? "one step" : "three steps") + ", kernels block_*_" + plan.suffix
           : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +

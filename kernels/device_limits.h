@@ -61,9 +61,15 @@ enum : int {
   // Sweeps over a Gram matrix before it is formed anew, fewer where one finds nothing to rotate. With one, matrices of
   // small rank take four times as many rounds (49 sweeps instead of 13, 96x96); four save little more.
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 5 to 8; the
-  // worst seen is 17, on rows graded over 12 decades (200x200).
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 6 to 8, hard
+  // ones up to 12 and the worst seen 17, on rows graded over 12 decades (200x200).
   block_max_sweeps = 30,
+  // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
+  // one threadgroup. Slower where they are needed, four times fewer where they are not.
+  block_full_sweeps = 12,
+  block_group_blocks = 4,
+  // A round is one step rather than three where rows are one chunk, or where so many pairs of blocks fill the cores.
+  block_enough_pairs = 32,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
   // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
