@@ -11,6 +11,10 @@ enum : int {
   threads_per_threadgroup = 1024,
   threadgroup_bytes = 32768,
 
+  // Kernels count rows and columns in 32 bits, and step beyond the last by up to a threadgroup. All other products are
+  // formed in 64 bits.
+  most_rows = 2147483647 - threads_per_threadgroup,
+
   // One float32 word of threadgroup memory a SIMD-group, where each leaves what the whole threadgroup wants to know.
   simdgroups_per_threadgroup = threads_per_threadgroup / simd_width,
   word_bytes = 4,
@@ -40,6 +44,10 @@ enum : int {
   // Each matrix is scaled by a power of two so that its largest entry lies in [2^48, 2^49): a column of 2^13 such
   // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
   scaled_exponent = 48,
+
+  // Method `block` and the tall QR scale it to [2^40, 2^41): all of 2^42 such entries, more than any memory holds, can
+  // come together in one column, which still has a square below 2^126.
+  large_scaled_exponent = 40,
 
   // Method `block`. A pair of blocks has at most 32 columns: the Gram matrix of complex ones and their rotation take
   // 8 KiB each, and a thread of 256 owns 2x2 entries of either.
@@ -81,14 +89,14 @@ enum : int {
   tall_copy_threads = 256,
   // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
   tall_strips = 64,
-  // It scales the largest entry to [2^40, 2^41): a column of 2^42 rows, more than any memory holds, still has a square
-  // below 2^126.
-  tall_scaled_exponent = 40,
   // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
   // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
   tall_rows = 512,
   tall_rows_per_column = 4
 };
+
+// Positions in a grid are 32-bit numbers.
+enum : unsigned int { most_grid_threads = 4294967295u };
 
 // The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
 constexpr int simdgroup_rows(int columns, int words) {

@@ -64,7 +64,7 @@ inline uint magnitude_of_matrix(device const uint* magnitudes, long matrix, long
 
 // What a matrix with this magnitude is multiplied by, as a power of two.
 inline int tall_exponent(uint magnitude) {
-  return magnitude > 0u ? limits::tall_scaled_exponent - exponent_of(magnitude) : 0;
+  return magnitude > 0u ? limits::large_scaled_exponent - exponent_of(magnitude) : 0;
 }
 
 // Entry `index` of rows x columns, dealt so that neighbouring threads meet entries that lie side by side: those of a

@@ -120,6 +120,18 @@ def test_same_bits_alone_in_a_batch_and_again(shape, dtype, target):
             checks.assert_same_bits(getattr(alone, name), getattr(first, name)[index], f"{name} alone")
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_same_bits_whether_a_round_is_one_step_or_three(dtype, target):
+    A = batch_of(["normal", "half_rank"] * 8, (257, 35), dtype).to(target)  # 2 pairs of blocks each
+    assert "of one step" in metalsvd.plan(A.shape, dtype, driver="block")
+    assert "of three steps" in metalsvd.plan(A.shape[1:], dtype, driver="block")
+    together = metalsvd.svd(A, driver="block")
+    for index in range(2):
+        alone = metalsvd.svd(A[index], driver="block")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(alone, name), getattr(together, name)[index], name)
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("full", [False, True], ids=["thin", "full"])
 @pytest.mark.parametrize("shape", [(33, 33), (12, 40), (3, 40, 12)], ids=str)
@@ -149,16 +161,17 @@ def test_torch_linalg_svd_takes_what_no_threadgroup_holds(target):
 
 
 @pytest.mark.parametrize("options", [{}, {"compute_uv": False}], ids=["thin", "values"])
-def test_costs(options, emulated, target):
-    """At most 4 dispatches a round, no wait, and at most 3 times the memory of A beside A and the factors."""
-    A = torch.randn(288, 160).to(target)  # 10 blocks of 16 columns: 9 rounds
+@pytest.mark.parametrize(("shape", "steps"), [((288, 160), 3), ((160, 160), 1)], ids=str)
+def test_costs(shape, steps, options, emulated, target):
+    """Dispatches as planned, no wait, and at most 3 times the memory of A beside A and the factors."""
+    A = torch.randn(shape).to(target)  # 10 blocks of 16 columns; at last 4 groups, of up to 4 blocks
     emulated.reset_counters()
     before = emulated.memory().live
     emulated.reset_peak_memory()
     factors = torch.ops.metalsvd.svd_ex(A, **options)
     counters, peak = emulated.counters(), emulated.memory().peak
-    sweeps, others = 30, 25
-    assert counters.dispatches <= 4 * 9 * sweeps + others
+    full_sweeps, late_sweeps, ends = 12, 18, 4 if options else 25
+    assert counters.dispatches == full_sweeps * 9 * steps + late_sweeps * 3 + ends
     assert counters.host_waits == 0
     workspace = peak - before - sum(factor.nbytes for factor in factors)
     assert workspace <= 3 * A.nbytes
