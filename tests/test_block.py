@@ -132,6 +132,25 @@ def test_same_bits_whether_a_round_is_one_step_or_three(dtype, target):
             checks.assert_same_bits(getattr(alone, name), getattr(together, name)[index], name)
 
 
+def slow_to_converge(n, dtype=torch.float32):
+    """Rows graded over 24 decades: 13 to 20 sweeps, and so some of those in which groups of blocks meet."""
+    A = matrices.make("normal", n, n, dtype)
+    return A * matrices.decades(n, 24).to(A.real.dtype)[:, None]
+
+
+@pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 80), (torch.complex64, 80), (torch.float32, 160)], ids=str)
+def test_sweeps_in_which_groups_of_blocks_meet(dtype, n, emulated, target):
+    """80 columns are two groups of 3 blocks, 160 are groups of 4, 4, 2 and none."""
+    A = slow_to_converge(n, dtype)
+    factors = metalsvd.svd_ex(A.to(target), driver="block")
+    assert factors.info.item() == 0
+    checks.assert_accurate(A, factors.U, factors.S, factors.Vh)
+    with emulated.options(order="random", check_memory=n == 80):
+        again = metalsvd.svd_ex(A.to(target), driver="block")
+    for name in ("U", "S", "V"):
+        checks.assert_same_bits(getattr(again, name), getattr(factors, name), f"{name}, random order")
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("full", [False, True], ids=["thin", "full"])
 @pytest.mark.parametrize("shape", [(33, 33), (12, 40), (3, 40, 12)], ids=str)

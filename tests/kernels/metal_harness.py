@@ -60,6 +60,10 @@ class Counters:
     bytes_read: int
     bytes_written: int
     host_waits: int
+    multiply_adds: int
+    critical_barriers: int
+    critical_simd_operations: int
+    critical_multiply_adds: int
 
 
 class _Argument(ctypes.Structure):
@@ -148,7 +152,7 @@ class Emulator:
 
     def counters(self) -> Counters:
         """What was done since the last call."""
-        values = (ctypes.c_uint64 * 8)()
+        values = (ctypes.c_uint64 * len(dataclasses.fields(Counters)))()
         self.library.test_counters(values)
         return Counters(*values)
 
