@@ -10,7 +10,7 @@ import metalsvd
 import pytest
 import torch
 from matrices import batch_of
-from test_accuracy import DTYPES, assert_families_accurate
+from test_accuracy import DTYPES
 
 pytestmark = pytest.mark.kernels
 
@@ -32,20 +32,20 @@ def only_on_mps(target):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_family(shape, dtype, target):
-    assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="block")
+    checks.assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="block")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", LARGE_SHAPES, ids=str)
 def test_hard_families_at_larger_sizes(shape, dtype, target):
-    assert_families_accurate(LARGE_FAMILIES, shape, dtype, target, driver="block")
+    checks.assert_families_accurate(LARGE_FAMILIES, shape, dtype, target, driver="block")
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape"), [(dtype, shape) for dtype in DTYPES for shape in BOUNDARIES[dtype]], ids=str
 )
 def test_the_first_sizes_beyond_threadgroup_memory(shape, dtype, target):
-    assert_families_accurate(["half_rank"], shape, dtype, target)
+    checks.assert_families_accurate(["half_rank"], shape, dtype, target)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
