@@ -151,7 +151,7 @@ class Encoder {
       const std::vector<Argument> arguments{workspace_.W,      workspace_.sigma,   workspace_.order,
                                             workspace_.states, plan_.rows,         plan_.columns,
                                             geometry_.padded,  plan_.left_columns, first};
-      launch("panel_", plan_.number_suffix, 1, arguments, limits::block_panel_columns * limits::simd_width);
+      launch("panel_", plan_.number_suffix, 1, arguments, limits::block_panel_threads);
       const std::int64_t behind = plan_.columns - first - limits::block_panel_columns;
       if (behind <= 0) continue;
       launch("reflect_", plan_.number_suffix, divide_up(behind, limits::block_simdgroups), arguments);

@@ -62,8 +62,10 @@ enum : int {
   // Rows that a threadgroup sums up or rotates. More make fewer threadgroups, fewer make the partial Gram matrices, one
   // of 2 * block_columns rows a chunk, a larger part of the workspace: 1/8 of the matrix.
   block_chunk_rows = 256,
-  // Columns between which no dispatch stands when reflectors are made: one SIMD-group each.
-  block_panel_columns = 16,
+  // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
+  // for whether columns are missing or not.
+  block_panel_columns = 32,
+  block_panel_threads = block_panel_columns / 2 * simd_width,
   // Threadgroups that look for the largest entry of a matrix; each of those that copy it reads what they found.
   block_measure_parts = 64,
   // Sweeps over a Gram matrix before it is formed anew, fewer where one finds nothing to rotate. With one, matrices of
