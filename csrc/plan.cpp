@@ -239,6 +239,7 @@ Reduction plan_reduction(const Problem& problem) {
     nodes = divide_up(nodes, most_rows / columns);
     reduction.nodes.push_back(nodes);
   }
+  reduction.most_columns = columns <= limits::tall_few_columns ? limits::tall_few_columns : limits::tall_most_columns;
   reduction.strips = std::min<std::int64_t>(limits::tall_strips, reduction.nodes.front());
   // One SIMD-group a column.
   reduction.threads_per_threadgroup =

@@ -37,6 +37,7 @@ struct Reduction {
   std::int64_t rows;                // of B
   std::int64_t left_columns;        // of P that are wanted: 0 (values), columns (thin) or rows (full)
   std::vector<std::int64_t> nodes;  // of each level from the rows of B up, for one matrix; the last is 1
+  std::int64_t most_columns;        // of its kernels that hold them in threadgroup memory
   std::int64_t strips;              // threadgroups that look for the largest entry of one matrix
   std::int64_t threads_per_threadgroup;
 };

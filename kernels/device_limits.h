@@ -87,6 +87,9 @@ enum : int {
   tall_min_rows_per_column = 2,
   // What these two limits leave: 2 * 64 * 64 words are more than the tile.
   tall_most_columns = 63,
+  // With so few columns it has kernels of their own: they claim a quarter of the threadgroup memory, half for complex
+  // numbers, and so many more of them run on a core at the same time.
+  tall_few_columns = 4,
   // Its kernels that only move numbers: enough threads to hide the reads.
   tall_copy_threads = 256,
   // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
@@ -104,6 +107,12 @@ enum : unsigned int { most_grid_threads = 4294967295u };
 constexpr int simdgroup_rows(int columns, int words) {
   const int rows = simdgroup_register_words * simd_width / (words * columns) - columns;
   return rows < simdgroup_most_rows ? rows : int(simdgroup_most_rows);
+}
+
+// The tile of the tall QR's kernels for this many columns: a chunk, or a block and two parts of one, and a word or two
+// for each column.
+constexpr int tall_tile_words(int columns, int words) {
+  return columns > tall_few_columns ? int(threadgroup_tile_words) : (tall_chunk_rows * columns + columns) * words;
 }
 
 }  // namespace limits
