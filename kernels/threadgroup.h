@@ -98,12 +98,13 @@ inline SplitMatrix<T> factor_staged(Tile<T> tile, threadgroup T* W, device T* no
   Q.rest_stride = 0;
   Q.rest_rows = 0;
   Q.pivots = tile.pivots;
-  factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W, shape.rows, shape.columns, team);
+  threadgroup const uint* states =
+      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W, shape.rows, shape.columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   transpose_factor(B, W, tile.pivots, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (shape.left_columns == 0) return Q;
-  form_pivoted(B, tile.pivots, W, shape.rows, shape.columns, team);
+  form_pivoted(B, states, tile.pivots, shape.rows, shape.columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   return Q;
 }
@@ -114,12 +115,13 @@ template <typename T>
 inline SplitMatrix<T> factor_split(Tile<T> tile, device T* W_copy, device T* Q_copy, Shape shape, Team team) {
   threadgroup T* B = tile.numbers;
   const int columns = shape.columns;
-  factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, shape.rows, columns, team);
+  threadgroup const uint* states =
+      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, shape.rows, columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   transpose_factor(B, W_copy, tile.pivots, shape, team);
   const bool vectors = shape.left_columns > 0;
   if (vectors) {
-    form_pivoted(B, tile.pivots, W_copy, shape.rows, columns, team);
+    form_pivoted(B, states, tile.pivots, shape.rows, columns, team);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     for (int index = team.index; index < shape.rows * columns; index += team.threads) Q_copy[index] = B[index];
   }

@@ -55,9 +55,10 @@ inline Reflector<T> reflector_of(T x_k, float square) {
   const float norm = precise::sqrt(square);
   const float size = magnitude(x_k);
   const T unit = size > 0.0f ? phase(x_k) : from_real<T>(1.0f);
-  // v = x + phase(x_k) |x| e_k loses no digit, and |v|^2 = 2 |x| (|x| + |x_k|).
+  // v = x + phase(x_k) |x| e_k, which loses no digit. Taking |v|^2 from v_k as it was rounded makes H unitary.
   reflector.head = (norm + size) * unit;
-  reflector.tau = precise::divide(precise::divide(1.0f, norm), norm + size);
+  const float below = max(square - square_add(x_k, 0.0f), 0.0f);
+  reflector.tau = precise::divide(2.0f, square_add(reflector.head, below));
   reflector.r = -norm * unit;
   return reflector;
 }
@@ -91,46 +92,53 @@ inline float square_of_team(threadgroup const T* x, int rows, Team team) {
   return sum_over_team(square);
 }
 
-// The column that has the largest of the squares that are left, the first of them where several have; `chosen_bits` in
-// place of a square says that it has been chosen. Told to every lane of the SIMD-group.
-enum : uint { chosen_bits = 0xffffffffu };
-inline int largest_remaining(threadgroup const uint* squares, int columns, int lane) {
+// What stands for a column while B is factored: its square, or once it has been chosen, -tau of its reflector.
+inline uint chosen(float tau) { return as_type<uint>(tau) | 0x80000000u; }
+inline bool is_chosen(uint state) { return (state & 0x80000000u) != 0u; }
+inline float tau_of(uint state) { return as_type<float>(state & 0x7fffffffu); }
+
+// The column that has the largest of the squares that are left, the first of them where several have. Told to every
+// lane of the SIMD-group.
+inline int largest_remaining(threadgroup const uint* states, int columns, int lane) {
   uint largest = 0u;
   int index = columns;
   for (int j = lane; j < columns; j += limits::simd_width) {
-    const uint bits = squares[j];
-    if (bits == chosen_bits || (index < columns && bits <= largest)) continue;
-    largest = bits;
+    const uint state = states[j];
+    if (is_chosen(state) || (index < columns && state <= largest)) continue;
+    largest = state;
     index = j;
   }
   const uint most = simd_max(largest);
   return simd_min(index < columns && largest == most ? index : columns);
 }
 
-// Factors B. Leaves v_k in rows k.. of column pivots[k], R above, and the
-// conjugate of its diagonal in `diagonal`, columns + 1 apart.
-// `squares` has two words a column. Every SIMD-group finds the pivot and its reflector for itself, from squares that
-// the step before has left; what they all read of column k changes a step later. A barrier a step, and one before them.
+// Factors B. Leaves v_k in rows k.. of column pivots[k], R above, and the conjugate of its diagonal in `diagonal`,
+// columns
+// + 1 apart. `states` has two words a column; returns which half of it holds the taus. Every SIMD-group finds the pivot
+// and its reflector for itself, from squares that the step before has left; what they all read of column k changes a
+// step later. A barrier a step, and one before them.
 template <typename T, typename DiagonalPointer>
-inline void factor_pivoted(threadgroup T* B, threadgroup uint* squares, threadgroup uint* pivots,
-                           DiagonalPointer diagonal, int rows, int columns, Team team) {
+inline threadgroup const uint* factor_pivoted(threadgroup T* B, threadgroup uint* states, threadgroup uint* pivots,
+                                              DiagonalPointer diagonal, int rows, int columns, Team team) {
   for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
     const int j = first + team_in_simdgroup(team);
     const float square = square_of_team(B + j * rows, j < columns ? rows : 0, team);
-    if (j < columns && lane_in_team(team) == 0) squares[j] = as_type<uint>(square);
+    if (j < columns && lane_in_team(team) == 0) states[j] = as_type<uint>(square);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int k = 0; k < columns; ++k) {
-    threadgroup const uint* current = squares + k % 2 * columns;
-    threadgroup uint* next = squares + (k + 1) % 2 * columns;
+    threadgroup const uint* current = states + k % 2 * columns;
+    threadgroup uint* next = states + (k + 1) % 2 * columns;
     const int pivot = largest_remaining(current, columns, team.lane);
     threadgroup T* v = B + pivot * rows;
     const Reflector<T> reflector = reflector_of(v[k], as_type<float>(current[pivot]));
     for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
       const int j = first + team_in_simdgroup(team);
-      const bool remains = j < columns && j != pivot && current[j] != chosen_bits;
+      const bool remains = j < columns && j != pivot && !is_chosen(current[j]);
       const float square = reflect_team(v, reflector, B + j * rows, remains, k, rows, team);
-      if (j < columns && lane_in_team(team) == 0) next[j] = remains ? as_type<uint>(square) : uint(chosen_bits);
+      if (j < columns && lane_in_team(team) == 0) {
+        next[j] = remains ? as_type<uint>(square) : j == pivot ? chosen(reflector.tau) : current[j];
+      }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (team.index == 0) {
@@ -139,20 +147,19 @@ inline void factor_pivoted(threadgroup T* B, threadgroup uint* squares, threadgr
       diagonal[k * (columns + 1)] = conjugate(reflector.r);
     }
   }
+  return states + columns % 2 * columns;
 }
 
 // Replaces what factor_pivoted has left in B by the columns of Q, the k-th of them in column pivots[k]. A barrier a
 // column. A team owns the columns of Q in turn, and never the same entry of one with two of its lanes.
-template <typename T, typename DiagonalPointer>
-inline void form_pivoted(threadgroup T* B, threadgroup const uint* pivots, DiagonalPointer diagonal, int rows,
+template <typename T>
+inline void form_pivoted(threadgroup T* B, threadgroup const uint* states, threadgroup const uint* pivots, int rows,
                          int columns, Team team) {
   for (int k = columns - 1; k >= 0; --k) {
     threadgroup T* v = B + int(pivots[k]) * rows;
     Reflector<T> reflector;
     reflector.head = v[k];
-    reflector.r = diagonal[k * (columns + 1)];
-    const float head = magnitude(reflector.head);
-    reflector.tau = head > 0.0f ? precise::divide(precise::divide(1.0f, magnitude(reflector.r)), head) : 0.0f;
+    reflector.tau = tau_of(states[pivots[k]]);
     for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
       const int j = first + team_in_simdgroup(team);
       const bool is_later = j > k && j < columns;
