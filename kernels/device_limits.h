@@ -19,7 +19,12 @@ enum : int {
   simdgroups_per_threadgroup = threads_per_threadgroup / simd_width,
   word_bytes = 4,
   // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
+  // Smaller
+  // matrices have kernels that claim less, since a core runs as many threadgroups as its memory has room for.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_half_tile_words = threadgroup_bytes / 2 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_quarter_tile_words = threadgroup_bytes / 4 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_eighth_tile_words = threadgroup_bytes / 8 / word_bytes - simdgroups_per_threadgroup,
 
   // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
   // summing up over lanes and finding the same rotation in each of them.
@@ -27,7 +32,7 @@ enum : int {
   teams_per_simdgroup = simd_width / team_lanes,
 
   // Of method `threadgroup`: as many as have columns to take in a sweep, and some more to factor with.
-  threadgroup_method_threads = 384,
+  threadgroup_method_threads = 256,
 
   // Method `thread` holds B and Q, padded to N x N, in registers: with 4 complex columns 64 of the 128 words that a
   // thread has, the other half being left for what it computes.
@@ -114,10 +119,11 @@ enum : unsigned int { most_grid_threads = 4294967295u };
 // Words of the tile of method `threadgroup` that go before numbers, an even number of them.
 constexpr int threadgroup_column_words(int columns) { return (3 * columns + 1) / 2 * 2; }
 
-// The most columns for which method `threadgroup` has a square of numbers of `words` words in its tile.
-constexpr int threadgroup_most_columns(int words) {
+// The most columns for which a tile has room for a square of numbers of `words` words, or for two of them.
+constexpr int threadgroup_most_columns(int words, int tile_words, bool one_square) {
   int columns = 0;
-  while (words * (columns + 1) * (columns + 1) + threadgroup_column_words(columns + 1) <= threadgroup_tile_words) {
+  const int squares = one_square ? 1 : 2;
+  while (squares * words * (columns + 1) * (columns + 1) + threadgroup_column_words(columns + 1) <= tile_words) {
     ++columns;
   }
   return columns;

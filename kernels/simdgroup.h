@@ -128,7 +128,7 @@ inline void move_column(thread Column<T, N, R>& column, Stand stand, ushort sour
   shuffle_entries<Column<T, N, R>::right_entries>(column.right, stand.right_used, source);
 }
 
-// Column j of B as A has it, and of the identity.
+// Column j of B as A has it, not yet conjugated, and of the identity.
 template <typename Storage, typename T, int N, int R>
 inline uint load_column(device const Storage* A, long row_stride, long column_stride, int j, Shape shape, Stand stand,
                         thread Column<T, N, R>& column) {
@@ -139,7 +139,7 @@ inline uint load_column(device const Storage* A, long row_stride, long column_st
     T entry = from_real<T>(0.0f);
     if (i < shape.rows && j < shape.columns) entry = to_number(A[i * row_stride + j * column_stride]);
     largest = max(largest, magnitude_bits(entry));
-    column.left[t] = shape.transposed ? conjugate(entry) : entry;
+    column.left[t] = entry;
   }
 #pragma unroll
   for (int t = 0; t < Column<T, N, R>::right_entries; ++t) {
@@ -148,10 +148,14 @@ inline uint load_column(device const Storage* A, long row_stride, long column_st
   return largest;
 }
 
+// A GPU may flush denormal numbers when it negates them: conjugates are taken of scaled entries.
 template <typename T, int N, int R>
-inline void scale_column(thread Column<T, N, R>& column, int exponent) {
+inline void scale_column(thread Column<T, N, R>& column, int exponent, bool conjugated) {
 #pragma unroll
-  for (int t = 0; t < Column<T, N, R>::left_entries; ++t) column.left[t] = scale(column.left[t], exponent);
+  for (int t = 0; t < Column<T, N, R>::left_entries; ++t) {
+    const T entry = scale(column.left[t], exponent);
+    column.left[t] = conjugated ? conjugate(entry) : entry;
+  }
 }
 
 // |x|^2, |y|^2 and x^H y of the columns of B, told to every lane of the pair.
@@ -485,8 +489,8 @@ template <typename Storage, int N>
     return;
   }
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  scale_column(x, exponent);
-  scale_column(y, exponent);
+  scale_column(x, exponent, shape.transposed);
+  scale_column(y, exponent, shape.transposed);
 
   const float tolerance = jacobi_tolerance(shape.rows);
   bool converged = false;

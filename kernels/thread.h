@@ -38,7 +38,7 @@ inline uint load_registers(device const Storage* A, long row_stride, long column
       T entry = from_real<T>(0.0f);
       if (i < shape.rows && j < shape.columns) entry = to_number(A[i * row_stride + j * column_stride]);
       largest = max(largest, magnitude_bits(entry));
-      held.P[j][i] = shape.transposed ? conjugate(entry) : entry;
+      held.P[j][i] = entry;
       held.Q[j][i] = from_real<T>(i == j ? 1.0f : 0.0f);
     }
   }
@@ -231,7 +231,10 @@ template <typename Storage, int N>
 #pragma unroll
   for (int j = 0; j < N; ++j) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) held.P[j][i] = scale(held.P[j][i], exponent);
+    for (int i = 0; i < N; ++i) {
+      const T entry = scale(held.P[j][i], exponent);
+      held.P[j][i] = shape.transposed ? conjugate(entry) : entry;
+    }
   }
 
   const float tolerance = jacobi_tolerance(shape.rows);

@@ -37,7 +37,7 @@ inline uint load_matrix(device const Storage* A, long row_stride, long column_st
     const int i = along_rows ? index % shape.rows : index / shape.columns;
     const int j = along_rows ? index / shape.rows : index % shape.columns;
     const T entry = to_number(A[i * row_stride + j * column_stride]);
-    B[j * shape.rows + i] = shape.transposed ? conjugate(entry) : entry;
+    B[j * shape.rows + i] = entry;
     largest = max(largest, magnitude_bits(entry));
   }
   return largest;
@@ -52,43 +52,55 @@ struct Tile {
   threadgroup uint* pivots;
   threadgroup T* numbers;
   int size;  // of `numbers`
+  threadgroup T* W;
+  int stride;  // from one column of W to the next: padded where there is room
 };
 
-template <typename T>
-inline Tile<T> lay_out(threadgroup float2* tile, int columns) {
-  const int pairs_of_words = limits::threadgroup_column_words(columns) / 2;
-  Tile<T> result;
-  result.sigma = (threadgroup float*)tile;
-  result.order = (threadgroup uint*)(result.sigma + columns);
-  result.pivots = result.order + columns;
-  result.numbers = (threadgroup T*)(tile + pairs_of_words);
-  result.size = (limits::threadgroup_tile_words / 2 - pairs_of_words) * int(sizeof(float2) / sizeof(T));
-  return result;
+template <int words, bool is_split, typename T>
+inline Tile<T> lay_out(threadgroup float2* memory, Shape shape) {
+  const int pairs_of_words = limits::threadgroup_column_words(shape.columns) / 2;
+  Tile<T> tile;
+  tile.sigma = (threadgroup float*)memory;
+  tile.order = (threadgroup uint*)(tile.sigma + shape.columns);
+  tile.pivots = tile.order + shape.columns;
+  tile.numbers = (threadgroup T*)(memory + pairs_of_words);
+  tile.size = (words / 2 - pairs_of_words) * int(sizeof(float2) / sizeof(T));
+  const int in_front = is_split ? 0 : shape.rows * shape.columns;
+  tile.W = tile.numbers + in_front;
+  const int padded = padded_stride(shape.columns);
+  tile.stride = in_front + padded * shape.columns <= tile.size ? padded : shape.columns;
+  return tile;
 }
 
+// B becomes A or A^H, scaled. Conjugates are taken of scaled entries: a GPU may flush denormal ones when it negates
+// them.
 template <typename T>
 inline void scale_matrix(threadgroup T* B, int exponent, Shape shape, Team team) {
   for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
-    B[index] = scale(B[index], exponent);
+    const T entry = scale(B[index], exponent);
+    B[index] = shape.transposed ? conjugate(entry) : entry;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
 // W = R^H below its diagonal, which stands there already.
 template <typename T, typename Pointer>
-inline void transpose_factor(threadgroup const T* B, Pointer W, threadgroup const uint* pivots, Shape shape,
+inline void transpose_factor(threadgroup const T* B, Pointer W, int stride, threadgroup const uint* pivots, Shape shape,
                              Team team) {
-  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) {
-    const int k = index / shape.columns;
-    const int i = index % shape.columns;
-    if (i > k) W[index] = conjugate(B[int(pivots[i]) * shape.rows + k]);
-    if (i < k) W[index] = from_real<T>(0.0f);
+  for (int index = team.index; index < stride * shape.columns; index += team.threads) {
+    const int k = index / stride;
+    const int i = index % stride;
+    if (i < k || i >= shape.columns) {
+      W[index] = from_real<T>(0.0f);
+    } else if (i > k) {
+      W[index] = conjugate(B[int(pivots[i]) * shape.rows + k]);
+    }
   }
 }
 
 // Step 1 in the tile, which has room for B and W: Q takes the place of B.
 template <typename T>
-inline SplitMatrix<T> factor_staged(Tile<T> tile, threadgroup T* W, device T* no_rest, Shape shape, Team team) {
+inline SplitMatrix<T> factor_staged(Tile<T> tile, device T* no_rest, Shape shape, Team team) {
   threadgroup T* B = tile.numbers;
   SplitMatrix<T> Q;
   Q.staged = B;
@@ -98,10 +110,10 @@ inline SplitMatrix<T> factor_staged(Tile<T> tile, threadgroup T* W, device T* no
   Q.rest_stride = 0;
   Q.rest_rows = 0;
   Q.pivots = tile.pivots;
-  threadgroup const uint* states =
-      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W, shape.rows, shape.columns, team);
+  threadgroup const uint* states = factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, tile.W, tile.stride,
+                                                  shape.rows, shape.columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  transpose_factor(B, W, tile.pivots, shape, team);
+  transpose_factor(B, tile.W, tile.stride, tile.pivots, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (shape.left_columns == 0) return Q;
   form_pivoted(B, states, tile.pivots, shape.rows, shape.columns, team);
@@ -116,9 +128,9 @@ inline SplitMatrix<T> factor_split(Tile<T> tile, device T* W_copy, device T* Q_c
   threadgroup T* B = tile.numbers;
   const int columns = shape.columns;
   threadgroup const uint* states =
-      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, shape.rows, columns, team);
+      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, columns, shape.rows, columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  transpose_factor(B, W_copy, tile.pivots, shape, team);
+  transpose_factor(B, W_copy, columns, tile.pivots, shape, team);
   const bool vectors = shape.left_columns > 0;
   if (vectors) {
     form_pivoted(B, states, tile.pivots, shape.rows, columns, team);
@@ -127,10 +139,13 @@ inline SplitMatrix<T> factor_split(Tile<T> tile, device T* W_copy, device T* Q_c
   }
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
 
-  for (int index = team.index; index < columns * columns; index += team.threads) tile.numbers[index] = W_copy[index];
+  for (int index = team.index; index < tile.stride * columns; index += team.threads) {
+    const int i = index % tile.stride;
+    tile.W[index] = i < columns ? W_copy[index / tile.stride * columns + i] : from_real<T>(0.0f);
+  }
   SplitMatrix<T> Q;
-  Q.staged = tile.numbers + columns * columns;
-  Q.staged_rows = vectors ? min(shape.rows, tile.size / columns - columns) : 0;
+  Q.staged = tile.W + tile.stride * columns;
+  Q.staged_rows = vectors ? min(shape.rows, tile.size / columns - tile.stride) : 0;
   Q.staged_stride = Q.staged_rows;
   Q.rest = Q_copy + Q.staged_rows;
   Q.rest_stride = shape.rows;
@@ -155,10 +170,10 @@ inline void unite_split(SplitMatrix<T> Q, device T* Q_copy, Shape shape, Team te
 // sigma[k] = |column k| of W, zero where its square is below least_square(), and order[k] = the column of the k-th
 // largest. Two barriers.
 template <typename T>
-inline void sort_columns(threadgroup const T* W, threadgroup float* sigma, threadgroup uint* order, int columns,
-                         Team team) {
+inline void sort_columns(Tile<T> tile, int columns, Team team) {
+  threadgroup float* sigma = tile.sigma;
   for (int k = team.simdgroup; k < columns; k += team.simdgroups) {
-    const float square = simd_sum(square_of_column<T>(W + k * columns, columns, team.lane));
+    const float square = simd_sum(square_of_column<T>(tile.W + k * tile.stride, columns, team.lane));
     if (team.lane == 0) sigma[k] = square >= least_square() ? precise::sqrt(square) : 0.0f;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -168,28 +183,21 @@ inline void sort_columns(threadgroup const T* W, threadgroup float* sigma, threa
       const bool before = sigma[other] > sigma[k] || (sigma[other] == sigma[k] && other < k);
       place += before ? 1 : 0;
     }
-    order[place] = uint(k);
+    tile.order[place] = uint(k);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-// The rows of the largest W that fits the tile, shared out to the lanes of a team.
-template <typename T>
-constexpr int threadgroup_entries() {
-  return (limits::threadgroup_most_columns(int(sizeof(T) / sizeof(float))) + limits::team_lanes - 1) /
-         limits::team_lanes;
-}
-
-// Step 2: sweeps until nothing is left to rotate, then sigma and order. Returns what goes to info.
-template <bool is_split, typename T>
-inline int orthogonalize(threadgroup T* W, SplitMatrix<T> Q, Tile<T> tile, threadgroup uint* slots, int columns,
-                         Team team) {
+// Step 2: sweeps until nothing is left to rotate, then sigma and order. `entries` rows of W a lane are enough. Returns
+// what goes to info.
+template <bool is_split, int entries, typename T>
+inline int orthogonalize(Tile<T> tile, SplitMatrix<T> Q, threadgroup uint* slots, int columns, Team team) {
   const Tolerances tolerances = make_tolerances(columns);
   uint found = found_large;
   for (int i = 0; i < limits::jacobi_max_sweeps && found == found_large; ++i) {
-    found = threadgroup_max(sweep<is_split, threadgroup_entries<T>()>(W, Q, tolerances, columns, team), slots, team);
+    found = threadgroup_max(sweep<is_split, entries>(tile.W, tile.stride, Q, tolerances, columns, team), slots, team);
   }
-  sort_columns(W, tile.sigma, tile.order, columns, team);
+  sort_columns(tile, columns, team);
   return found == found_large ? info_not_converged : info_ok;
 }
 
@@ -205,10 +213,10 @@ inline int count_nonzero(threadgroup const float* sigma, threadgroup const uint*
 // rounded rotations have stretched the columns of Q by some ulps. One SIMD-group a column, each lane its own entries.
 // The order of the rows of W, by pivots, decides between equal entries.
 template <typename T, typename LeftPointer>
-inline void normalize_columns(Tile<T> tile, threadgroup T* W, LeftPointer Q, Shape shape, Team team) {
+inline void normalize_columns(Tile<T> tile, LeftPointer Q, Shape shape, Team team) {
   for (int k = team.simdgroup; k < shape.columns; k += team.simdgroups) {
     const float sigma = tile.sigma[k];
-    threadgroup T* x = W + k * shape.columns;
+    threadgroup T* x = tile.W + k * tile.stride;
     LeftPointer p = Q + int(tile.pivots[k]) * shape.rows;
     const float norm = precise::sqrt(simd_sum(square_of_column<T>(p, shape.rows, team.lane)));
     T turn = from_real<T>(1.0f);
@@ -263,14 +271,13 @@ inline void complete_left(Tile<T> tile, LeftPointer Q, device T* work, Place wor
 
 // Stores columns [first, last) of Pi X.
 template <typename Storage, typename T>
-inline void store_right(Tile<T> tile, threadgroup const T* W, int first, int last, device Storage* right, Shape shape,
-                        Team team) {
+inline void store_right(Tile<T> tile, int first, int last, device Storage* right, Shape shape, Team team) {
   const Place place = right_place(shape);
   const int count = last - first;
   for (int index = team.index; index < shape.columns * count; index += team.threads) {
     const int i = shape.transposed ? index % shape.columns : index / count;
     const int k = first + (shape.transposed ? index / shape.columns : index % count);
-    const T entry = W[int(tile.order[k]) * shape.columns + i];
+    const T entry = tile.W[int(tile.order[k]) * tile.stride + i];
     right[int(tile.pivots[i]) * place.row_stride + k * place.column_stride] =
         to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
   }
@@ -279,16 +286,17 @@ inline void store_right(Tile<T> tile, threadgroup const T* W, int first, int las
 // Makes of the columns of W from the `count`-th of the order on, which are zero, an orthonormal basis of what the
 // others leave; those become reflectors. In U each is turned as normalize_columns does. One SIMD-group a column.
 template <typename T>
-inline void complete_right(Tile<T> tile, threadgroup T* W, int count, Shape shape, Team team) {
+inline void complete_right(Tile<T> tile, int count, Shape shape, Team team) {
   const int columns = shape.columns;
+  const int rows = tile.stride;  // zeros pad them
   threadgroup float* taus = tile.sigma;
-  factor_orthonormal<T>(W, columns, 0, count, tile.order, taus, team);
+  factor_orthonormal<T>(tile.W, rows, 0, count, tile.order, taus, team);
   for (int k = count + team.simdgroup; k < columns; k += team.simdgroups) {
-    threadgroup T* x = W + int(tile.order[k]) * columns;
-    for (int i = team.lane; i < columns; i += limits::simd_width) x[i] = from_real<T>(i == k ? 1.0f : 0.0f);
+    threadgroup T* x = tile.W + int(tile.order[k]) * rows;
+    for (int i = team.lane; i < rows; i += limits::simd_width) x[i] = from_real<T>(i == k ? 1.0f : 0.0f);
     for (int reflector = count - 1; reflector >= 0; --reflector) {
       const int j = int(tile.order[reflector]);
-      reflect<T>(W + j * columns, taus[j], x, 1, reflector, columns, team.lane);
+      reflect<T>(tile.W + j * rows, taus[j], x, 1, reflector, rows, team.lane);
     }
     if (!shape.transposed) continue;
     const T turn = conjugate(phase_of_column<T>(x, columns, team.lane));
@@ -299,20 +307,28 @@ inline void complete_right(Tile<T> tile, threadgroup T* W, int count, Shape shap
 
 // What is left to do with vectors once W and Q are orthogonal, Q in the tile or in device memory.
 template <typename Storage, typename T, typename LeftPointer>
-inline void finish_vectors(Tile<T> tile, threadgroup T* W, LeftPointer Q, device Storage* left, device Storage* right,
-                           device T* work, Place work_place, Shape shape, Team team) {
+inline void finish_vectors(Tile<T> tile, LeftPointer Q, device Storage* left, device Storage* right, device T* work,
+                           Place work_place, Shape shape, Team team) {
   const int count = count_nonzero(tile.sigma, tile.order, shape.columns);
-  normalize_columns(tile, W, Q, shape, team);
+  normalize_columns(tile, Q, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   store_left(tile, Q, left, shape, team);
-  store_right(tile, W, 0, count, right, shape, team);
+  store_right(tile, 0, count, right, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   if (count < shape.columns) {
-    complete_right(tile, W, count, shape, team);
-    store_right(tile, W, count, shape.columns, right, shape, team);
+    complete_right(tile, count, shape, team);
+    store_right(tile, count, shape.columns, right, shape, team);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
   if (shape.left_columns > shape.columns) complete_left(tile, Q, work, work_place, left, shape, team);
+}
+
+// The rows of the largest W that a tile takes, shared out to the lanes of a team.
+template <typename T, bool is_split, int tile_words>
+constexpr int threadgroup_entries() {
+  return (limits::threadgroup_most_columns(int(sizeof(T) / sizeof(float)), tile_words, is_split) + limits::team_lanes -
+          1) /
+         limits::team_lanes;
 }
 
 // Grid: one threadgroup a matrix, of any multiple of 32 threads up to the limit; every number of them gives the same
@@ -325,7 +341,7 @@ inline void finish_vectors(Tile<T> tile, threadgroup T* W, LeftPointer Q, device
 // counts the words); `scratch` holds, for each matrix, columns^2 numbers with `is_split`, rows * columns more with
 // vectors, and rows * left_columns numbers where full matrices of tensors narrower than the numbers computed with are
 // wanted; without vectors `left` and `right` are not touched.
-template <typename Storage, bool is_split>
+template <typename Storage, bool is_split, int tile_words>
 [[kernel, max_total_threads_per_threadgroup(limits::threadgroup_method_threads)]] void svd_threadgroup(
     device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
     device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
@@ -338,7 +354,7 @@ template <typename Storage, bool is_split>
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   typedef typename StorageTraits<Storage>::Real Real;
-  threadgroup float2 memory[limits::threadgroup_tile_words / 2];
+  threadgroup float2 memory[tile_words / 2];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
   if (long(matrix) >= batch) return;
@@ -359,7 +375,7 @@ template <typename Storage, bool is_split>
   device T* work = completes_in_scratch ? Q_copy + Q_numbers : (device T*)left;
   const Place work_place = completes_in_scratch ? column_major_place(shape.rows) : left_place(shape);
 
-  const Tile<T> tile = lay_out<T>(memory, shape.columns);
+  const Tile<T> tile = lay_out<tile_words, is_split, T>(memory, shape);
   const uint largest =
       threadgroup_max(load_matrix(A, row_stride, column_stride, shape, tile.numbers, team), slots, team);
   if (largest >= not_finite_bits) {
@@ -370,18 +386,18 @@ template <typename Storage, bool is_split>
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
   scale_matrix(tile.numbers, exponent, shape, team);
 
-  threadgroup T* W = is_split ? tile.numbers : tile.numbers + shape.rows * shape.columns;
   const SplitMatrix<T> Q =
-      is_split ? factor_split(tile, scratch, Q_copy, shape, team) : factor_staged(tile, W, scratch, shape, team);
-  const int result = orthogonalize<is_split>(W, Q, tile, slots, shape.columns, team);
+      is_split ? factor_split(tile, scratch, Q_copy, shape, team) : factor_staged(tile, scratch, shape, team);
+  const int result =
+      orthogonalize<is_split, threadgroup_entries<T, is_split, tile_words>()>(tile, Q, slots, shape.columns, team);
   for (int k = team.index; k < shape.columns; k += team.threads) {
     S[k] = to_storage<Real>(scale(tile.sigma[tile.order[k]], -exponent));
   }
   if (vectors && is_split) {
     unite_split(Q, Q_copy, shape, team);
-    finish_vectors(tile, W, Q_copy, left, right, work, work_place, shape, team);
+    finish_vectors(tile, Q_copy, left, right, work, work_place, shape, team);
   } else if (vectors) {
-    finish_vectors(tile, W, tile.numbers, left, right, work, work_place, shape, team);
+    finish_vectors(tile, tile.numbers, left, right, work, work_place, shape, team);
   }
   if (team.index == 0) info[matrix] = result;
 }

@@ -2,25 +2,91 @@
 
 namespace metalsvd {
 
-template [[host_name(
-    "svd_threadgroup_f32")]] [[kernel]] decltype(svd_threadgroup<float, false>) svd_threadgroup<float, false>;
-template [[host_name(
-    "svd_threadgroup_split_f32")]] [[kernel]] decltype(svd_threadgroup<float, true>) svd_threadgroup<float, true>;
 template
-    [[host_name("svd_threadgroup_f16")]] [[kernel]] decltype(svd_threadgroup<half, false>) svd_threadgroup<half, false>;
+    [[host_name("svd_threadgroup_4k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false,
+                                                                                limits::threadgroup_eighth_tile_words>)
+        svd_threadgroup<float, false, limits::threadgroup_eighth_tile_words>;
+template
+    [[host_name("svd_threadgroup_8k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false,
+                                                                                limits::threadgroup_quarter_tile_words>)
+        svd_threadgroup<float, false, limits::threadgroup_quarter_tile_words>;
 template [[host_name(
-    "svd_threadgroup_split_f16")]] [[kernel]] decltype(svd_threadgroup<half, true>) svd_threadgroup<half, true>;
+    "svd_threadgroup_16k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_half_tile_words>)
+    svd_threadgroup<float, false, limits::threadgroup_half_tile_words>;
 template [[host_name(
-    "svd_threadgroup_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false>) svd_threadgroup<BFloat16, false>;
-template [[host_name("svd_threadgroup_split_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, true>)
-    svd_threadgroup<BFloat16, true>;
+    "svd_threadgroup_32k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<float, false, limits::threadgroup_tile_words>;
 template [[host_name(
-    "svd_threadgroup_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false>) svd_threadgroup<float2, false>;
+    "svd_threadgroup_split_f32")]] [[kernel]] decltype(svd_threadgroup<float, true, limits::threadgroup_tile_words>)
+    svd_threadgroup<float, true, limits::threadgroup_tile_words>;
 template [[host_name(
-    "svd_threadgroup_split_c64")]] [[kernel]] decltype(svd_threadgroup<float2, true>) svd_threadgroup<float2, true>;
+    "svd_threadgroup_4k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_eighth_tile_words>)
+    svd_threadgroup<half, false, limits::threadgroup_eighth_tile_words>;
+template
+    [[host_name("svd_threadgroup_8k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false,
+                                                                                limits::threadgroup_quarter_tile_words>)
+        svd_threadgroup<half, false, limits::threadgroup_quarter_tile_words>;
 template [[host_name(
-    "svd_threadgroup_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false>) svd_threadgroup<half2, false>;
+    "svd_threadgroup_16k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_half_tile_words>)
+    svd_threadgroup<half, false, limits::threadgroup_half_tile_words>;
 template [[host_name(
-    "svd_threadgroup_split_c32")]] [[kernel]] decltype(svd_threadgroup<half2, true>) svd_threadgroup<half2, true>;
+    "svd_threadgroup_32k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<half, false, limits::threadgroup_tile_words>;
+template [[host_name(
+    "svd_threadgroup_split_f16")]] [[kernel]] decltype(svd_threadgroup<half, true, limits::threadgroup_tile_words>)
+    svd_threadgroup<half, true, limits::threadgroup_tile_words>;
+template
+    [[host_name("svd_threadgroup_4k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
+                                                                                 limits::threadgroup_eighth_tile_words>)
+        svd_threadgroup<BFloat16, false, limits::threadgroup_eighth_tile_words>;
+template [[host_name(
+    "svd_threadgroup_8k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
+                                                                     limits::threadgroup_quarter_tile_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_quarter_tile_words>;
+template
+    [[host_name("svd_threadgroup_16k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
+                                                                                  limits::threadgroup_half_tile_words>)
+        svd_threadgroup<BFloat16, false, limits::threadgroup_half_tile_words>;
+template [[host_name(
+    "svd_threadgroup_32k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>;
+template [[host_name(
+    "svd_threadgroup_split_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, true, limits::threadgroup_tile_words>)
+    svd_threadgroup<BFloat16, true, limits::threadgroup_tile_words>;
+template
+    [[host_name("svd_threadgroup_4k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
+                                                                                limits::threadgroup_eighth_tile_words>)
+        svd_threadgroup<float2, false, limits::threadgroup_eighth_tile_words>;
+template
+    [[host_name("svd_threadgroup_8k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
+                                                                                limits::threadgroup_quarter_tile_words>)
+        svd_threadgroup<float2, false, limits::threadgroup_quarter_tile_words>;
+template
+    [[host_name("svd_threadgroup_16k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
+                                                                                 limits::threadgroup_half_tile_words>)
+        svd_threadgroup<float2, false, limits::threadgroup_half_tile_words>;
+template [[host_name(
+    "svd_threadgroup_32k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_tile_words>;
+template [[host_name(
+    "svd_threadgroup_split_c64")]] [[kernel]] decltype(svd_threadgroup<float2, true, limits::threadgroup_tile_words>)
+    svd_threadgroup<float2, true, limits::threadgroup_tile_words>;
+template
+    [[host_name("svd_threadgroup_4k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false,
+                                                                                limits::threadgroup_eighth_tile_words>)
+        svd_threadgroup<half2, false, limits::threadgroup_eighth_tile_words>;
+template
+    [[host_name("svd_threadgroup_8k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false,
+                                                                                limits::threadgroup_quarter_tile_words>)
+        svd_threadgroup<half2, false, limits::threadgroup_quarter_tile_words>;
+template [[host_name(
+    "svd_threadgroup_16k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_half_tile_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_half_tile_words>;
+template [[host_name(
+    "svd_threadgroup_32k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_tile_words>;
+template [[host_name(
+    "svd_threadgroup_split_c32")]] [[kernel]] decltype(svd_threadgroup<half2, true, limits::threadgroup_tile_words>)
+    svd_threadgroup<half2, true, limits::threadgroup_tile_words>;
 
 }  // namespace metalsvd

@@ -36,29 +36,27 @@ inline Four four_columns(int round, int index, int columns) {
   return four;
 }
 
-// The rows of W that a lane of a team owns, held in registers t = 0, 1, ... Teams of a SIMD-group begin at different
-// rows, so that columns a multiple of 32 words apart are not all in the same bank.
+// The rows of W that a lane of a team owns: row lane + 8 t is held in register t.
 struct Rows {
   int count;  // of registers that are used
-  int skew;
-  int lane;  // in the team
-  int last;  // row
+  int lane;   // in the team
+  int last;   // row
 };
 
-inline int row_of(Rows rows, int t) {
-  const int chunk = t + rows.skew < rows.count ? t + rows.skew : t + rows.skew - rows.count;
-  return chunk * limits::team_lanes + rows.lane;
-}
-inline bool has_row(Rows rows, int t) { return t < rows.count && row_of(rows, t) < rows.last; }
+inline int row_of(Rows rows, int t) { return t * limits::team_lanes + rows.lane; }
+inline bool has_row(Rows rows, int t) { return row_of(rows, t) < rows.last; }
 
 inline Rows make_rows(int rows, Team team) {
   Rows result;
   result.count = (rows + limits::team_lanes - 1) / limits::team_lanes;
-  result.skew = (team.lane / limits::team_lanes) % result.count;
   result.lane = team.lane % limits::team_lanes;
   result.last = rows;
   return result;
 }
+
+// From one column of W to the next. The blocks that the four teams of a SIMD-group hold lie next to each other: with 4
+// modulo 16 rows of 4 or 8 bytes a column, padded by zeros, no two teams meet in a bank.
+inline int padded_stride(int columns) { return columns + ((4 - columns) & 15); }
 
 // This lane's entries of the four columns of W.
 template <typename T, int entries>
@@ -160,10 +158,13 @@ inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Toleranc
   rotation.sigma = from_real<T>(0.0f);
   rotation.sigma_by_1pc = from_real<T>(0.0f);
   uint found = found_nothing;
-  if (needs_rotation(squares.x, squares.y, dot, tolerances.cosine)) {
+  const float size = magnitude(dot);
+  const float cosine_of_pair = cosine(squares.x, squares.y, size);
+  if (cosine_of_pair > tolerances.cosine) {
     rotation = orthogonalizing_rotation(squares.x, squares.y, dot);
-    const float bound = min(fabs(squares.y - squares.x), precise::sqrt(squares.x) * precise::sqrt(squares.y));
-    found = magnitude(dot) <= tolerances.small * bound ? found_small : found_large;
+    const bool is_small =
+        max(cosine_of_pair * fabs(squares.y - squares.x), size) <= tolerances.small * fabs(squares.y - squares.x);
+    found = is_small ? found_small : found_large;
   }
   const Rotation<T> other = unpacked(simd_shuffle_xor(packed(rotation), ushort(limits::team_lanes / 2)));
   first = rotation;
@@ -236,9 +237,10 @@ inline void rotate_split(SplitMatrix<T> Q, Four four, thread const Rotations<T>&
   if (is_split) rotate_four(Q.rest, Q.rest_stride, Q.rest_rows, places, rotations, lane);
 }
 
-// One sweep: every pair of columns of W (columns x columns) once. Returns what was found. A barrier a round.
+// One sweep: every pair of columns of W (columns x columns, `stride` from one to the next) once. Returns what was
+// found. A barrier a round.
 template <bool is_split, int entries, typename T>
-inline uint sweep(threadgroup T* W, SplitMatrix<T> Q, Tolerances tolerances, int columns, Team team) {
+inline uint sweep(threadgroup T* W, int stride, SplitMatrix<T> Q, Tolerances tolerances, int columns, Team team) {
   const int blocks = (columns + 1) / 2;
   const Rows rows = make_rows(columns, team);
   uint found = found_nothing;
@@ -247,7 +249,7 @@ inline uint sweep(threadgroup T* W, SplitMatrix<T> Q, Tolerances tolerances, int
          index += team.simdgroups * limits::teams_per_simdgroup) {
       Four four = four_columns(round, index + team.lane / limits::team_lanes, columns);
       Held<T, entries> held;
-      load_held(W, columns, four, rows, held);
+      load_held(W, stride, four, rows, held);
       Rotations<T> rotations;
       rotations.within = round == 0;
       uint found_here = found_nothing;
@@ -260,7 +262,7 @@ inline uint sweep(threadgroup T* W, SplitMatrix<T> Q, Tolerances tolerances, int
           max(found_here, orthogonalize_two<0, 3, 1, 2>(held, rows, tolerances, rotations.a0_b1, rotations.a1_b0));
       if (found_here != found_nothing) {
         found = max(found, found_here);
-        store_held(held, W, columns, four, rows);
+        store_held(held, W, stride, four, rows);
         rotate_split<is_split>(Q, four, rotations, rows.lane);
       }
     }

@@ -119,7 +119,7 @@ inline int largest_remaining(threadgroup const uint* states, int columns, int la
 // step later. A barrier a step, and one before them.
 template <typename T, typename DiagonalPointer>
 inline threadgroup const uint* factor_pivoted(threadgroup T* B, threadgroup uint* states, threadgroup uint* pivots,
-                                              DiagonalPointer diagonal, int rows, int columns, Team team) {
+                                              DiagonalPointer diagonal, int stride, int rows, int columns, Team team) {
   for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
     const int j = first + team_in_simdgroup(team);
     const float square = square_of_team(B + j * rows, j < columns ? rows : 0, team);
@@ -144,7 +144,7 @@ inline threadgroup const uint* factor_pivoted(threadgroup T* B, threadgroup uint
     if (team.index == 0) {
       v[k] = reflector.head;
       pivots[k] = uint(pivot);
-      diagonal[k * (columns + 1)] = conjugate(reflector.r);
+      diagonal[k * (stride + 1)] = conjugate(reflector.r);
     }
   }
   return states + columns % 2 * columns;
