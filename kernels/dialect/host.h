@@ -2,10 +2,13 @@
 // here, and to the other dialects, in the same change. Left out on purpose: fast::, hypot, swizzles, double.
 #pragma once
 
+// First: what the others need.
+#include "host_namespace.h"
+
+#include "cxx_math.h"
+#include "cxx_types.h"
 #include "host_atomic.h"
-#include "host_math.h"
 #include "host_simd.h"
-#include "host_types.h"
 
 // Address spaces mean nothing to g++; the strict check and the instrumented kernels watch over them.
 #define device

@@ -5,7 +5,7 @@
 // - 16.
 #pragma once
 
-#include "host_math.h"
+#include "cxx_math.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {
