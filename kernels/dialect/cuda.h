@@ -4,15 +4,14 @@
 // zero as on an Apple GPU (cmake/Cuda.cmake has the options), so that results are those of the emulator wherever the
 // mathematical functions are correctly rounded.
 //
-// The words of Metal (device, constant, threadgroup, thread, inline) are rewritten by the translator: as macros they would
-// break nvcc's own, which expand to __attribute__((device)).
+// The words of Metal (device, constant, threadgroup, thread, inline) are rewritten by the translator: as macros they
+// would break nvcc's own, which expand to __attribute__((device)).
 #pragma once
 
 // First: what the others need.
-#include "cuda_namespace.h"
-
 #include "cuda_atomic.h"
 #include "cuda_entry.h"
+#include "cuda_namespace.h"
 #include "cuda_simd.h"
 #include "cxx_math.h"
 #include "cxx_types.h"

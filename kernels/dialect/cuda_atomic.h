@@ -26,10 +26,10 @@ METAL_FUNC void atomic_store_explicit(volatile atomic<T>* object, same<T> value,
   object->value = value;
 }
 
-#define METALSVD_ATOMIC(name, function)                                                         \
-  template <class T>                                                                            \
-  METAL_FUNC T atomic_##name##_explicit(volatile atomic<T>* object, same<T> b, memory_order) {  \
-    return function(const_cast<T*>(&object->value), b);                                         \
+#define METALSVD_ATOMIC(name, function)                                                        \
+  template <class T>                                                                           \
+  METAL_FUNC T atomic_##name##_explicit(volatile atomic<T>* object, same<T> b, memory_order) { \
+    return function(const_cast<T*>(&object->value), b);                                        \
   }
 METALSVD_ATOMIC(exchange, atomicExch)
 METALSVD_ATOMIC(fetch_add, atomicAdd)

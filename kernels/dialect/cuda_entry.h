@@ -44,12 +44,12 @@ METAL_FUNC ::uint3 sum(::uint3 a, ::uint3 b) { return {a.x + b.x, a.y + b.y, a.z
 METAL_FUNC ::uint3 group_size() { return {blockDim.x, blockDim.y, blockDim.z}; }
 METAL_FUNC ::uint3 grid_size() { return {gridDim.x, gridDim.y, gridDim.z}; }
 
-#define METALSVD_POSITION(name, value)                     \
-  struct name {                                            \
-    template <class T>                                     \
-    METAL_FUNC static T fetch(const Arguments&) {          \
+#define METALSVD_POSITION(name, value)                      \
+  struct name {                                             \
+    template <class T>                                      \
+    METAL_FUNC static T fetch(const Arguments&) {           \
       return position_value<std::remove_const_t<T>>(value); \
-    }                                                      \
+    }                                                       \
   };
 METALSVD_POSITION(thread_position_in_grid, sum(product(blockIdx, group_size()), threadIdx))
 METALSVD_POSITION(thread_position_in_threadgroup, threadIdx)
@@ -60,7 +60,7 @@ METALSVD_POSITION(threads_per_grid, product(grid_size(), group_size()))
 METALSVD_POSITION(thread_index_in_threadgroup, thread_index())
 METALSVD_POSITION(thread_index_in_simdgroup, lane_index())
 METALSVD_POSITION(simdgroup_index_in_threadgroup, thread_index() / simd_width)
-METALSVD_POSITION(simdgroups_per_threadgroup, blockDim.x * blockDim.y * blockDim.z / simd_width)
+METALSVD_POSITION(simdgroups_per_threadgroup, blockDim.x* blockDim.y* blockDim.z / simd_width)
 METALSVD_POSITION(threads_per_simdgroup, uint(simd_width))
 #undef METALSVD_POSITION
 
@@ -70,9 +70,7 @@ struct Call;
 template <class... Types, auto function, class... Bindings>
 struct Call<void (*)(Types...), function, Bindings...> {
   static_assert(sizeof...(Types) == sizeof...(Bindings));
-  METAL_FUNC static void run(const Arguments& arguments) {
-    function(Bindings::template fetch<Types>(arguments)...);
-  }
+  METAL_FUNC static void run(const Arguments& arguments) { function(Bindings::template fetch<Types>(arguments)...); }
 };
 
 template <auto function, class... Bindings>

@@ -1,5 +1,5 @@
-// Barriers and SIMD operations. Reductions have the order that host_simd.h names: the butterfly with lane ^ 16, 8, 4, 2,
-// 1, in which every lane computes the same bits, since all the operations commute.
+// Barriers and SIMD operations. Reductions have the order that host_simd.h names: the butterfly with lane ^ 16, 8, 4,
+// 2, 1, in which every lane computes the same bits, since all the operations commute.
 #pragma once
 
 #include "cuda_position.h"
@@ -45,14 +45,14 @@ METAL_FUNC T from_below(T value, int distance) {
 
 }  // namespace cuda
 
-#define METALSVD_REDUCTION(name, combined)                                         \
-  template <class T>                                                               \
-  METAL_FUNC T name(T a) {                                                         \
-    _Pragma("unroll") for (int i = cuda::simd_width / 2; i > 0; i /= 2) {          \
-      const T b = cuda::from_xor(a, i);                                            \
-      a = static_cast<T>(combined);                                                \
-    }                                                                              \
-    return a;                                                                      \
+#define METALSVD_REDUCTION(name, combined)                                \
+  template <class T>                                                      \
+  METAL_FUNC T name(T a) {                                                \
+    _Pragma("unroll") for (int i = cuda::simd_width / 2; i > 0; i /= 2) { \
+      const T b = cuda::from_xor(a, i);                                   \
+      a = static_cast<T>(combined);                                       \
+    }                                                                     \
+    return a;                                                             \
   }
 METALSVD_REDUCTION(simd_sum, a + b)
 METALSVD_REDUCTION(simd_product, a* b)

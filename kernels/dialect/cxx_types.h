@@ -1,6 +1,6 @@
 // The types of Metal that C++ lacks: half, bfloat, vectors, array, and the type traits. Of the dialects that a C++
-// compiler reads; which of them, METALSVD_TRANSLATED (its namespace) and METAL_FUNC (what marks a function) tell, defined
-// before.
+// compiler reads; which of them, METALSVD_TRANSLATED (its namespace) and METAL_FUNC (what marks a function) tell,
+// defined before.
 #pragma once
 
 #include <bit>

@@ -3,11 +3,10 @@
 #pragma once
 
 // First: what the others need.
-#include "host_namespace.h"
-
 #include "cxx_math.h"
 #include "cxx_types.h"
 #include "host_atomic.h"
+#include "host_namespace.h"
 #include "host_simd.h"
 
 // Address spaces mean nothing to g++; the strict check and the instrumented kernels watch over them.
