@@ -2,9 +2,9 @@
 
     python translate_metal.py kernels/svd.metal --output svd.cpp [--dialect cuda] [--depfile svd.d] [--root kernels]
 
-The kernel text stays as it was written, apart from blanked attributes, threadgroup declarations and, for CUDA, the words
-of Metal that its compiler knows by another name; #line directives lead every message back to the original files. Behind
-the text comes one table entry a kernel.
+The kernel text stays as it was written, apart from blanked attributes, threadgroup declarations and, for CUDA, the
+words of Metal that its compiler knows by another name; #line directives lead every message back to the original files.
+Behind the text comes one table entry a kernel.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import pathlib
 import re
 import sys
+from typing import ClassVar
 
 from metal_source import MetalSource, SourceError, cpp_string_literals, flatten, write_dependencies
 from metal_syntax import Instantiation, Kernel, Syntax, Tile
@@ -29,7 +30,7 @@ class HostDialect:
     with -DMETALSVD_CHECK_MEMORY -fsanitize=thread, the same file gives the instrumented kernels."""
 
     ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|unroll|clang|nounroll)\b")
-    words: dict[str, str] = {}  # what is written in place of a word: nothing, macros do it (kernels/dialect/host.h)
+    words: ClassVar[dict[str, str]] = {}  # written in place of others: none, macros do it (kernels/dialect/host.h)
     kernel_mark = ""
 
     def __init__(self, source: MetalSource):
@@ -80,7 +81,7 @@ class HostDialect:
             f"static constexpr const char* emulated_names_{number}[] = {{{names or 'nullptr'}}};",
             f'#line {origin.line} "{origin.file}"',
             f"static constexpr auto emulated_kernel_{number} = metal::emulated::make_kernel<"
-            f'{_call_of(function, kernel, "metal::emulated")}>'
+            f"{_call_of(function, kernel, 'metal::emulated')}>"
             f'("{host_name}", emulated_names_{number}, {kernel.max_threads or 1024});',
             f"static constexpr const ::metalsvd::emulator::Kernel* emulated_entry_{number} = "
             f"&emulated_kernel_{number};",
@@ -94,7 +95,7 @@ class CudaDialect:
 
     ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|clang|nounroll)\b")
     # Not macros: __device__ itself expands to __attribute__((device)).
-    words = {  # noqa: RUF012
+    words: ClassVar[dict[str, str]] = {
         "device": "",
         "constant": "const",
         "threadgroup": "",
@@ -123,7 +124,7 @@ class CudaDialect:
             lines += self._entry(host_name, function, kernel, offset)
         table = [
             f'    {{"{host_name}", reinterpret_cast<const void*>(&'
-            f'{"::".join((*kernel.namespace, _cuda_entry(host_name)))})}},'
+            f"{'::'.join((*kernel.namespace, _cuda_entry(host_name)))})}},"
             for host_name, _, kernel, _ in entries
         ]
         lines += [

@@ -8,10 +8,8 @@
 // would break nvcc's own, which expand to __attribute__((device)).
 #pragma once
 
-// First: what the others need.
 #include "cuda_atomic.h"
 #include "cuda_entry.h"
-#include "cuda_namespace.h"
 #include "cuda_simd.h"
-#include "cxx_math.h"
-#include "cxx_types.h"
+#include "shared_math.h"
+#include "shared_types.h"

@@ -1,7 +1,8 @@
 // Atomics of device and threadgroup memory. Metal orders them relaxed only, as CUDA's are.
 #pragma once
 
-#include "cxx_types.h"
+#include "cuda_namespace.h"
+#include "shared_types.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {

@@ -1,7 +1,8 @@
 // Where a thread stands: blocks are threadgroups, warps SIMD-groups.
 #pragma once
 
-#include "cxx_types.h"
+#include "cuda_namespace.h"
+#include "shared_types.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {

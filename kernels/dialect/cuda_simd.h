@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cuda_position.h"
-#include "cxx_math.h"
+#include "shared_math.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {
