@@ -45,8 +45,14 @@ std::int64_t threadgroup_words(const Problem& problem, bool stage_right) {
   return traits_of(problem.scalar).words * staged_rows * columns + 2 * columns;
 }
 
+// Words of a tile beside the words that SIMD-groups leave for each other.
+std::int64_t tile_words(const Problem& problem) {
+  const std::int64_t bytes = std::min<std::int64_t>(problem.device.threadgroup_bytes, limits::threadgroup_bytes);
+  return bytes / limits::word_bytes - limits::simdgroups_per_threadgroup;
+}
+
 bool fits_threadgroup(const Problem& problem) {
-  return threadgroup_words(problem, /*stage_right=*/false) <= limits::threadgroup_tile_words;
+  return threadgroup_words(problem, /*stage_right=*/false) <= tile_words(problem);
 }
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
@@ -113,7 +119,7 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_threadgroup(problem)) return;
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
                           std::to_string(threadgroup_words(problem, false) * limits::word_bytes) + " bytes of the " +
-                          std::to_string(limits::threadgroup_tile_words * limits::word_bytes) +
+                          std::to_string(tile_words(problem) * limits::word_bytes) +
                           " that method 'threadgroup' has; method 'block' takes any size");
     case Method::block: return;
   }
@@ -165,8 +171,7 @@ std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
 // Right vectors that do not fit beside the matrix are rotated in device memory; the factors of tensors narrower than
 // the numbers computed with are completed there.
 void plan_threadgroup(const Problem& problem, Plan& plan) {
-  const bool right_in_device =
-      problem.job != Job::values && threadgroup_words(problem, true) > limits::threadgroup_tile_words;
+  const bool right_in_device = problem.job != Job::values && threadgroup_words(problem, true) > tile_words(problem);
   plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + plan.suffix;
   plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
                                           (traits_of(problem.scalar).is_narrow() ? plan.rows * plan.left_columns : 0));
@@ -185,7 +190,7 @@ void plan_block(const Problem& problem, Plan& plan) {
 std::int64_t chunk_rows(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   return std::min<std::int64_t>(
-      (limits::threadgroup_tile_words - columns) / (traits_of(problem.scalar).words * columns),
+      (tile_words(problem) - columns) / (traits_of(problem.scalar).words * columns),
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 
@@ -238,8 +243,8 @@ Reduction plan_reduction(const Problem& problem) {
 Plan plan_for_r(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
-  Plan plan =
-      make_plan({problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin});
+  Plan plan = make_plan(
+      {problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin, problem.device});
   plan.transposed = problem.m < problem.n;
   plan.reduction = plan_reduction(problem);
   return plan;

@@ -161,11 +161,18 @@ Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t colum
 
 namespace {
 
-using LaunchAll = void (*)(const std::vector<Launch>&);
+struct Backend {
+  void (*launch)(const std::vector<Launch>&);
+  DeviceLimits limits;
+};
+constexpr Backend mps_backend{launch_on_mps, apple_gpu};
+#ifdef METALSVD_CUDA
+constexpr Backend cuda_backend{launch_on_cuda, cuda_gpu};
+#endif
 
-// The steps above, on the device whose backend `launch_all` is.
+// The steps above.
 Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
-                       LaunchAll launch_all) {
+                       const Backend& backend) {
   // 1. check
   check_matrix(A);
   const Scalar scalar = kernel_scalar(A.scalar_type());
@@ -177,14 +184,14 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
 
   // 3. plan
   const Matrices matrices = flatten_batch(A);
-  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
+  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits}, driver);
 
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {
     const TallQr qr(plan, matrices, factors);
-    launch_all(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
+    backend.launch(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
   } else {
-    launch_all(method_launches(plan, matrices, factors));
+    backend.launch(method_launches(plan, matrices, factors));
   }
   return factors;
 }
@@ -192,7 +199,7 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
 }  // namespace
 
 Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
-  return svd_by_kernels(A, full_matrices, compute_uv, driver, launch_on_mps);
+  return svd_by_kernels(A, full_matrices, compute_uv, driver, mps_backend);
 }
 
 #ifdef METALSVD_CUDA
@@ -201,7 +208,7 @@ Factors svd_cuda(const Tensor& A, bool full_matrices, bool compute_uv, const std
   if (dtype == ScalarType::Double || dtype == ScalarType::ComplexDouble) {
     return svd_of_torch(A, full_matrices, compute_uv, driver, "for float64 and complex128 on cuda expected None");
   }
-  return svd_by_kernels(A, full_matrices, compute_uv, driver, launch_on_cuda);
+  return svd_by_kernels(A, full_matrices, compute_uv, driver, cuda_backend);
 }
 #endif
 
