@@ -21,15 +21,15 @@ if(NOT build_cuda)
 endif()
 
 # Machine code for the A100 and the H100, which runs on their relatives too, and PTX for what comes after them.
-if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+if(NOT CMAKE_CUDA_ARCHITECTURES)
   set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
 endif()
-set(CMAKE_CUDA_STANDARD 20)
-set(CMAKE_CUDA_STANDARD_REQUIRED ON)
-set(CMAKE_CUDA_EXTENSIONS OFF)
-set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
+set_target_properties(metalsvd PROPERTIES
+  CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}"
+  CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
+  CUDA_RUNTIME_LIBRARY Static)
 
 foreach(metal_file ${METALSVD_METAL_FILES})
   translate_metal(${metal_file} cuda cu source)
