@@ -102,13 +102,13 @@ def test_patching_and_undoing(function, unpatched):
 def test_double_precision_is_torchs_own(full_matrices, dtype, unpatched):
     A = sample(3, 6, 4, dtype=dtype)
     theirs = torch.linalg.svd(A, full_matrices)
-    outs = [torch.empty_like(factor) for factor in theirs]
     for patched in (False, True):
         if patched:
             metalsvd.patch_torch(devices=("cuda",))
         assert_same(torch.ops.metalsvd.svd(A, full_matrices), theirs, f"ours, patched: {patched}")
         assert_same(torch.linalg.svd(A, full_matrices), theirs, f"torch.linalg.svd, patched: {patched}")
-        assert_same(torch.linalg.svd(A, full_matrices, out=tuple(outs)), theirs, f"out=, patched: {patched}")
+        outs = tuple(torch.empty_like(factor) for factor in theirs)
+        assert_same(torch.linalg.svd(A, full_matrices, out=outs), theirs, f"out=, patched: {patched}")
 
 
 def test_a_bad_matrix_in_double_precision_leaves_its_neighbours_alone():
@@ -124,13 +124,28 @@ def test_a_bad_matrix_in_double_precision_leaves_its_neighbours_alone():
     assert error < 1e-12, f"singular values of the others are off by {error:.2e}"
 
 
-def test_drivers_of_cusolver_are_torchs_own():
+@pytest.mark.parametrize("driver", ["gesvd", "gesvdj"])
+def test_drivers_of_cusolver_are_torchs_own(driver, unpatched):
     A = sample(6, 4)
-    for driver in ("gesvd", "gesvdj"):
-        U, S, Vh = torch.linalg.svd(A, full_matrices=False, driver=driver)
-        checks.assert_accurate(A, U, S, Vh, driver)
+    theirs = torch.linalg.svd(A, driver=driver)
+    metalsvd.patch_torch(devices=("cuda",))
+    assert_same(torch.linalg.svd(A, driver=driver), theirs, driver)
+
+
+def test_drivers_of_ours_are_for_our_dtypes():
+    A = sample(6, 4)
     with pytest.raises(RuntimeError, match="driver 'thread' is a method of our kernels: for float64"):
         metalsvd.svd(A.double(), driver="thread")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 5)], ids=str)
+def test_routed_factors_have_torchs_strides(shape, dtype, unpatched):
+    """cuSOLVER's Vh is row-major, and compiled graphs rely on it."""
+    A = sample(*shape, dtype=dtype)
+    theirs = torch.linalg.svd(A)
+    metalsvd.patch_torch(devices=("cuda",))
+    assert [factor.stride() for factor in torch.linalg.svd(A)] == [factor.stride() for factor in theirs]
 
 
 def test_gradients_of_routed_torch():

@@ -75,7 +75,8 @@ def _linalg_svd_cuda(keys, A, full_matrices=False, compute_uv=True, *, driver=No
     if _is_torchs_own(A, driver):
         own = _own_on_cuda["aten::_linalg_svd"]
         return own.call_boxed(keys, A, full_matrices, compute_uv, driver=driver)
-    return _linalg_svd(A, full_matrices, compute_uv)
+    U, S, Vh = _linalg_svd(A, full_matrices, compute_uv)
+    return U, S, Vh.contiguous()  # row-major, as torch's kernel for CUDA returns it
 
 
 def _linalg_svd_cuda_out(keys, A, full_matrices=False, compute_uv=True, *, driver=None, U, S, Vh):
