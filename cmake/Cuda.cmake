@@ -38,8 +38,10 @@ endforeach()
 target_sources(metalsvd PRIVATE csrc/backends/cuda.cpp)
 target_compile_definitions(metalsvd PRIVATE METALSVD_CUDA)
 target_include_directories(metalsvd PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${CMAKE_CURRENT_SOURCE_DIR}>)
-# As the emulator computes: a product and a sum are fused only where fma() says so, and denormal numbers are zero. The
-# translated text uses the standard library's constexpr functions.
+# As the emulator computes: rounded correctly, a product and a sum fused only where fma() says so. Denormal numbers stay,
+# unlike on an Apple GPU: with -ftz=false even a negation takes them for zero, and matrices of denormal numbers, which are
+# scaled before anything is computed, can be conjugated before they are scaled. The translated text uses constexpr
+# functions of the standard library.
 target_compile_options(metalsvd PRIVATE
-  $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -ftz=true -prec-div=true -prec-sqrt=true --expt-relaxed-constexpr>)
+  $<$<COMPILE_LANGUAGE:CUDA>:-fmad=false -ftz=false -prec-div=true -prec-sqrt=true --expt-relaxed-constexpr>)
 target_link_libraries(metalsvd PRIVATE CUDA::cudart_static)

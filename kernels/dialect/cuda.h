@@ -1,8 +1,8 @@
 // What nvcc reads as <metal_stdlib>: the same closed list as host.h, on an NVIDIA GPU. A SIMD-group is a warp.
 //
-// Float stays IEEE float: compiled without fused products and sums but those of fma(), with denormal numbers taken for
-// zero as on an Apple GPU (cmake/Cuda.cmake has the options), so that results are those of the emulator wherever the
-// mathematical functions are correctly rounded.
+// Float is IEEE float: square roots and quotients are rounded correctly, nothing is fused but by fma() and denormal
+// numbers stay (cmake/Cuda.cmake has the options), so that results are those of the emulator, where no number is
+// denormal.
 //
 // The words of Metal (device, constant, threadgroup, thread, inline) are rewritten by the translator: as macros they
 // would break nvcc's own, which expand to __attribute__((device)).

@@ -10,7 +10,7 @@ from metal_harness import ROOT, metal_source, translate_metal
 
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
 # As cmake/Cuda.cmake has them.
-FLAGS = ["-std=c++20", "--expt-relaxed-constexpr", "-fmad=false", "-ftz=true", "-Werror=all-warnings"]
+FLAGS = ["-std=c++20", "--expt-relaxed-constexpr", "-fmad=false", "-ftz=false", "-Werror=all-warnings"]
 
 TEXT = """\
 #include <metal_stdlib>
