@@ -43,13 +43,13 @@ struct Rows {
   int skew;
   int lane;  // in the team
   int last;  // row
-
-  int row(int t) const {
-    const int chunk = t + skew < count ? t + skew : t + skew - count;
-    return chunk * limits::team_lanes + lane;
-  }
-  bool has(int t) const { return t < count && row(t) < last; }
 };
+
+inline int row_of(Rows rows, int t) {
+  const int chunk = t + rows.skew < rows.count ? t + rows.skew : t + rows.skew - rows.count;
+  return chunk * limits::team_lanes + rows.lane;
+}
+inline bool has_row(Rows rows, int t) { return t < rows.count && row_of(rows, t) < rows.last; }
 
 inline Rows make_rows(int rows, Team team) {
   Rows result;
@@ -73,7 +73,7 @@ inline void load_held(threadgroup const T* W, int stride, Four four, Rows rows, 
     threadgroup const T* column = W + max(four.column[s], 0) * stride;
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      held.x[s][t] = four.column[s] >= 0 && rows.has(t) ? column[rows.row(t)] : from_real<T>(0.0f);
+      held.x[s][t] = four.column[s] >= 0 && has_row(rows, t) ? column[row_of(rows, t)] : from_real<T>(0.0f);
     }
   }
 }
@@ -85,7 +85,7 @@ inline void store_held(thread const Held<T, entries>& held, threadgroup T* W, in
     threadgroup T* column = W + max(four.column[s], 0) * stride;
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      if (four.column[s] >= 0 && rows.has(t)) column[rows.row(t)] = held.x[s][t];
+      if (four.column[s] >= 0 && has_row(rows, t)) column[row_of(rows, t)] = held.x[s][t];
     }
   }
 }

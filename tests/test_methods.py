@@ -167,8 +167,8 @@ def test_a_bad_matrix_leaves_its_neighbours_alone(driver, poison, dtype, target)
 
 @pytest.mark.parametrize("family", ["row_graded_12", "column_graded_12", "geometric", "kahan", "vandermonde"])
 def test_pivoting_saves_the_sweeps_of_graded_matrices(family, emulated, target):
-    """Barriers tell sweeps: as many for these as for a random matrix, while Jacobi on A itself takes up to three times as
-    many (row_graded_12: 21 sweeps, normal: 9)."""
+    """Barriers tell sweeps: as many for these as for a random matrix, while Jacobi on A itself takes up to three times
+    as many (row_graded_12: 21 sweeps, normal: 9)."""
 
     def barriers(name: str) -> int:
         A = matrices.make(name, 48, 48).to(target)
