@@ -36,24 +36,23 @@ ScalarTraits traits_of(Scalar scalar) {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Words of threadgroup memory: the matrix, a squared norm and a place in the order for each column, and the right
-// vectors where `stage_right`.
-std::int64_t threadgroup_words(const Problem& problem, bool stage_right) {
-  const std::int64_t rows = std::max(problem.m, problem.n);
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  const std::int64_t staged_rows = rows + (stage_right ? columns : 0);
-  return traits_of(problem.scalar).words * staged_rows * columns + 2 * columns;
-}
-
 // Words of a tile beside the words that SIMD-groups leave for each other.
 std::int64_t tile_words(const Problem& problem) {
   const std::int64_t bytes = std::min<std::int64_t>(problem.device.threadgroup_bytes, limits::threadgroup_bytes);
   return bytes / limits::word_bytes - limits::simdgroups_per_threadgroup;
 }
 
-bool fits_threadgroup(const Problem& problem) {
-  return threadgroup_words(problem, /*stage_right=*/false) <= tile_words(problem);
+// Words of threadgroup memory that method `threadgroup` needs while it factors B, and for W beside what is left of it.
+std::int64_t threadgroup_words(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return traits_of(problem.scalar).words * problem.m * problem.n + 2 * divide_up(3 * columns, 2);
 }
+bool stages_both(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns <= tile_words(problem);
+}
+
+bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= tile_words(problem); }
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
 
@@ -118,7 +117,7 @@ void check_fits(const Problem& problem, Method method) {
     case Method::threadgroup:
       if (fits_threadgroup(problem)) return;
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
-                          std::to_string(threadgroup_words(problem, false) * limits::word_bytes) + " bytes of the " +
+                          std::to_string(threadgroup_words(problem) * limits::word_bytes) + " bytes of the " +
                           std::to_string(tile_words(problem) * limits::word_bytes) +
                           " that method 'threadgroup' has; method 'block' takes any size");
     case Method::block: return;
@@ -158,23 +157,25 @@ void plan_simdgroup(const Problem& problem, Plan& plan) {
   share_threadgroups(problem, simdgroups, simdgroups * limits::simd_width, plan);
 }
 
-// One SIMD-group for each pair of columns that can be rotated at the same time; tall matrices get some more to load
-// and store with.
+// A team of lanes for each four columns, and for tall matrices some more to load, factor and store with.
 std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
-  const std::int64_t pairs = (columns + 1) / 2;
-  const std::int64_t loaders = rows / (4 * limits::simd_width);
+  const std::int64_t fours = divide_up(divide_up(columns, 2), 2);
+  const std::int64_t sweepers = divide_up(fours, limits::teams_per_simdgroup);
+  const std::int64_t loaders = rows * columns / (16 * limits::simd_width);
   const std::int64_t simdgroups =
-      std::clamp<std::int64_t>(std::max(pairs, loaders), 1, limits::simdgroups_per_threadgroup);
+      std::clamp<std::int64_t>(std::max(sweepers, loaders), 1, limits::threadgroup_method_threads / limits::simd_width);
   return simdgroups * limits::simd_width;
 }
 
-// Right vectors that do not fit beside the matrix are rotated in device memory; the factors of tensors narrower than
-// the numbers computed with are completed there.
+// Where B and W do not fit side by side, both go through device memory, and Q partly stays there; the full factors of
+// tensors narrower than the numbers computed with are completed there.
 void plan_threadgroup(const Problem& problem, Plan& plan) {
-  const bool right_in_device = problem.job != Job::values && threadgroup_words(problem, true) > tile_words(problem);
-  plan.kernel = "svd_" + plan.library + (right_in_device ? "_device_right_" : "_") + plan.suffix;
-  plan.scratch_numbers = problem.batch * ((right_in_device ? plan.columns * plan.columns : 0) +
-                                          (traits_of(problem.scalar).is_narrow() ? plan.rows * plan.left_columns : 0));
+  const bool is_split = !stages_both(problem);
+  const bool vectors = plan.left_columns > 0;
+  const bool completes = traits_of(problem.scalar).is_narrow() && plan.left_columns > plan.columns;
+  plan.kernel = "svd_" + plan.library + (is_split ? "_split_" : "_") + plan.suffix;
+  plan.scratch_numbers = problem.batch * ((is_split ? (plan.columns + (vectors ? plan.rows : 0)) * plan.columns : 0) +
+                                          (completes ? plan.rows * plan.left_columns : 0));
   share_threadgroups(problem, 1, threadgroup_threads(plan.rows, plan.columns), plan);
 }
 

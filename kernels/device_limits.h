@@ -17,6 +17,14 @@ enum : int {
   // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
 
+  // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
+  // summing up over lanes and finding the same rotation in each of them.
+  team_lanes = 8,
+  teams_per_simdgroup = simd_width / team_lanes,
+
+  // Of method `threadgroup`: as many as have columns to take in a sweep, and some more to factor with.
+  threadgroup_method_threads = 384,
+
   // Method `thread` holds B and Q, padded to N x N, in registers: with 4 complex columns 64 of the 128 words that a
   // thread has, the other half being left for what it computes.
   thread_method_size = 4,
@@ -83,6 +91,18 @@ enum : int {
   tall_rows = 512,
   tall_rows_per_column = 4
 };
+
+// Words of the tile of method `threadgroup` that go before numbers, an even number of them.
+constexpr int threadgroup_column_words(int columns) { return (3 * columns + 1) / 2 * 2; }
+
+// The most columns for which method `threadgroup` has a square of numbers of `words` words in its tile.
+constexpr int threadgroup_most_columns(int words) {
+  int columns = 0;
+  while (words * (columns + 1) * (columns + 1) + threadgroup_column_words(columns + 1) <= threadgroup_tile_words) {
+    ++columns;
+  }
+  return columns;
+}
 
 // The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
 constexpr int simdgroup_rows(int columns, int words) {

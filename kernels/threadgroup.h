@@ -1,23 +1,27 @@
-// Method `threadgroup`: one-sided Jacobi, one threadgroup a matrix, staged in threadgroup memory.
+// Method `threadgroup`: preconditioned one-sided Jacobi, one threadgroup a matrix, staged in threadgroup memory.
 //
-// Factors B = P diag(sigma) Q^H, where B is A, or A^H when A is wide, so that B has rows >= columns. Columns of B are
-// rotated in pairs until all are orthogonal: they are then P diag(sigma), and the product of the rotations is Q
-// (Hestenes 1958; de Rijk 1989). Each pair is tested relative to its own norms, which keeps the relative accuracy of
-// the small singular values of column-graded matrices (Demmel and Veselic 1992).
+// Factors B = P diag(sigma) V^H, where B is A, or A^H when A is wide, so that B has rows >= columns:
+//   1. B Pi = Q R, with column pivoting (common/pivoted_qr.h), and W = R^H, columns x columns
+//   2. the columns of W are rotated in pairs until all are orthogonal, those of Q with them: W J = X diag(sigma), so
+//   that
+//      B = (Q J) diag(sigma) (Pi X)^H (threadgroup_sweep.h)
+// (Hestenes 1958; Drmac and Veselic 2008). Each pair is tested relative to its own norms, which keeps the relative
+// accuracy of the small singular values of column-graded matrices (Demmel and Veselic 1992). P comes out of products of
+// reflectors and rotations, orthonormal whatever the rank; the columns of X of zero singular values are made up.
 #pragma once
 #include <metal_stdlib>
 
 #include "common/columns.h"
 #include "common/householder.h"
 #include "common/nan_factors.h"
-#include "common/pairs.h"
+#include "common/pivoted_qr.h"
 #include "common/power_of_two.h"
-#include "common/rotation.h"
 #include "common/scalar.h"
 #include "common/shape.h"
 #include "common/storage.h"
 #include "common/team.h"
 #include "device_limits.h"
+#include "threadgroup_sweep.h"
 
 namespace metalsvd {
 
@@ -39,90 +43,154 @@ inline uint load_matrix(device const Storage* A, long row_stride, long column_st
   return largest;
 }
 
-// Scales B and sets Q to the identity. One barrier.
-template <typename T, typename RightPointer>
-inline void prepare(threadgroup T* B, RightPointer right, int exponent, Shape shape, Team team) {
+// Of the tile: sigma and order, together two words a column while B is factored, pivots; then numbers, B first and W in
+// its place or behind it.
+template <typename T>
+struct Tile {
+  threadgroup float* sigma;
+  threadgroup uint* order;
+  threadgroup uint* pivots;
+  threadgroup T* numbers;
+  int size;  // of `numbers`
+};
+
+template <typename T>
+inline Tile<T> lay_out(threadgroup float2* tile, int columns) {
+  const int pairs_of_words = limits::threadgroup_column_words(columns) / 2;
+  Tile<T> result;
+  result.sigma = (threadgroup float*)tile;
+  result.order = (threadgroup uint*)(result.sigma + columns);
+  result.pivots = result.order + columns;
+  result.numbers = (threadgroup T*)(tile + pairs_of_words);
+  result.size = (limits::threadgroup_tile_words / 2 - pairs_of_words) * int(sizeof(float2) / sizeof(T));
+  return result;
+}
+
+template <typename T>
+inline void scale_matrix(threadgroup T* B, int exponent, Shape shape, Team team) {
   for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
     B[index] = scale(B[index], exponent);
   }
-  const int right_entries = shape.left_columns > 0 ? shape.columns * shape.columns : 0;
-  for (int index = team.index; index < right_entries; index += team.threads) {
-    right[index] = from_real<T>(index % shape.columns == index / shape.columns ? 1.0f : 0.0f);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
+// W = R^H below its diagonal, which stands there already.
+template <typename T, typename Pointer>
+inline void transpose_factor(threadgroup const T* B, Pointer W, threadgroup const uint* pivots, Shape shape,
+                             Team team) {
+  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) {
+    const int k = index / shape.columns;
+    const int i = index % shape.columns;
+    if (i > k) W[index] = conjugate(B[int(pivots[i]) * shape.rows + k]);
+    if (i < k) W[index] = from_real<T>(0.0f);
+  }
+}
+
+// Step 1 in the tile, which has room for B and W: Q takes the place of B.
+template <typename T>
+inline SplitMatrix<T> factor_staged(Tile<T> tile, threadgroup T* W, device T* no_rest, Shape shape, Team team) {
+  threadgroup T* B = tile.numbers;
+  SplitMatrix<T> Q;
+  Q.staged = B;
+  Q.staged_stride = shape.rows;
+  Q.staged_rows = shape.left_columns > 0 ? shape.rows : 0;
+  Q.rest = no_rest;
+  Q.rest_stride = 0;
+  Q.rest_rows = 0;
+  Q.pivots = tile.pivots;
+  threadgroup const uint* states =
+      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W, shape.rows, shape.columns, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  transpose_factor(B, W, tile.pivots, shape, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (shape.left_columns == 0) return Q;
+  form_pivoted(B, states, tile.pivots, shape.rows, shape.columns, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return Q;
+}
+
+// Step 1 where W does not fit beside B: both go through device memory, Q is made first, then W takes the place of B.
+// What is left of the tile holds the first rows of Q, the others stay in device memory.
+template <typename T>
+inline SplitMatrix<T> factor_split(Tile<T> tile, device T* W_copy, device T* Q_copy, Shape shape, Team team) {
+  threadgroup T* B = tile.numbers;
+  const int columns = shape.columns;
+  threadgroup const uint* states =
+      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, shape.rows, columns, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  transpose_factor(B, W_copy, tile.pivots, shape, team);
+  const bool vectors = shape.left_columns > 0;
+  if (vectors) {
+    form_pivoted(B, states, tile.pivots, shape.rows, columns, team);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int index = team.index; index < shape.rows * columns; index += team.threads) Q_copy[index] = B[index];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+
+  for (int index = team.index; index < columns * columns; index += team.threads) tile.numbers[index] = W_copy[index];
+  SplitMatrix<T> Q;
+  Q.staged = tile.numbers + columns * columns;
+  Q.staged_rows = vectors ? min(shape.rows, tile.size / columns - columns) : 0;
+  Q.staged_stride = Q.staged_rows;
+  Q.rest = Q_copy + Q.staged_rows;
+  Q.rest_stride = shape.rows;
+  Q.rest_rows = vectors ? shape.rows - Q.staged_rows : 0;
+  Q.pivots = tile.pivots;
+  for (int index = team.index; index < Q.staged_rows * columns; index += team.threads) {
+    Q.staged[index] = Q_copy[index / Q.staged_rows * shape.rows + index % Q.staged_rows];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return Q;
+}
+
+// The rows of Q that were staged, back to the others. One barrier.
+template <typename T>
+inline void unite_split(SplitMatrix<T> Q, device T* Q_copy, Shape shape, Team team) {
+  for (int index = team.index; index < Q.staged_rows * shape.columns; index += team.threads) {
+    Q_copy[index / Q.staged_rows * shape.rows + index % Q.staged_rows] = Q.staged[index];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
 }
 
-// |p|^2, |q|^2 and p^H q of two columns, told to every lane of the SIMD-group.
-template <typename T>
-inline void gram(threadgroup const T* p, threadgroup const T* q, int rows, int lane, thread float& alpha,
-                 thread float& beta, thread T& gamma) {
-  float p_sum = 0.0f;
-  float q_sum = 0.0f;
-  T dot = from_real<T>(0.0f);
-  for (int i = lane; i < rows; i += limits::simd_width) {
-    const T x = p[i];
-    const T y = q[i];
-    p_sum = square_add(x, p_sum);
-    q_sum = square_add(y, q_sum);
-    dot = multiply_add(conjugate(x), y, dot);
-  }
-  alpha = simd_sum(p_sum);
-  beta = simd_sum(q_sum);
-  gamma = simd_sum(dot);
-}
-
-// One sweep: every pair of columns once. Returns whether this SIMD-group rotated any. A barrier a round.
-template <typename T, bool right_in_device, typename RightPointer>
-inline bool sweep(threadgroup T* B, RightPointer right, float tolerance, Shape shape, Team team) {
-  bool rotated = false;
-  for (int round = 0; round < round_count(shape.columns); ++round) {
-    for (int index = team.simdgroup; 2 * index < shape.columns; index += team.simdgroups) {
-      const Pair pair = round_robin_pair(round, index, shape.columns);
-      if (pair.q == shape.columns) continue;
-      threadgroup T* p = B + pair.p * shape.rows;
-      threadgroup T* q = B + pair.q * shape.rows;
-      float alpha, beta;
-      T gamma;
-      gram<T>(p, q, shape.rows, team.lane, alpha, beta, gamma);
-      if (!needs_rotation(alpha, beta, gamma, tolerance)) continue;
-      rotated = true;
-      const Rotation<T> rotation = orthogonalizing_rotation(alpha, beta, gamma);
-      rotate_columns(p, q, shape.rows, rotation, team.lane);
-      if (shape.left_columns > 0) {
-        rotate_columns(right + pair.p * shape.columns, right + pair.q * shape.columns, shape.columns, rotation,
-                       team.lane);
-      }
-    }
-    if (right_in_device) {
-      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    } else {
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-    }
-  }
-  return rotated;
-}
-
-// sigma[j] = |column j|, zero where its square is below least_square(), and order[k] = the column of the k-th
+// sigma[k] = |column k| of W, zero where its square is below least_square(), and order[k] = the column of the k-th
 // largest. Two barriers.
 template <typename T>
-inline void sort_columns(threadgroup const T* B, threadgroup float* sigma, threadgroup uint* order, Shape shape,
+inline void sort_columns(threadgroup const T* W, threadgroup float* sigma, threadgroup uint* order, int columns,
                          Team team) {
-  for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
-    float sum = 0.0f;
-    for (int i = team.lane; i < shape.rows; i += limits::simd_width) sum = square_add(B[j * shape.rows + i], sum);
-    sum = simd_sum(sum);
-    if (team.lane == 0) sigma[j] = sum >= least_square() ? precise::sqrt(sum) : 0.0f;
+  for (int k = team.simdgroup; k < columns; k += team.simdgroups) {
+    const float square = simd_sum(square_of_column<T>(W + k * columns, columns, team.lane));
+    if (team.lane == 0) sigma[k] = square >= least_square() ? precise::sqrt(square) : 0.0f;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int j = team.index; j < shape.columns; j += team.threads) {
+  for (int k = team.index; k < columns; k += team.threads) {
     int place = 0;
-    for (int other = 0; other < shape.columns; ++other) {
-      const bool before = sigma[other] > sigma[j] || (sigma[other] == sigma[j] && other < j);
+    for (int other = 0; other < columns; ++other) {
+      const bool before = sigma[other] > sigma[k] || (sigma[other] == sigma[k] && other < k);
       place += before ? 1 : 0;
     }
-    order[place] = uint(j);
+    order[place] = uint(k);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
+// The rows of the largest W that fits the tile, shared out to the lanes of a team.
+template <typename T>
+constexpr int threadgroup_entries() {
+  return (limits::threadgroup_most_columns(int(sizeof(T) / sizeof(float))) + limits::team_lanes - 1) /
+         limits::team_lanes;
+}
+
+// Step 2: sweeps until nothing is left to rotate, then sigma and order. Returns what goes to info.
+template <bool is_split, typename T>
+inline int orthogonalize(threadgroup T* W, SplitMatrix<T> Q, Tile<T> tile, threadgroup uint* slots, int columns,
+                         Team team) {
+  const Tolerances tolerances = make_tolerances(columns);
+  uint found = found_large;
+  for (int i = 0; i < limits::jacobi_max_sweeps && found == found_large; ++i) {
+    found = threadgroup_max(sweep<is_split, threadgroup_entries<T>()>(W, Q, tolerances, columns, team), slots, team);
+  }
+  sort_columns(W, tile.sigma, tile.order, columns, team);
+  return found == found_large ? info_not_converged : info_ok;
 }
 
 // The number of columns that are not zero: the k-th largest is the last of them.
@@ -132,58 +200,58 @@ inline int count_nonzero(threadgroup const float* sigma, threadgroup const uint*
   return count;
 }
 
-// Makes the columns of P (those of B that are not zero) and Q unit vectors, and turns each pair of them so that the
-// entry of largest magnitude in the column of U is real and positive, the first of them where several are. Hundreds of
+// Makes the columns of W that are not zero and those of Q unit vectors, and turns each pair of them so that the entry
+// of largest magnitude in the column of U is real and positive, the first of them where several are. Hundreds of
 // rounded rotations have stretched the columns of Q by some ulps. One SIMD-group a column, each lane its own entries.
-template <typename T, typename RightPointer>
-inline void normalize_columns(threadgroup T* B, RightPointer Q, threadgroup const float* sigma, Shape shape,
-                              Team team) {
-  for (int j = team.simdgroup; j < shape.columns; j += team.simdgroups) {
-    const bool is_zero = sigma[j] == 0.0f;
-    threadgroup T* p = B + j * shape.rows;
-    RightPointer q = Q + j * shape.columns;
-    const float norm = precise::sqrt(simd_sum(square_of_column<T>(q, shape.columns, team.lane)));
+// The order of the rows of W, by pivots, decides between equal entries.
+template <typename T, typename LeftPointer>
+inline void normalize_columns(Tile<T> tile, threadgroup T* W, LeftPointer Q, Shape shape, Team team) {
+  for (int k = team.simdgroup; k < shape.columns; k += team.simdgroups) {
+    const float sigma = tile.sigma[k];
+    threadgroup T* x = W + k * shape.columns;
+    LeftPointer p = Q + int(tile.pivots[k]) * shape.rows;
+    const float norm = precise::sqrt(simd_sum(square_of_column<T>(p, shape.rows, team.lane)));
     T turn = from_real<T>(1.0f);
-    if (shape.transposed) {
-      turn = conjugate(phase_of_column<T>(q, shape.columns, team.lane));
-    } else if (!is_zero) {
+    if (!shape.transposed) {
       turn = conjugate(phase_of_column<T>(p, shape.rows, team.lane));
+    } else if (sigma > 0.0f) {
+      turn = conjugate(phase_of_column<T>(x, shape.columns, team.lane));
     }
-    if (!is_zero) normalize_column(p, shape.rows, sigma[j], turn, team.lane);
-    normalize_column(q, shape.columns, norm, turn, team.lane);
+    if (sigma > 0.0f) normalize_column(x, shape.columns, sigma, turn, team.lane);
+    normalize_column(p, shape.rows, norm, turn, team.lane);
   }
 }
 
-// Stores the first `count` columns of P.
-template <typename Storage, typename T>
-inline void store_left(threadgroup const T* B, threadgroup const uint* order, int count, device Storage* left,
-                       Shape shape, Team team) {
+// Stores the `columns` columns of P.
+template <typename Storage, typename T, typename LeftPointer>
+inline void store_left(Tile<T> tile, LeftPointer Q, device Storage* left, Shape shape, Team team) {
   const Place place = left_place(shape);
-  for (int index = team.index; index < shape.rows * count; index += team.threads) {
-    const int i = shape.transposed ? index / count : index % shape.rows;
-    const int k = shape.transposed ? index % count : index / shape.rows;
-    const T entry = B[int(order[k]) * shape.rows + i];
+  for (int index = team.index; index < shape.rows * shape.columns; index += team.threads) {
+    const int i = shape.transposed ? index / shape.columns : index % shape.rows;
+    const int k = shape.transposed ? index % shape.columns : index / shape.rows;
+    const T entry = Q[int(tile.pivots[tile.order[k]]) * shape.rows + i];
     left[i * place.row_stride + k * place.column_stride] =
         to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
   }
 }
 
-// Fills columns [count, left_columns) of P with an orthonormal basis of what its first `count` columns, still in B,
-// leave: column k is H_0 .. H_{count-1} e_k. Made in `work` and stored from there: in place where tensors hold the
-// numbers that are computed with, otherwise in scratch. One SIMD-group a column, each lane its own rows.
-template <typename Storage, typename T>
-inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgroup const uint* order, int count,
-                          device T* work, Place work_place, device Storage* left, Shape shape, Team team) {
+// Fills columns [columns, left_columns) of P with an orthonormal basis of what the others, still in Q, leave: column k
+// is H_0 .. H_{columns-1} e_k. Made in `work` and stored from there: in place where tensors hold the numbers that are
+// computed with, otherwise in scratch. One SIMD-group a column, each lane its own rows.
+template <typename Storage, typename T, typename LeftPointer>
+inline void complete_left(Tile<T> tile, LeftPointer Q, device T* work, Place work_place, device Storage* left,
+                          Shape shape, Team team) {
   const Place place = left_place(shape);
-  factor_orthonormal<T>(B, shape.rows, 0, count, order, sigma, team);
-  for (int k = count + team.simdgroup; k < shape.left_columns; k += team.simdgroups) {
+  threadgroup float* taus = tile.sigma;
+  factor_orthonormal<T>(Q, shape.rows, 0, shape.columns, tile.pivots, taus, team);
+  for (int k = shape.columns + team.simdgroup; k < shape.left_columns; k += team.simdgroups) {
     device T* column = work + k * work_place.column_stride;
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
       column[i * work_place.row_stride] = from_real<T>(i == k ? 1.0f : 0.0f);
     }
-    for (int reflector = count - 1; reflector >= 0; --reflector) {
-      const int j = int(order[reflector]);
-      reflect<T>(B + j * shape.rows, sigma[j], column, work_place.row_stride, reflector, shape.rows, team.lane);
+    for (int reflector = shape.columns - 1; reflector >= 0; --reflector) {
+      const int j = int(tile.pivots[reflector]);
+      reflect<T>(Q + j * shape.rows, taus[j], column, work_place.row_stride, reflector, shape.rows, team.lane);
     }
     for (int i = team.lane; i < shape.rows; i += limits::simd_width) {
       const T entry = column[i * work_place.row_stride];
@@ -193,77 +261,72 @@ inline void complete_left(threadgroup T* B, threadgroup float* sigma, threadgrou
   }
 }
 
-template <typename Storage, typename RightPointer>
-inline void store_right(RightPointer Q, threadgroup const uint* order, device Storage* right, Shape shape, Team team) {
-  typedef typename StorageTraits<Storage>::Number T;
+// Stores columns [first, last) of Pi X.
+template <typename Storage, typename T>
+inline void store_right(Tile<T> tile, threadgroup const T* W, int first, int last, device Storage* right, Shape shape,
+                        Team team) {
   const Place place = right_place(shape);
-  for (int index = team.index; index < shape.columns * shape.columns; index += team.threads) {
-    const int i = shape.transposed ? index % shape.columns : index / shape.columns;
-    const int k = shape.transposed ? index / shape.columns : index % shape.columns;
-    const T entry = Q[int(order[k]) * shape.columns + i];
-    right[i * place.row_stride + k * place.column_stride] =
+  const int count = last - first;
+  for (int index = team.index; index < shape.columns * count; index += team.threads) {
+    const int i = shape.transposed ? index % shape.columns : index / count;
+    const int k = first + (shape.transposed ? index / shape.columns : index % count);
+    const T entry = W[int(tile.order[k]) * shape.columns + i];
+    right[int(tile.pivots[i]) * place.row_stride + k * place.column_stride] =
         to_storage<Storage>(place.conjugated ? conjugate(entry) : entry);
   }
 }
 
-// Jacobi on B, scaled and with Q the identity, until no pair needs a rotation; then sigma and order. Returns what goes
-// to info.
-template <typename T, bool right_in_device, typename RightPointer>
-inline int factor_staged(threadgroup T* B, RightPointer Q, threadgroup float* sigma, threadgroup uint* order,
-                         threadgroup uint* slots, Shape shape, Team team) {
-  const float tolerance = jacobi_tolerance(shape.rows);
-  bool converged = false;
-  for (int i = 0; i < limits::jacobi_max_sweeps && !converged; ++i) {
-    const bool rotated = sweep<T, right_in_device>(B, Q, tolerance, shape, team);
-    converged = threadgroup_max(rotated ? 1u : 0u, slots, team) == 0u;
+// Makes of the columns of W from the `count`-th of the order on, which are zero, an orthonormal basis of what the
+// others leave; those become reflectors. In U each is turned as normalize_columns does. One SIMD-group a column.
+template <typename T>
+inline void complete_right(Tile<T> tile, threadgroup T* W, int count, Shape shape, Team team) {
+  const int columns = shape.columns;
+  threadgroup float* taus = tile.sigma;
+  factor_orthonormal<T>(W, columns, 0, count, tile.order, taus, team);
+  for (int k = count + team.simdgroup; k < columns; k += team.simdgroups) {
+    threadgroup T* x = W + int(tile.order[k]) * columns;
+    for (int i = team.lane; i < columns; i += limits::simd_width) x[i] = from_real<T>(i == k ? 1.0f : 0.0f);
+    for (int reflector = count - 1; reflector >= 0; --reflector) {
+      const int j = int(tile.order[reflector]);
+      reflect<T>(W + j * columns, taus[j], x, 1, reflector, columns, team.lane);
+    }
+    if (!shape.transposed) continue;
+    const T turn = conjugate(phase_of_column<T>(x, columns, team.lane));
+    for (int i = team.lane; i < columns; i += limits::simd_width) x[i] = multiply(turn, x[i]);
   }
-  sort_columns(B, sigma, order, shape, team);
-  return converged ? info_ok : info_not_converged;
-}
-
-// The whole of svd_threadgroup for one matrix, its arrays laid out: B (rows x columns) and Q (columns x columns)
-// column-major, then sigma and order with a word for each column. Returns what goes to info.
-template <typename Storage, bool right_in_device, typename T, typename RightPointer>
-inline int factor_matrix(device const Storage* A, long row_stride, long column_stride, device Storage* left,
-                         device typename StorageTraits<Storage>::Real* S, device Storage* right, device T* work,
-                         Place work_place, threadgroup T* B, RightPointer Q, threadgroup float* sigma,
-                         threadgroup uint* order, threadgroup uint* slots, Shape shape, Team team) {
-  const uint largest = threadgroup_max(load_matrix(A, row_stride, column_stride, shape, B, team), slots, team);
-  if (largest >= not_finite_bits) {
-    store_nan(left, S, right, shape, team.index, team.threads);
-    return info_not_finite;
-  }
-  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  prepare(B, Q, exponent, shape, team);
-  const int info = factor_staged<T, right_in_device>(B, Q, sigma, order, slots, shape, team);
-
-  typedef typename StorageTraits<Storage>::Real Real;
-  for (int k = team.index; k < shape.columns; k += team.threads) {
-    S[k] = to_storage<Real>(scale(sigma[order[k]], -exponent));
-  }
-  if (shape.left_columns == 0) return info;
-  const int count = count_nonzero(sigma, order, shape.columns);
-  normalize_columns(B, Q, sigma, shape, team);
-  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  store_left(B, order, count, left, shape, team);
-  store_right(Q, order, right, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (count < shape.left_columns) {
-    complete_left(B, sigma, order, count, work, work_place, left, shape, team);
-  }
-  return info;
 }
 
-// Grid: one threadgroup a matrix, of any multiple of 32 threads; every number of them gives the same bits.
-// Ownership: entries are dealt to all threads when loading and storing; a SIMD-group owns a pair of columns for a round
-// of a sweep, lane l the rows l, l + 32, ...; a column while it is normalised or completed. Barriers: after loading,
-// scaling, each round and normalising; two where the threadgroup agrees on a number; two in sorting; then one before
-// the staged columns are overwritten by reflectors, and two for each of these. The host promises: the arrays fit the
-// tile (csrc/plan.cpp counts its words); `scratch` holds, for each matrix, columns^2 numbers with `right_in_device` and
-// rows * left_columns numbers where tensors are narrower than the numbers computed with; without vectors `left` and
-// `right` are not touched.
-template <typename Storage, bool right_in_device>
-[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void svd_threadgroup(
+// What is left to do with vectors once W and Q are orthogonal, Q in the tile or in device memory.
+template <typename Storage, typename T, typename LeftPointer>
+inline void finish_vectors(Tile<T> tile, threadgroup T* W, LeftPointer Q, device Storage* left, device Storage* right,
+                           device T* work, Place work_place, Shape shape, Team team) {
+  const int count = count_nonzero(tile.sigma, tile.order, shape.columns);
+  normalize_columns(tile, W, Q, shape, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  store_left(tile, Q, left, shape, team);
+  store_right(tile, W, 0, count, right, shape, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  if (count < shape.columns) {
+    complete_right(tile, W, count, shape, team);
+    store_right(tile, W, count, shape.columns, right, shape, team);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  if (shape.left_columns > shape.columns) complete_left(tile, Q, work, work_place, left, shape, team);
+}
+
+// Grid: one threadgroup a matrix, of any multiple of 32 threads up to the limit; every number of them gives the same
+// bits. Ownership: entries are dealt to all threads when loading, copying and storing; while B is factored a team of
+// lanes owns a column and each lane of it certain rows; in a round of a sweep a team owns four columns of W and of Q; a
+// SIMD-group owns a column while it is normalised or completed. Barriers: after loading and scaling; one a column, and
+// one between, while B is factored and Q formed; between copies; one a round; two where the threadgroup agrees on a
+// number; two in sorting; one after normalising, and two a column that is made a reflector to complete others.
+// The host promises: B, W and three words a column fit the tile, or with `is_split` each of B and W does (csrc/plan.cpp
+// counts the words); `scratch` holds, for each matrix, columns^2 numbers with `is_split`, rows * columns more with
+// vectors, and rows * left_columns numbers where full matrices of tensors narrower than the numbers computed with are
+// wanted; without vectors `left` and `right` are not touched.
+template <typename Storage, bool is_split>
+[[kernel, max_total_threads_per_threadgroup(limits::threadgroup_method_threads)]] void svd_threadgroup(
     device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
     device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
     device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
@@ -274,39 +337,53 @@ template <typename Storage, bool right_in_device>
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
-  threadgroup float2 tile[limits::threadgroup_tile_words / 2];
+  typedef typename StorageTraits<Storage>::Real Real;
+  threadgroup float2 memory[limits::threadgroup_tile_words / 2];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
   if (long(matrix) >= batch) return;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
-  const bool is_narrow = sizeof(Storage) < sizeof(T);
+  const bool vectors = shape.left_columns > 0;
+  const bool completes_in_scratch = sizeof(Storage) < sizeof(T) && left_columns > columns;
 
   const long index = long(matrix);
   A += index * batch_stride;
   left += index * rows * left_columns;
   S += index * columns;
-  right += left_columns > 0 ? index * columns * columns : 0;
-  const long right_scratch = right_in_device ? columns * columns : 0;
-  scratch += index * (right_scratch + (is_narrow ? rows * left_columns : 0));
+  right += vectors ? index * columns * columns : 0;
+  const long W_numbers = is_split ? columns * columns : 0;
+  const long Q_numbers = is_split && vectors ? rows * columns : 0;
+  scratch += index * (W_numbers + Q_numbers + (completes_in_scratch ? rows * left_columns : 0));
+  device T* Q_copy = scratch + W_numbers;
+  device T* work = completes_in_scratch ? Q_copy + Q_numbers : (device T*)left;
+  const Place work_place = completes_in_scratch ? column_major_place(shape.rows) : left_place(shape);
 
-  threadgroup T* B = (threadgroup T*)tile;
-  threadgroup T* staged_right = B + rows * columns;
-  const bool stages_right = left_columns > 0 && !right_in_device;
-  threadgroup float* sigma = (threadgroup float*)(staged_right + (stages_right ? columns * columns : 0));
-  threadgroup uint* order = (threadgroup uint*)(sigma + columns);
-  device T* work = is_narrow ? scratch + right_scratch : (device T*)left;
-  const Place work_place = is_narrow ? column_major_place(shape.rows) : left_place(shape);
-
-  int result;
-  if (right_in_device) {
-    result = factor_matrix<Storage, true>(A, row_stride, column_stride, left, S, right, work, work_place, B, scratch,
-                                          sigma, order, slots, shape, team);
-  } else {
-    result = factor_matrix<Storage, false>(A, row_stride, column_stride, left, S, right, work, work_place, B,
-                                           staged_right, sigma, order, slots, shape, team);
+  const Tile<T> tile = lay_out<T>(memory, shape.columns);
+  const uint largest =
+      threadgroup_max(load_matrix(A, row_stride, column_stride, shape, tile.numbers, team), slots, team);
+  if (largest >= not_finite_bits) {
+    store_nan(left, S, right, shape, team.index, team.threads);
+    if (team.index == 0) info[matrix] = info_not_finite;
+    return;
   }
-  if (thread_index == 0) info[matrix] = result;
+  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
+  scale_matrix(tile.numbers, exponent, shape, team);
+
+  threadgroup T* W = is_split ? tile.numbers : tile.numbers + shape.rows * shape.columns;
+  const SplitMatrix<T> Q =
+      is_split ? factor_split(tile, scratch, Q_copy, shape, team) : factor_staged(tile, W, scratch, shape, team);
+  const int result = orthogonalize<is_split>(W, Q, tile, slots, shape.columns, team);
+  for (int k = team.index; k < shape.columns; k += team.threads) {
+    S[k] = to_storage<Real>(scale(tile.sigma[tile.order[k]], -exponent));
+  }
+  if (vectors && is_split) {
+    unite_split(Q, Q_copy, shape, team);
+    finish_vectors(tile, W, Q_copy, left, right, work, work_place, shape, team);
+  } else if (vectors) {
+    finish_vectors(tile, W, tile.numbers, left, right, work, work_place, shape, team);
+  }
+  if (team.index == 0) info[matrix] = result;
 }
 
 }  // namespace metalsvd

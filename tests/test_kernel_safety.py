@@ -23,6 +23,8 @@ CASES = {
     "odd and tall": ("threadgroup", (9, 5), ["normal", "half_rank", "zero_columns"]),
     "wide": ("threadgroup", (5, 40), ["normal", "zero_columns", "zero"]),
     "single column": ("threadgroup", (33, 1), ["normal", "zero"]),
+    "a block rests, a column is missing": ("threadgroup", (11, 9), ["half_rank"]),
+    "two SIMD-groups": ("threadgroup", (18, 18), ["normal", "zero_columns"]),
     "thread, 2": ("thread", (1, 2), ["normal", "zero"]),
     "thread, 3": ("thread", (3, 2), ["normal", "half_rank"]),
     "thread, 4": ("thread", (3, 4), ["normal", "zero_columns", "zero"]),
@@ -32,8 +34,9 @@ CASES = {
 }
 LARGE_CASES = {
     "last staged": ("threadgroup", (63, 63), ["normal"]),
-    "first unstaged": ("threadgroup", (64, 64), ["normal", "half_rank"]),
-    "tall and unstaged": ("threadgroup", (2716, 3), ["normal"]),
+    "first split": ("threadgroup", (64, 64), ["normal", "half_rank"]),
+    "last split": ("threadgroup", (88, 88), ["half_rank"]),
+    "tall and split": ("threadgroup", (2716, 3), ["normal"]),
     "simdgroup, most entries": ("simdgroup", (48, 32), ["normal", "half_rank"]),
     "simdgroup, most rows": ("simdgroup", (64, 15), ["normal", "half_rank"]),
 }

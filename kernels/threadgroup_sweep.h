@@ -1,0 +1,276 @@
+// The sweeps of method `threadgroup` (kernels/threadgroup.h): one-sided Jacobi on W, a square matrix in threadgroup
+// memory, every rotation of whose columns is made to those of Q as well.
+//
+// Columns are met in blocks of two. A team of lanes takes two blocks, holds their four columns of W in registers and
+// makes each column of one orthogonal to each of the other; in the first round of a sweep also the two of a block.
+// Memory is read and written half as often as if columns were met in pairs, and a sweep has half as many barriers.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/pairs.h"
+#include "common/rotation.h"
+#include "common/scalar.h"
+#include "common/team.h"
+#include "device_limits.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// The columns that a team takes in a round: a0 a1 of one block, b0 b1 of the other. -1 where there is none: a block
+// that rests, the column that an odd number of them leaves over, a team without work.
+struct Four {
+  int column[4];
+};
+
+inline Four four_columns(int round, int index, int columns) {
+  const int blocks = (columns + 1) / 2;
+  const bool has_work = 2 * index < blocks;
+  const Pair pair = round_robin_pair(round, has_work ? index : 0, blocks);
+  Four four;
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    const int j = 2 * (s < 2 ? pair.p : pair.q) + s % 2;
+    four.column[s] = has_work && j < columns ? j : -1;
+  }
+  return four;
+}
+
+// The rows of W that a lane of a team owns, held in registers t = 0, 1, ... Teams of a SIMD-group begin at different
+// rows, so that columns a multiple of 32 words apart are not all in the same bank.
+struct Rows {
+  int count;  // of registers that are used
+  int skew;
+  int lane;  // in the team
+  int last;  // row
+};
+
+inline int row_of(Rows rows, int t) {
+  const int chunk = t + rows.skew < rows.count ? t + rows.skew : t + rows.skew - rows.count;
+  return chunk * limits::team_lanes + rows.lane;
+}
+inline bool has_row(Rows rows, int t) { return t < rows.count && row_of(rows, t) < rows.last; }
+
+inline Rows make_rows(int rows, Team team) {
+  Rows result;
+  result.count = (rows + limits::team_lanes - 1) / limits::team_lanes;
+  result.skew = (team.lane / limits::team_lanes) % result.count;
+  result.lane = team.lane % limits::team_lanes;
+  result.last = rows;
+  return result;
+}
+
+// This lane's entries of the four columns of W.
+template <typename T, int entries>
+struct Held {
+  T x[4][entries];
+};
+
+template <typename T, int entries>
+inline void load_held(threadgroup const T* W, int stride, Four four, Rows rows, thread Held<T, entries>& held) {
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    threadgroup const T* column = W + max(four.column[s], 0) * stride;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      held.x[s][t] = four.column[s] >= 0 && has_row(rows, t) ? column[row_of(rows, t)] : from_real<T>(0.0f);
+    }
+  }
+}
+
+template <typename T, int entries>
+inline void store_held(thread const Held<T, entries>& held, threadgroup T* W, int stride, Four four, Rows rows) {
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    threadgroup T* column = W + max(four.column[s], 0) * stride;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      if (four.column[s] >= 0 && has_row(rows, t)) column[row_of(rows, t)] = held.x[s][t];
+    }
+  }
+}
+
+// What a sweep has found, the worst of all pairs: nothing to rotate; cosines and angles so small that after their
+// rotation all cosines are within the tolerance; larger ones.
+enum Found : uint { found_nothing = 0, found_small = 1, found_large = 2 };
+
+// When columns count as orthogonal, and what is so small that one more sweep makes them so. A cosine that one rotation
+// has made zero grows by at most the product of two small ones in each of the fewer than 2 columns rotations that
+// follow.
+struct Tolerances {
+  float cosine;
+  float small;
+};
+
+inline Tolerances make_tolerances(int columns) {
+  Tolerances tolerances;
+  tolerances.cosine = jacobi_tolerance(columns);
+  tolerances.small = precise::sqrt(precise::divide(tolerances.cosine, 2.0f * float(columns)));
+  return tolerances;
+}
+
+inline float2 packed(Rotation<float> rotation) { return float2(rotation.sigma, rotation.sigma_by_1pc); }
+inline float4 packed(Rotation<float2> rotation) { return float4(rotation.sigma, rotation.sigma_by_1pc); }
+inline Rotation<float> unpacked(float2 words) {
+  Rotation<float> rotation;
+  rotation.sigma = words.x;
+  rotation.sigma_by_1pc = words.y;
+  return rotation;
+}
+inline Rotation<float2> unpacked(float4 words) {
+  Rotation<float2> rotation;
+  rotation.sigma = float2(words.x, words.y);
+  rotation.sigma_by_1pc = float2(words.z, words.w);
+  return rotation;
+}
+
+// Makes columns p and q orthogonal, and r and s: tells every lane of the team the two rotations. One half of its lanes
+// sums up and finds the first, the other the second. Called by all lanes of a SIMD-group.
+template <int p, int q, int r, int s, typename T, int entries>
+inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Tolerances tolerances,
+                              thread Rotation<T>& first, thread Rotation<T>& second) {
+  float2 squares = float2(0.0f, 0.0f);
+  float2 other_squares = float2(0.0f, 0.0f);
+  T dot = from_real<T>(0.0f);
+  T other_dot = from_real<T>(0.0f);
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    if (t >= rows.count) continue;
+    squares.x = square_add(held.x[p][t], squares.x);
+    squares.y = square_add(held.x[q][t], squares.y);
+    dot = multiply_add(conjugate(held.x[p][t]), held.x[q][t], dot);
+    other_squares.x = square_add(held.x[r][t], other_squares.x);
+    other_squares.y = square_add(held.x[s][t], other_squares.y);
+    other_dot = multiply_add(conjugate(held.x[r][t]), held.x[s][t], other_dot);
+  }
+  const bool is_second = rows.lane >= limits::team_lanes / 2;
+  if (is_second) {
+    exchange(squares, other_squares);
+    exchange(dot, other_dot);
+  }
+  squares += simd_shuffle_xor(other_squares, ushort(limits::team_lanes / 2));
+  dot += simd_shuffle_xor(other_dot, ushort(limits::team_lanes / 2));
+#pragma unroll
+  for (int distance = 1; distance < limits::team_lanes / 2; distance *= 2) {
+    squares += simd_shuffle_xor(squares, ushort(distance));
+    dot += simd_shuffle_xor(dot, ushort(distance));
+  }
+
+  Rotation<T> rotation;
+  rotation.sigma = from_real<T>(0.0f);
+  rotation.sigma_by_1pc = from_real<T>(0.0f);
+  uint found = found_nothing;
+  if (needs_rotation(squares.x, squares.y, dot, tolerances.cosine)) {
+    rotation = orthogonalizing_rotation(squares.x, squares.y, dot);
+    const float bound = min(fabs(squares.y - squares.x), precise::sqrt(squares.x) * precise::sqrt(squares.y));
+    found = magnitude(dot) <= tolerances.small * bound ? found_small : found_large;
+  }
+  const Rotation<T> other = unpacked(simd_shuffle_xor(packed(rotation), ushort(limits::team_lanes / 2)));
+  first = rotation;
+  second = other;
+  if (is_second) exchange(first, second);
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    if (t >= rows.count) continue;
+    rotate_entries(held.x[p][t], held.x[q][t], first);
+    rotate_entries(held.x[r][t], held.x[s][t], second);
+  }
+  return max(found, simd_shuffle_xor(found, ushort(limits::team_lanes / 2)));
+}
+
+// The rotations that a team makes in a round: within the blocks, a0 a1 and b0 b1, in the first one only; then a0 b0 and
+// a1 b1; then a0 b1 and a1 b0.
+template <typename T>
+struct Rotations {
+  bool within;
+  Rotation<T> a0_a1, b0_b1, a0_b0, a1_b1, a0_b1, a1_b0;
+};
+
+// Makes them on rows [0, rows) of the four columns of Q, which lie at columns[s] of it.
+template <typename Pointer, typename T>
+inline void rotate_four(Pointer Q, int stride, int rows, Four four, thread const Rotations<T>& rotations, int lane) {
+  const Pointer a0 = Q + stride * max(four.column[0], 0);
+  const Pointer a1 = Q + stride * max(four.column[1], 0);
+  const Pointer b0 = Q + stride * max(four.column[2], 0);
+  const Pointer b1 = Q + stride * max(four.column[3], 0);
+  for (int i = lane; i < rows; i += limits::team_lanes) {
+    const T zero = from_real<T>(0.0f);
+    T x0 = four.column[0] >= 0 ? a0[i] : zero;
+    T x1 = four.column[1] >= 0 ? a1[i] : zero;
+    T y0 = four.column[2] >= 0 ? b0[i] : zero;
+    T y1 = four.column[3] >= 0 ? b1[i] : zero;
+    if (rotations.within) {
+      rotate_entries(x0, x1, rotations.a0_a1);
+      rotate_entries(y0, y1, rotations.b0_b1);
+    }
+    rotate_entries(x0, y0, rotations.a0_b0);
+    rotate_entries(x1, y1, rotations.a1_b1);
+    rotate_entries(x0, y1, rotations.a0_b1);
+    rotate_entries(x1, y0, rotations.a1_b0);
+    if (four.column[0] >= 0) a0[i] = x0;
+    if (four.column[1] >= 0) a1[i] = x1;
+    if (four.column[2] >= 0) b0[i] = y0;
+    if (four.column[3] >= 0) b1[i] = y1;
+  }
+}
+
+// Q of a sweep: rows [0, staged_rows) in threadgroup memory, the others in device memory; none without vectors. Column
+// k of it is column pivots[k] of both parts.
+template <typename T>
+struct SplitMatrix {
+  threadgroup T* staged;
+  int staged_stride;
+  int staged_rows;
+  device T* rest;
+  int rest_stride;
+  int rest_rows;
+  threadgroup const uint* pivots;
+};
+
+template <bool is_split, typename T>
+inline void rotate_split(SplitMatrix<T> Q, Four four, thread const Rotations<T>& rotations, int lane) {
+  Four places;
+#pragma unroll
+  for (int s = 0; s < 4; ++s) places.column[s] = four.column[s] >= 0 ? int(Q.pivots[four.column[s]]) : -1;
+  rotate_four(Q.staged, Q.staged_stride, Q.staged_rows, places, rotations, lane);
+  if (is_split) rotate_four(Q.rest, Q.rest_stride, Q.rest_rows, places, rotations, lane);
+}
+
+// One sweep: every pair of columns of W (columns x columns) once. Returns what was found. A barrier a round.
+template <bool is_split, int entries, typename T>
+inline uint sweep(threadgroup T* W, SplitMatrix<T> Q, Tolerances tolerances, int columns, Team team) {
+  const int blocks = (columns + 1) / 2;
+  const Rows rows = make_rows(columns, team);
+  uint found = found_nothing;
+  for (int round = 0; round < round_count(blocks); ++round) {
+    for (int index = team.simdgroup * limits::teams_per_simdgroup; 2 * index < blocks;
+         index += team.simdgroups * limits::teams_per_simdgroup) {
+      Four four = four_columns(round, index + team.lane / limits::team_lanes, columns);
+      Held<T, entries> held;
+      load_held(W, columns, four, rows, held);
+      Rotations<T> rotations;
+      rotations.within = round == 0;
+      uint found_here = found_nothing;
+      if (rotations.within) {
+        found_here = orthogonalize_two<0, 1, 2, 3>(held, rows, tolerances, rotations.a0_a1, rotations.b0_b1);
+      }
+      found_here =
+          max(found_here, orthogonalize_two<0, 2, 1, 3>(held, rows, tolerances, rotations.a0_b0, rotations.a1_b1));
+      found_here =
+          max(found_here, orthogonalize_two<0, 3, 1, 2>(held, rows, tolerances, rotations.a0_b1, rotations.a1_b0));
+      if (found_here != found_nothing) {
+        found = max(found, found_here);
+        store_held(held, W, columns, four, rows);
+        rotate_split<is_split>(Q, four, rotations, rows.lane);
+      }
+    }
+    if (is_split) {
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    } else {
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+  }
+  return found;
+}
+
+}  // namespace metalsvd
