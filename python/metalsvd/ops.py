@@ -44,13 +44,13 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
     column-graded matrices keep their relative accuracy. On cpu LAPACK, through torch.
 
     Args:
-        A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32, float16,
-            bfloat16, complex64 or complex32 on mps and cuda; float32, float64, complex64 or complex128 on cpu; what cuda
-            has no kernel for, float64 and complex128, is torch's own there.
+        A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32, float16, bfloat16,
+            complex64 or complex32 on mps and cuda; float32, float64, complex64 or complex128 on cpu; float64 and
+            complex128 on cuda are computed by torch's own.
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
-        driver: the method of our kernels: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or ``"qr"`` for
-            the tall QR in front of one; None lets the planner choose (see :func:`plan`).
+        driver: the method of our kernels: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or
+            ``"qr"`` for the tall QR in front of one; None lets the planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
