@@ -9,6 +9,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -145,10 +146,9 @@ def make_contenders(arguments: argparse.Namespace, target: Target) -> tuple[list
 
 
 def make_cells(shapes: list[Shape], contenders: list[Contender], arguments: argparse.Namespace) -> list[Cell]:
-    """Case by case; where all drivers take part, those of metalsvd that fit the shape."""
+    """Case by case, none twice; where all drivers take part, those of metalsvd that fit the shape."""
     cells = []
-    for shape in shapes:
-        case = shape.case(DTYPES[arguments.dtype])
+    for case in dict.fromkeys(shape.case(DTYPES[arguments.dtype]) for shape in shapes):
         for contender in contenders:
             every_driver = "all" in arguments.drivers and isinstance(contender, Metalsvd)
             if not every_driver or contender.fits(case, arguments.job):
@@ -184,7 +184,7 @@ def environment(target: Target, contenders: list[Contender], cases: list[Case], 
         "system": platform.platform(),
         "versions": versions | {contender.package: contender.version for contender in contenders},
         "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        "command": " ".join(["python -m metalsvd", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", "metalsvd", *sys.argv[1:]]),
         "seeds": [seed, seed + sets - 1],
     }
 
@@ -235,9 +235,11 @@ def _outputs(folder: Path | None) -> Iterator[Outputs | None]:
 def _print_table(records: list[Record], settings: Settings, facts: dict[str, Any], notes: list[str]) -> None:
     from rich.console import Console
 
-    # A file or a pipe has no width of its own.
-    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160, highlight=False)
     emulated = facts["emulated"]
+    table = report.table(records, settings, emulated)
+    console = Console(highlight=False)
+    if not console.is_terminal and "COLUMNS" not in os.environ:  # a file has no width of its own
+        console.width = max(console.width, console.measure(table, options=console.options.update(width=400)).maximum)
     versions = ", ".join(f"{package} {version}" for package, version in facts["versions"].items())
     lines = [
         f"{facts['device']}; {facts['driver']}; {facts['runtime']}",
@@ -246,7 +248,7 @@ def _print_table(records: list[Record], settings: Settings, facts: dict[str, Any
     ]
     for line in lines:
         console.print(line, markup=False)
-    console.print(report.table(records, settings, emulated))
+    console.print(table)
     for line in [*report.legend(settings, emulated), *notes]:
         console.print(line, markup=False, style="dim")
 

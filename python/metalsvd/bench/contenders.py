@@ -82,6 +82,8 @@ class Metalsvd(Contender):
         if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", device.upper()):
             raise RuntimeError(f"this metalsvd was built without kernels for {device}")
         if device == "cpu":
+            if case.dtype in (torch.float16, torch.bfloat16):
+                raise RuntimeError(f"LAPACK on the CPU has no {case.dtype_name}")
             return "LAPACK"
         options = {"full_matrices": job == "full", "compute_uv": job != "values"}
         return ops.plan(case.shape, case.dtype, driver=self._driver, **options)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+SHORT = {"complex64": "c64", "float16": "f16", "bfloat16": "bf16"}
 # From here on a matrix is tall or wide.
 LONG = 4
 # Neighbours on the axis stand this far apart at least, or their labels would cover each other.
@@ -30,7 +31,7 @@ class Style(NamedTuple):
     color: str
     marker: str
     width: float
-    is_ours: bool
+    order: int  # the highest is drawn last, on top
 
 
 def family(case: Case) -> str:
@@ -75,12 +76,16 @@ def styles(records: list[Record]) -> dict[str, Style]:
         marker = MARKERS[len(chosen) % len(MARKERS)]
         colors = OUR_COLORS if record.is_ours else PEER_COLORS.get(record.package, ["#999999"])
         width = 2.4 if record.is_ours else 1.2
-        chosen[record.name] = Style(colors[index % len(colors)], marker, width, record.is_ours)
+        order = -index if record.is_ours else -100 - len(chosen)  # on top metalsvd auto, below it our other drivers
+        chosen[record.name] = Style(colors[index % len(colors)], marker, width, order)
     return chosen
 
 
-def _tick_label(case: Case) -> str:
-    return case.name if case.dtype_name == "float32" else f"{case.name} {case.dtype_name}"
+def _tick_labels(cases: list[Case], dtypes: set[str]) -> list[str]:
+    """Shapes, and where the figure holds several dtypes all but float32."""
+    if len(dtypes) == 1:
+        return [case.name for case in cases]
+    return [case.name if case.dtype_name == "float32" else f"{case.name} {SHORT[case.dtype_name]}" for case in cases]
 
 
 def _seconds(record: Record) -> float | None:
@@ -90,8 +95,7 @@ def _seconds(record: Record) -> float | None:
 
 
 def _draw_lines(axes: Axes, errors: Axes, records: list[Record], place: dict[Case, float], styles_: dict) -> None:
-    # Ours last, on top of the others.
-    for name, style in sorted(styles_.items(), key=lambda item: item[1].is_ours):
+    for name, style in sorted(styles_.items(), key=lambda item: item[1].order):
         shown = [record for record in records if record.name == name and _seconds(record) is not None]
         shown.sort(key=lambda record: place[record.case])
         if not shown:
@@ -108,27 +112,32 @@ def _draw_lines(axes: Axes, errors: Axes, records: list[Record], place: dict[Cas
         errors.plot(x, worst, **(look | {"linewidth": style.width / 2, "markersize": 4}))
 
 
-def _finish(axes: Axes, errors: Axes, cases: list[Case], places: list[float], label: str) -> None:
-    from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+def _format_x(axes: Axes, errors: Axes, places: list[float], labels: list[str], label: str) -> None:
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     for one in (axes, errors):
         one.set_xscale("log")
-        one.set_yscale("log")
         one.set_xlim(places[0] / 1.3, places[-1] * 1.3)
         one.xaxis.set_major_locator(FixedLocator(places))
         one.xaxis.set_minor_locator(NullLocator())
-        one.yaxis.set_major_locator(LogLocator(numticks=12))
-        one.yaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=12))
-        one.yaxis.set_minor_formatter(NullFormatter())
         one.grid(True, which="major", color="0.9")
         one.set_axisbelow(True)
         one.spines[["top", "right"]].set_visible(False)
-    low, high = errors.get_ylim()
-    errors.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda milliseconds, _: f"{milliseconds:g}"))
     axes.tick_params(axis="x", labelbottom=False)
-    errors.set_xticks(places, [_tick_label(case) for case in cases], rotation=45, ha="right", fontsize=8)
+    errors.set_xticks(places, labels, rotation=45, ha="right", fontsize=8)
     errors.set_xlabel(label)
+
+
+def _format_y(axes: Axes) -> None:
+    """Logarithmic, in whole decades, of what is drawn in all panels of the row: there are labels always."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(10.0 ** math.floor(math.log10(low)), 10.0 ** math.ceil(math.log10(high)))
+    axes.yaxis.set_major_locator(LogLocator(numticks=12))
+    axes.yaxis.set_minor_locator(LogLocator(subs=range(2, 10), numticks=12))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def draw(records: list[Record], facts: dict[str, Any]) -> Figure:
@@ -137,8 +146,8 @@ def draw(records: list[Record], facts: dict[str, Any]) -> Figure:
     from matplotlib.lines import Line2D
 
     groups = families([record.case for record in records])
-    widths = [max(4.0, 0.5 * len(cases) + 1.5) for cases in groups.values()] or [6.0]
-    figure = Figure(figsize=(sum(widths) + 0.8, 7.4), layout="constrained")
+    widths = [0.52 * len(cases) + 2 for cases in groups.values()]
+    figure = Figure(figsize=(max(9.0, sum(widths) + 0.8), 7.4), layout="constrained")
     figure.suptitle(_title(records, facts), fontsize=11)
     if not groups:
         figure.text(0.5, 0.5, "nothing was measured", ha="center", va="center")
@@ -147,14 +156,17 @@ def draw(records: list[Record], facts: dict[str, Any]) -> Figure:
     grid = figure.subplots(
         2, len(groups), squeeze=False, sharex="col", sharey="row", width_ratios=widths, height_ratios=[3, 1.2]
     )
+    dtypes = {record.case.dtype_name for record in records}
     styles_ = styles(records)
-    for column, (name, cases) in enumerate(groups.items()):
-        axes, errors = grid[0, column], grid[1, column]
+    for (name, cases), axes, errors in zip(groups.items(), *grid, strict=True):
         places, label = positions(cases)
         place = dict(zip(cases, places, strict=True))
         _draw_lines(axes, errors, [record for record in records if record.case in place], place, styles_)
-        _finish(axes, errors, cases, places, label)
+        _format_x(axes, errors, places, _tick_labels(cases, dtypes), label)
         axes.set_title(name, fontsize=11)
+    for row in grid:
+        _format_y(row[0])  # shared by the row
+    grid[0, 0].yaxis.set_major_formatter(lambda milliseconds, _: f"{milliseconds:g}")
     grid[0, 0].set_ylabel(
         f"estimate of a cost model for {MODEL_CHIP}, ms\n(from counts of the emulator: nothing was timed)"
         if facts["emulated"]
@@ -165,12 +177,8 @@ def draw(records: list[Record], facts: dict[str, Any]) -> Figure:
         Line2D([], [], color=style.color, marker=style.marker, linewidth=style.width, markersize=5, label=name)
         for name, style in styles_.items()
     ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(len(handles), round(figure.get_figwidth() / 1.8)),
-        frameon=False,
-    )
+    columns = min(len(handles), round(figure.get_figwidth() / 1.8))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
     return figure
 
 
@@ -182,4 +190,4 @@ def _title(records: list[Record], facts: dict[str, Any]) -> str:
     where = f"{facts['device']} ({facts['driver']}, {facts['runtime']})"
     if facts["emulated"]:
         where = facts["device"]
-    return f"Singular value decomposition on {where}\n{dtypes}; {job}; {versions}; {facts['date'][:10]}"
+    return f"Singular value decomposition on {where}\n{dtypes}; {job}; {facts['date'][:10]}; {versions}"

@@ -13,6 +13,18 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NOTHING = "-"
+REMARK_WIDTH = 60
+TIME_HEADINGS = ["median\nms", "quartiles\nms", "vs best\npeer"]
+COUNT_HEADINGS = [
+    "dispatches",
+    "host\nwaits",
+    "barriers",
+    "bytes\nread",
+    "bytes\nwritten",
+    "scratch\nbytes",
+    "(model\nms)",
+]
+BYTE_UNITS = ["", "K", "M", "G", "T"]
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -43,13 +55,13 @@ def _error(number: float | None) -> str:
 
 
 def _bytes(number: int | None) -> str:
+    """Three digits and the power of 1024: ``"1.25M"``."""
     if number is None:
         return NOTHING
     size, unit = float(number), 0
-    units = ["B", "KiB", "MiB", "GiB", "TiB"]
-    while size >= 1024 and unit < len(units) - 1:
+    while size >= 1000 and unit < len(BYTE_UNITS) - 1:
         size, unit = size / 1024, unit + 1
-    return f"{size:.0f} {units[unit]}" if unit == 0 else f"{size:.3g} {units[unit]}"
+    return f"{size:.3g}{BYTE_UNITS[unit]}"
 
 
 def _ratio(record: Record, records: list[Record]) -> str:
@@ -108,23 +120,22 @@ def table(records: list[Record], settings: Settings, emulated: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    measured = (
-        ["dispatches", "waits", "barriers", "read", "written", "scratch", f"(model {MODEL_CHIP} ms)"]
-        if emulated
-        else ["median ms", "quartiles ms", "vs best peer"]
-    )
-    errors = ["norm error", "sigma error"] if settings.job == "values" else ["residual", "orthogonality", "sigma error"]
-    memory = [] if emulated else ["peak memory"]
+    has_vectors = settings.job != "values"
     has_remarks = any(map(_remark, records))
-
+    headings = [
+        *(COUNT_HEADINGS if emulated else TIME_HEADINGS),
+        *(["residual", "ortho-\ngonality"] if has_vectors else ["norm\nerror"]),
+        "sigma\nerror",
+        *([] if emulated else ["peak\nmemory"]),
+    ]
     made = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
-    made.add_column("shape", style="bold", no_wrap=True)
-    made.add_column("contender", no_wrap=True)
-    made.add_column("method", no_wrap=True)
-    for heading in [*measured, *errors, *memory]:
-        made.add_column(heading, justify="right", no_wrap=True)
+    made.add_column("shape", style="bold", overflow="fold")
+    made.add_column("contender", overflow="fold")
+    made.add_column("method", overflow="fold")
+    for heading in headings:
+        made.add_column(heading, justify="right", overflow="fold")  # not one digit is lost on a narrow terminal
     if has_remarks:
-        made.add_column("remark", min_width=24, overflow="fold")
+        made.add_column("remark", max_width=REMARK_WIDTH, overflow="fold")
 
     for cell in _cells_by_case(records):
         for index, record in enumerate(cell):
@@ -151,17 +162,17 @@ def legend(settings: Settings, emulated: bool) -> list[str]:
     lines = []
     if emulated:
         lines.append(
-            "counted on the emulated GPU, one call. (model ...): what a cost model makes of the counts for that chip; "
-            "nothing was timed"
+            "counted on the emulated GPU in one call; nothing was timed. "
+            f"(model ms): what a cost model makes of these counts for an {MODEL_CHIP}"
         )
-        lines.append("scratch: the most device memory held during the call beyond A and the outputs")
+        lines.append("scratch: the most device memory held during the call beyond A and the outputs; K = 1024 bytes")
     else:
         lines.append(
             "median and quartiles: of up to "
             f"{settings.repeat} samples after warming up, each one call or the mean of as many as take 1 ms"
         )
         lines.append("vs best peer: the median of the fastest peer that is right over this one's; above 1 is faster")
-        lines.append("peak memory: held during the call beyond A, outputs included")
+        lines.append("peak memory: held during the call beyond A, outputs included; K = 1024 bytes")
     if settings.job == "values":
         lines.append("norm error: abs(|S|_2 - |A|_F) / |A|_F")
     else:
