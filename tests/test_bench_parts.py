@@ -6,6 +6,7 @@ import argparse
 import importlib.machinery
 import math
 import sys
+import time
 import types
 
 import metalsvd
@@ -15,7 +16,7 @@ import torch
 from bench_records import GOOD, make_case, make_record
 from checks import EPS
 from metalsvd import _cost_model
-from metalsvd.bench import cases, contenders, measure, peers
+from metalsvd.bench import cases, contenders, measure, peers, targets
 from metalsvd.bench.measure import Judge, Settings
 from metalsvd.bench.targets import Target
 
@@ -112,8 +113,8 @@ def test_torch_is_measured_without_metalsvd():
 
 def test_a_device_without_our_kernels_is_told():
     target = Target()
-    target.device = "cuda"
-    with pytest.raises(RuntimeError, match="built without kernels for cuda"):
+    target.device = "xpu"
+    with pytest.raises(RuntimeError, match="built without kernels for xpu"):
         contenders.Metalsvd(target, "auto").method(make_case(), "thin")
 
 
@@ -238,6 +239,58 @@ def test_a_broken_peer_is_absent(monkeypatch):
         peers.make_peers("scipy", Target(), [])
 
 
+# --- targets ----------------------------------------------------------------------------------------------------------
+
+
+def test_cuda(monkeypatch):
+    properties = types.SimpleNamespace(name="NVIDIA Fake", L2_cache_size=50 * 2**20)
+    log = []
+    fakes = {
+        "is_available": lambda: True,
+        "current_device": lambda: 0,
+        "get_device_properties": lambda device: properties,
+        "synchronize": lambda: log.append("synchronize"),
+        "reset_peak_memory_stats": lambda: log.append("reset"),
+        "memory_allocated": lambda: 1000,
+        "max_memory_allocated": lambda: 1700,
+    }
+    for name, fake in fakes.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(targets, "_first_line", lambda command: "580.1")
+    target = targets.choose_target("auto")
+    assert (target.device, target.emulated, target.cache_bytes) == ("cuda", False, 50 * 2**20)
+    assert target.peak_of(lambda: log.append("call") or "result") == ("result", 700)
+    assert log == ["synchronize", "reset", "call", "synchronize"]
+    environment = target.environment()
+    assert environment["device"] == "NVIDIA Fake"
+    assert environment["driver"] == "NVIDIA 580.1"
+    assert environment["runtime"].startswith("CUDA ")
+
+
+@pytest.mark.parametrize("job", cases.JOBS)
+def test_what_a_mac_does(job, target, monkeypatch):
+    """Timed as a real Apple GPU is; on the emulated one the times are thrown away."""
+    if target.type != "mps":
+        pytest.skip("needs mps, real or emulated")
+    case, place, settings = make_case((3, 6, 4)), targets.Mps(), Settings(job, 3, 0.01)
+    inputs = cases.make_inputs(case, 2, 0, place.device)
+    everybody = contenders.ours(place, []) + contenders.of_torch(place, [])
+    assert [one.name for one in everybody] == ["metalsvd auto", "torch default", "torch via cpu"]
+    for limit, computed_in in ((measure.REFERENCE_WORK, "float64 on cpu"), (1, "float32 on mps")):
+        monkeypatch.setattr(measure, "REFERENCE_WORK", limit)
+        judge = Judge(case, inputs[0], place, job)
+        for contender in everybody:
+            record = measure.measure(case, contender, inputs, judge, place, settings)
+            contender.release_memory()
+            assert record.failure is None
+            assert len(record.seconds) == 3
+            assert record.errors.worst < 60 * EPS
+            assert record.errors.computed_in == computed_in
+            assert (record.errors.sigma_error is None) == (limit == 1)
+            assert record.output_bytes > 0
+    assert metalsvd.is_patched()
+
+
 # --- measuring --------------------------------------------------------------------------------------------------------
 
 
@@ -279,6 +332,29 @@ def test_samples_go_on_where_the_inputs_of_the_last_ended():
     clock.sample(5, 100.0)
     sampled = clock.runs[-5:]
     assert [first for _, first in sampled] == [1, 11, 21, 31, 41]
+
+
+def test_every_sample_waits_for_the_device_and_the_inputs_take_turns():
+    log = []
+
+    class Logging(contenders.Contender):
+        package, version = "torch", "0"
+
+        def svd(self, A, job):
+            log.append(A)
+            time.sleep(0.002)  # longer than SHORTEST_SAMPLE: one call a sample
+            return A
+
+        def synchronize(self, outputs):
+            assert outputs == log[-1]
+            log.append("wait")
+
+    record = make_record("torch a", [])
+    measure._time(Logging(Target(), "a"), ["first", "second"], record, Settings(repeat=3, seconds=60))
+    assert len(record.seconds) == 3
+    assert min(record.seconds) >= 0.002
+    # Warming up, the call whose factors are judged, and three samples.
+    assert log == ["first", "wait", "first", "wait", "first", "wait", "second", "wait", "first", "wait"]
 
 
 def test_statistics():

@@ -181,9 +181,10 @@ def legend(settings: Settings, emulated: bool) -> list[str]:
         )
     limit = round(REFERENCE_WORK ** (1 / 3))
     lines.append(
-        f"sigma error: max |sigma - sigma64| / sigma64_1 beside float64 LAPACK on the CPU; '-' beyond m n min(m, n) = "
-        f"{limit}^3. All errors are the worst of the batch (results.json tells of how many)"
+        "sigma error: max |sigma - sigma64| / sigma64_1, sigma64 by float64 LAPACK on the CPU; "
+        f"'-' beyond m n min(m, n) = {limit}^3"
     )
+    lines.append("every error is the worst of the batch; results.json tells of how many matrices sigma error is")
     return lines
 
 
