@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import math
@@ -13,9 +14,8 @@ import pytest
 import torch
 from bench_records import GOOD, make_case, make_record
 from checks import EPS
-from metalsvd import _cost_model
 from metalsvd.__main__ import main
-from metalsvd.bench import command, peers, plot, report
+from metalsvd.bench import command, measure, peers, plot, report
 from metalsvd.bench.contenders import Contender
 from metalsvd.bench.measure import Errors, Settings
 from metalsvd.bench.targets import Target
@@ -259,8 +259,10 @@ def test_bench_counts_on_the_emulated_gpu(run, emulated):
         assert record["counters"]["bytes_read"] > 0
         assert record["peak_bytes"] >= record["output_bytes"] > 0
         assert record["errors"]["residual"] < 60 * EPS
-        estimate = _cost_model.estimate(record["counters"])
-        assert record["model_seconds"] == pytest.approx(estimate)
+        counters = emulated.Counters(**record["counters"])
+        assert 0 < record["model_seconds"] == pytest.approx(measure.model_seconds(counters))
+        more = dataclasses.replace(counters, dispatches=2 * counters.dispatches)
+        assert measure.model_seconds(more) > record["model_seconds"]
     assert drivers == {
         (6, 3, 3): ["auto", "thread", "simdgroup", "threadgroup", "block", "qr"],
         (9, 8): ["auto", "simdgroup", "threadgroup", "block", "qr"],

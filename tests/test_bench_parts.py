@@ -15,7 +15,6 @@ import pytest
 import torch
 from bench_records import GOOD, make_case, make_record
 from checks import EPS
-from metalsvd import _cost_model
 from metalsvd.bench import cases, contenders, measure, peers, targets
 from metalsvd.bench.measure import Judge, Settings
 from metalsvd.bench.targets import Target
@@ -443,13 +442,3 @@ def test_a_time_without_errors_is_compared_with_nothing():
     assert measure.ratio_to_best_peer(ours, [ours, peer]) is None
     ours, peer = make_record(), make_record("torch a", errors=None)
     assert measure.ratio_to_best_peer(ours, [ours, peer]) is None
-
-
-def test_cost_model():
-    counters = {"dispatches": 10, "host_waits": 1, "bytes_read": 10**6, "bytes_written": 10**6}
-    base = _cost_model.estimate(counters)
-    assert 0 < base < 1
-    for field in counters:
-        assert _cost_model.estimate(counters | {field: 2 * counters[field]}) > base
-    with pytest.raises(ValueError, match="chip must be one of"):
-        _cost_model.estimate(counters, "abacus")

@@ -268,9 +268,15 @@ def _count(contender: Contender, A: Any, record: Record) -> Any:
     with emulator.options(check_memory=True):  # which counts the bytes
         emulator.reset_counters()
         outputs, record.peak_bytes = contender.peak_of(A, record.job)
-    record.counters = dataclasses.asdict(emulator.counters())
-    record.model_seconds = _cost_model.estimate(record.counters, MODEL_CHIP)
+    counters = emulator.counters()
+    record.counters = dataclasses.asdict(counters)
+    record.model_seconds = model_seconds(counters)
     return outputs
+
+
+def model_seconds(counters: emulator.Counters) -> float:
+    """What the cost model makes of counters that include bytes: an estimate for ``MODEL_CHIP``, no measurement."""
+    return _cost_model.estimate(dataclasses.asdict(counters), MODEL_CHIP)
 
 
 def best_peer(records: list[Record]) -> Record | None:
