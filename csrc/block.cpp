@@ -1,6 +1,7 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
-//   2. sweeps: in each, rounds of three steps (gram, solve, update) over all pairs of blocks
+//   2. sweeps: in each, rounds over all pairs of blocks, of three steps (gram, solve, update) or all in one; in late
+//      sweeps, which few matrices need, over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -58,10 +59,12 @@ class Encoder {
     const bool vectors = plan.left_columns > 0;
     workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
     workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
-    workspace_.partials = allocate(geometry_.pairs * geometry_.w_chunks * entries_of_pair, number_type);
-    workspace_.rotations = allocate(geometry_.pairs * entries_of_pair, number_type);
-    workspace_.rotates = allocate(geometry_.pairs, ScalarType::Int);
-    workspace_.places = allocate(2 * geometry_.pairs * plan.block_width, ScalarType::Int);
+    if (!plan.one_step_rounds) {
+      workspace_.partials = allocate(geometry_.pairs * geometry_.w_chunks * entries_of_pair, number_type);
+      workspace_.rotations = allocate(geometry_.pairs * entries_of_pair, number_type);
+      workspace_.rotates = allocate(geometry_.pairs, ScalarType::Int);
+      workspace_.places = allocate(2 * geometry_.pairs * plan.block_width, ScalarType::Int);
+    }
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -85,18 +88,14 @@ class Encoder {
             row_stride, column_stride});
   }
 
-  // All pairs of blocks that one round of the tournament meets.
-  void round(std::int64_t sweep, std::int64_t round) {
-    const std::int64_t chunks = geometry_.w_chunks + geometry_.v_chunks;
-    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.w_chunks,
-           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
-            geometry_.w_chunks, round, sweep});
-    launch("solve_", plan_.number_suffix, geometry_.pairs,
-           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
-            plan_.rows, plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
-    launch("update_", plan_.number_suffix, geometry_.pairs * chunks,
-           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
-            plan_.rows, plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
+  void sweep(std::int64_t sweep) {
+    if (sweep > limits::block_full_sweeps) {
+      rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
+    } else if (plan_.one_step_rounds) {
+      rounds_of_groups(sweep, 1, plan_.block_count);
+    } else {
+      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) three_steps(sweep, round);
+    }
   }
 
   void finish() {
@@ -118,6 +117,30 @@ class Encoder {
   std::vector<Launch> take() { return std::move(launches_); }
 
  private:
+  // All pairs of blocks that one round of the tournament meets.
+  void three_steps(std::int64_t sweep, std::int64_t round) {
+    const std::int64_t chunks = geometry_.w_chunks + geometry_.v_chunks;
+    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.w_chunks,
+           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
+            geometry_.w_chunks, round, sweep});
+    launch("solve_", plan_.number_suffix, geometry_.pairs,
+           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
+    launch("update_", plan_.number_suffix, geometry_.pairs * chunks,
+           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
+            plan_.rows, plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
+  }
+
+  // The rounds of a sweep in which groups of `size` blocks meet.
+  void rounds_of_groups(std::int64_t sweep, std::int64_t size, std::int64_t count) {
+    const std::int64_t vectors = plan_.left_columns > 0;
+    for (std::int64_t round = 0; round < count - 1; ++round) {
+      launch("round_", plan_.number_suffix, count / 2,
+             {workspace_.W, workspace_.V, workspace_.states, plan_.rows, plan_.columns, plan_.block_width,
+              plan_.block_count, size, count, vectors, round, sweep});
+    }
+  }
+
   Tensor allocate(std::int64_t numbers, ScalarType dtype) const {
     return torch::stable::new_empty(A_.tensor, {A_.batch * numbers}, dtype);
   }
@@ -128,7 +151,7 @@ class Encoder {
       const std::vector<Argument> arguments{workspace_.W,      workspace_.sigma,   workspace_.order,
                                             workspace_.states, plan_.rows,         plan_.columns,
                                             geometry_.padded,  plan_.left_columns, first};
-      launch("panel_", plan_.number_suffix, 1, arguments, limits::block_panel_columns * limits::simd_width);
+      launch("panel_", plan_.number_suffix, 1, arguments, limits::block_panel_threads);
       const std::int64_t behind = plan_.columns - first - limits::block_panel_columns;
       if (behind <= 0) continue;
       launch("reflect_", plan_.number_suffix, divide_up(behind, limits::block_simdgroups), arguments);
@@ -158,9 +181,7 @@ std::vector<Launch> block_launches(const Plan& plan, const Matrices& A, const Ou
                                    ScalarType number_type) {
   Encoder encoder(plan, A, outputs, number_type);
   encoder.load();
-  for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) {
-    for (std::int64_t round = 0; round < plan.block_count - 1; ++round) encoder.round(sweep, round);
-  }
+  for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) encoder.sweep(sweep);
   encoder.finish();
   return encoder.take();
 }

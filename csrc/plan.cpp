@@ -96,6 +96,13 @@ Method parse_method(const std::string& driver) {
   throw std::runtime_error("linalg.svd: a matrix of " + sizes_of(problem) + " does not fit " + why);
 }
 
+// Throws, naming the limit, where no kernel can count the rows or columns.
+void check_counts(const Problem& problem) {
+  if (std::max(problem.m, problem.n) <= limits::most_rows) return;
+  refuse(problem, "the kernels, which count rows and columns in 32 bits: they take at most " +
+                      std::to_string(limits::most_rows) + " of each");
+}
+
 // Throws, naming the limit, where the method cannot run the problem.
 void check_fits(const Problem& problem, Method method) {
   switch (method) {
@@ -183,7 +190,12 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
   plan.block_width = divide_up(plan.columns, plan.block_count);
-  plan.threadgroups = problem.batch * plan.block_count / 2 * divide_up(plan.rows, limits::block_chunk_rows);
+  const std::int64_t pairs = problem.batch * plan.block_count / 2;
+  const std::int64_t chunks = divide_up(plan.rows, limits::block_chunk_rows);
+  plan.one_step_rounds = chunks == 1 || pairs >= limits::block_enough_pairs;
+  plan.block_group_size = std::min<std::int64_t>(plan.block_count / 2, limits::block_group_blocks);
+  plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
+  plan.threadgroups = plan.one_step_rounds ? pairs : pairs * chunks;
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
@@ -233,11 +245,74 @@ Reduction plan_reduction(const Problem& problem) {
     nodes = divide_up(nodes, most_rows / columns);
     reduction.nodes.push_back(nodes);
   }
+  reduction.most_columns = columns <= limits::tall_few_columns ? limits::tall_few_columns : limits::tall_most_columns;
   reduction.strips = std::min<std::int64_t>(limits::tall_strips, reduction.nodes.front());
   // One SIMD-group a column.
   reduction.threads_per_threadgroup =
       limits::simd_width * std::min<std::int64_t>(columns, limits::simdgroups_per_threadgroup);
   return reduction;
+}
+
+// Threadgroups a matrix of the largest grid of `block`: that of the tiles that are copied, or of what is done column by
+// column.
+std::int64_t block_threadgroups(const Plan& plan) {
+  const auto tiles = [](std::int64_t count) { return divide_up(count, limits::simd_width); };
+  const std::int64_t padded = plan.block_width * plan.block_count;
+  const std::int64_t copied = tiles(plan.rows) * tiles(std::max(padded, plan.left_columns)) +
+                              (plan.left_columns > 0 ? tiles(plan.columns) * tiles(padded) : 0);
+  return std::max(copied, divide_up(std::max(padded, plan.left_columns), limits::block_simdgroups));
+}
+
+// Threads a matrix of the largest grid.
+std::int64_t grid_threads(const Plan& plan) {
+  std::int64_t threads = plan.method == Method::thread      ? 1
+                         : plan.method == Method::simdgroup ? std::int64_t{limits::simd_width}
+                         : plan.method == Method::block     ? block_threadgroups(plan) * limits::block_threads
+                                                            : plan.threads_per_threadgroup;
+  if (plan.reduction) {
+    const Reduction& reduction = *plan.reduction;
+    const std::int64_t completed = std::max<std::int64_t>(reduction.left_columns - plan.columns, 0);
+    threads = std::max({threads, reduction.nodes.front() * reduction.threads_per_threadgroup,
+                        std::max(reduction.nodes.front(), completed) * limits::tall_copy_threads});
+  }
+  return threads;
+}
+
+// Throws, naming the limit, where a grid would have more threads than a GPU counts.
+void check_grid(const Problem& problem, const Plan& plan) {
+  // The last threadgroup may be less than full.
+  const std::int64_t counted = std::int64_t{limits::most_grid_threads} - limits::threads_per_threadgroup;
+  const std::int64_t most = counted / grid_threads(plan);
+  if (problem.batch <= most) return;
+  const std::string matrices =
+      most == 0 ? "one matrix of " : "a batch of " + std::to_string(problem.batch) + " matrices of ";
+  const std::string advice = most == 0 ? "" : ", at most " + std::to_string(most) + " such matrices at once";
+  throw std::runtime_error("linalg.svd: " + matrices + sizes_of(problem) + " needs a grid of more threads than the " +
+                           std::to_string(limits::most_grid_threads) + " that a GPU counts: method '" +
+                           std::string(name_of(plan.method)) + "' takes fewer" + advice);
+}
+
+// The plan for B itself.
+Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver) {
+  Plan plan{};
+  plan.method = choose_method(problem, driver);
+  plan.transposed = problem.m < problem.n;
+  plan.rows = std::max(problem.m, problem.n);
+  plan.columns = std::min(problem.m, problem.n);
+  plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
+
+  const ScalarTraits scalar = traits_of(problem.scalar);
+  plan.library = name_of(plan.method);
+  plan.suffix = scalar.suffix;
+  plan.number_suffix = scalar.number_suffix;
+  plan.real_suffix = scalar.real_suffix;
+  switch (plan.method) {
+    case Method::thread: plan_thread(problem, plan); break;
+    case Method::simdgroup: plan_simdgroup(problem, plan); break;
+    case Method::threadgroup: plan_threadgroup(problem, plan); break;
+    case Method::block: plan_block(problem, plan); break;
+  }
+  return plan;
 }
 
 // The plan for R, which takes the place of B, transposed or not.
@@ -272,25 +347,9 @@ std::string_view name_of(Method method) {
 }
 
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver) {
-  if (reduces_first(problem, driver)) return plan_for_r(problem);
-  Plan plan{};
-  plan.method = choose_method(problem, driver);
-  plan.transposed = problem.m < problem.n;
-  plan.rows = std::max(problem.m, problem.n);
-  plan.columns = std::min(problem.m, problem.n);
-  plan.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? plan.columns : plan.rows;
-
-  const ScalarTraits scalar = traits_of(problem.scalar);
-  plan.library = name_of(plan.method);
-  plan.suffix = scalar.suffix;
-  plan.number_suffix = scalar.number_suffix;
-  plan.real_suffix = scalar.real_suffix;
-  switch (plan.method) {
-    case Method::thread: plan_thread(problem, plan); break;
-    case Method::simdgroup: plan_simdgroup(problem, plan); break;
-    case Method::threadgroup: plan_threadgroup(problem, plan); break;
-    case Method::block: plan_block(problem, plan); break;
-  }
+  check_counts(problem);
+  Plan plan = reduces_first(problem, driver) ? plan_for_r(problem) : plan_for_b(problem, driver);
+  check_grid(problem, plan);
   return plan;
 }
 
@@ -298,7 +357,8 @@ std::string describe(const Plan& plan) {
   const std::string kernels =
       plan.method == Method::block
           ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
-                std::to_string(plan.block_count - 1) + " rounds a sweep, kernels block_*_" + plan.suffix
+                std::to_string(plan.block_count - 1) + " rounds a sweep of " +
+                (plan.one_step_rounds ? "one step" : "three steps") + ", kernels block_*_" + plan.suffix
           : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +

@@ -46,6 +46,7 @@ struct Reduction {
   std::int64_t rows;                // of B
   std::int64_t left_columns;        // of P that are wanted: 0 (values), columns (thin) or rows (full)
   std::vector<std::int64_t> nodes;  // of each level from the rows of B up, for one matrix; the last is 1
+  std::int64_t most_columns;        // of its kernels that hold them in threadgroup memory
   std::int64_t strips;              // threadgroups that look for the largest entry of one matrix
   std::int64_t threads_per_threadgroup;
 };
@@ -68,9 +69,12 @@ struct Plan {
   // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
   std::int64_t block_width;
   std::int64_t block_count;
-  std::string suffix;         // of kernels that read or write A, U and Vh
-  std::string number_suffix;  // of kernels that see only what is computed with
-  std::string real_suffix;    // of kernels that write S
+  bool one_step_rounds;            // rather than gram, solve and update
+  std::int64_t block_group_size;   // of blocks that meet as a whole in late sweeps,
+  std::int64_t block_group_count;  // the last of which may have less or none
+  std::string suffix;              // of kernels that read or write A, U and Vh
+  std::string number_suffix;       // of kernels that see only what is computed with
+  std::string real_suffix;         // of kernels that write S
 };
 
 // Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.

@@ -50,19 +50,22 @@ std::vector<Launch> TallQr::reduce() const {
   const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
   const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
   const std::int64_t wants_q = plan_.left_columns > 0;
+  const std::string columns_kernel = std::to_string(reduction.most_columns) + "_";
   std::vector<Launch> launches;
   launches.push_back(launch("tall_magnitude_" + reduction.storage, A_.batch * reduction.strips,
                             limits::tall_copy_threads,
                             {A_.tensor, magnitudes_, reduction.rows, plan_.columns, reduction.nodes.front(),
                              reduction.strips, A_.batch_stride, row_stride, column_stride}));
-  launches.push_back(launch(
-      "tall_factor_rows_" + reduction.storage, A_.batch * reduction.nodes.front(), reduction.threads_per_threadgroup,
-      {A_.tensor, magnitudes_, levels_[0], levels_[1], reduction.rows, plan_.columns, reduction.nodes.front(),
-       reduction.strips, wants_q, A_.batch_stride, row_stride, column_stride}));
+  launches.push_back(
+      launch("tall_factor_rows_" + columns_kernel + reduction.storage, A_.batch * reduction.nodes.front(),
+             reduction.threads_per_threadgroup,
+             {A_.tensor, magnitudes_, levels_[0], levels_[1], reduction.rows, plan_.columns, reduction.nodes.front(),
+              reduction.strips, wants_q, A_.batch_stride, row_stride, column_stride}));
   for (std::size_t level = 1; level < reduction.nodes.size(); ++level) {
-    launches.push_back(launch(
-        "tall_factor_stack_" + reduction.number, A_.batch * reduction.nodes[level], reduction.threads_per_threadgroup,
-        {levels_[level], levels_[level + 1], units(level), plan_.columns, reduction.nodes[level], wants_q}));
+    launches.push_back(
+        launch("tall_factor_stack_" + columns_kernel + reduction.number, A_.batch * reduction.nodes[level],
+               reduction.threads_per_threadgroup,
+               {levels_[level], levels_[level + 1], units(level), plan_.columns, reduction.nodes[level], wants_q}));
   }
   return launches;
 }
@@ -79,6 +82,7 @@ std::vector<Launch> TallQr::expand() const {
   const std::int64_t n = plan_.columns;
   const std::int64_t vectors = plan_.left_columns > 0;
   const std::int64_t transposed = plan_.transposed;
+  const std::string columns_kernel = std::to_string(reduction.most_columns) + "_";
   std::vector<Launch> launches;
   for (std::size_t level = reduction.nodes.size(); vectors && level-- > 0;) {
     const bool is_root = level + 1 == reduction.nodes.size();
@@ -87,7 +91,8 @@ std::vector<Launch> TallQr::expand() const {
     const Tensor& blocks = !is_root ? levels_[level + 1] : plan_.transposed ? Vh_of_R : U_of_R;
     const std::int64_t reports = level == 0 && !plan_.transposed;
     launches.push_back(launch(
-        "tall_product_" + reduction.number, A_.batch * reduction.nodes[level], reduction.threads_per_threadgroup,
+        "tall_product_" + columns_kernel + reduction.number, A_.batch * reduction.nodes[level],
+        reduction.threads_per_threadgroup,
         {levels_[level], blocks, largest_, units(level), n, reduction.nodes[level], level == 0 ? std::int64_t{1} : n,
          is_transposed_block ? n : std::int64_t{1}, is_transposed_block ? std::int64_t{1} : n, reports}));
   }

@@ -1,6 +1,7 @@
 #include "block_copy.h"
 #include "block_finish.h"
 #include "block_gram.h"
+#include "block_round.h"
 #include "block_solve.h"
 #include "block_update.h"
 
@@ -32,12 +33,14 @@ template [[host_name("block_order_f16")]] [[kernel]] decltype(block_order<half>)
 template [[host_name("block_order_bf16")]] [[kernel]] decltype(block_order<BFloat16>) block_order<BFloat16>;
 
 template [[host_name("block_gram_f32")]] [[kernel]] decltype(block_gram<float>) block_gram<float>;
+template [[host_name("block_round_f32")]] [[kernel]] decltype(block_round<float>) block_round<float>;
 template [[host_name("block_solve_f32")]] [[kernel]] decltype(block_solve<float>) block_solve<float>;
 template [[host_name("block_update_f32")]] [[kernel]] decltype(block_update<float>) block_update<float>;
 template [[host_name("block_normalize_f32")]] [[kernel]] decltype(block_normalize<float>) block_normalize<float>;
 template [[host_name("block_panel_f32")]] [[kernel]] decltype(block_panel<float>) block_panel<float>;
 template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<float>) block_reflect<float>;
 template [[host_name("block_gram_c64")]] [[kernel]] decltype(block_gram<float2>) block_gram<float2>;
+template [[host_name("block_round_c64")]] [[kernel]] decltype(block_round<float2>) block_round<float2>;
 template [[host_name("block_solve_c64")]] [[kernel]] decltype(block_solve<float2>) block_solve<float2>;
 template [[host_name("block_update_c64")]] [[kernel]] decltype(block_update<float2>) block_update<float2>;
 template [[host_name("block_normalize_c64")]] [[kernel]] decltype(block_normalize<float2>) block_normalize<float2>;

@@ -48,7 +48,7 @@ template <typename Storage>
   if (team.index == 0) maxima[group] = largest;
 }
 
-// W = B, scaled so that its largest entry lies in [2^48, 2^49), and padded with zero columns; V = the identity; the
+// W = B, scaled so that its largest entry lies in [2^40, 2^41), and padded with zero columns; V = the identity; the
 // first two words of `states`.
 //
 // Grid: a threadgroup of block_threads a matrix and tile, those of W before those of V, down the columns. Ownership: a
@@ -73,7 +73,7 @@ template <typename Storage>
   const int index_of_tile = int(group % uint(tiles));
   maxima += matrix * parts;
   const uint largest = threadgroup_max(team.index < int(parts) ? maxima[team.index] : 0u, slots, team);
-  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
+  const int exponent = largest > 0u ? limits::large_scaled_exponent - exponent_of(largest) : 0;
   if (index_of_tile == 0 && team.index == 0) {
     states[matrix * state_words + state_sweep] = largest < not_finite_bits ? 1 : 0;
     states[matrix * state_words + state_exponent] = exponent;

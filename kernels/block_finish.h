@@ -112,10 +112,10 @@ inline bool leaves_columns(device const int* states, long left_columns) {
 // Columns [first, first + block_panel_columns) of P, in their order and as far as they are not zero, become the
 // reflectors of their QR factorisation (householder.h), in place, with |v|^2 in sigma, which has been stored.
 //
-// Grid: one threadgroup a matrix, one SIMD-group a column of the panel. Barriers: two a column. The host promises:
-// block_reflect has applied the panels before to this one.
+// Grid: one threadgroup of block_panel_threads a matrix; its SIMD-groups share the columns of the panel. Barriers: two
+// a column. The host promises: block_reflect has applied the panels before to this one.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::block_panel_columns* limits::simd_width)]] void block_panel(
+[[kernel, max_total_threads_per_threadgroup(limits::block_panel_threads)]] void block_panel(
     device T* W [[buffer(0)]], device float* sigma [[buffer(1)]], device const int* order [[buffer(2)]],
     device const int* states [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
     constant long& padded [[buffer(6)]], constant long& left_columns [[buffer(7)]], constant long& first [[buffer(8)]],

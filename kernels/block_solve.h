@@ -38,9 +38,7 @@ inline SolvePair<T> choose_rotation(threadgroup const T* G, Pair pair, int colum
   const float alpha = real_part(G[pair.p * columns + pair.p]);
   const float beta = real_part(G[pair.q * columns + pair.q]);
   const T gamma = G[pair.q * columns + pair.p];
-  // Columns that count as zero are orthogonal to all.
-  chosen.rotates =
-      min(alpha, beta) >= least_square() && magnitude(gamma) > tolerance * precise::sqrt(alpha) * precise::sqrt(beta);
+  chosen.rotates = needs_rotation(alpha, beta, gamma, tolerance);
   if (chosen.rotates) chosen.rotation = orthogonalizing_rotation(alpha, beta, gamma);
   return chosen;
 }
@@ -93,16 +91,67 @@ inline void rotate_product(threadgroup T* J_minus_I, SolvePair<T> pair, int row,
   J_minus_I[pair.q * columns + row] = q + change_q;
 }
 
-// rotations[pair] = J - I, where J is the product of block_inner_sweeps cyclic sweeps of Jacobi on the pair's Gram
-// matrix; rotates[pair] = whether J is not the identity, in which case state_sweep asks for one more sweep; and
-// places[pair] = where each column then goes, to stand in descending order: unsorted, matrices of small rank take
+// J - I = what block_inner_sweeps cyclic sweeps of Jacobi rotate the Gram matrix G of `width` pairs of columns by, and
+// G more diagonal. Returns whether J is not the identity. J_minus_I is zero, and a barrier has been passed. Thread k <
+// width chooses the rotation of the k-th pair of columns; thread (a, c) then owns what is left of 2x2 entries of G, and
+// of J, until the next barrier. Two barriers a round of a sweep, and two where the threadgroup agrees.
+template <typename T>
+inline bool diagonalize(threadgroup T* G, threadgroup T* J_minus_I, threadgroup SolvePair<T>* pairs,
+                        threadgroup uint* slots, int width, float tolerance, Team team) {
+  const int columns = 2 * width;
+  const int a = team.index % width;
+  const int c = team.index / width;
+  bool any = false;
+  bool again = true;
+  for (int i = 0; i < limits::block_inner_sweeps && again; ++i) {
+    bool rotated = false;
+    for (int step = 0; step < round_count(columns); ++step) {
+      if (team.index < width) {
+        const SolvePair<T> chosen =
+            choose_rotation<T>(G, round_robin_pair(step, team.index, columns), columns, tolerance);
+        rotated = rotated || chosen.rotates;
+        pairs[team.index] = chosen;
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      if (c < width) {
+        const SolvePair<T> left = pairs[a];
+        const SolvePair<T> right = pairs[c];
+        if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
+        if (right.rotates) {
+          rotate_product(J_minus_I, right, 2 * a, columns);
+          rotate_product(J_minus_I, right, 2 * a + 1, columns);
+        }
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    again = threadgroup_max(rotated ? 1u : 0u, slots, team) > 0u;
+    any = any || again;
+  }
+  return any;
+}
+
+// Where column j stands in descending order of the squares on the diagonal of G: unsorted, matrices of small rank take
 // nearly twice as many sweeps (de Rijk 1989).
+template <typename T>
+inline int place_in_order(threadgroup const T* G, int j, int columns) {
+  // Rounding can leave a square below zero: that column still stands before those of the padding.
+  const float square = max(real_part(G[j * columns + j]), 0.0f);
+  int place = 0;
+  for (int other = 0; other < columns; ++other) {
+    const float beside = max(real_part(G[other * columns + other]), 0.0f);
+    place += beside > square || (beside == square && other < j) ? 1 : 0;
+  }
+  return place;
+}
+
+// rotations[pair] = J - I, where J makes the pair's Gram matrix more diagonal; rotates[pair] = whether J is not the
+// identity, in which case state_sweep asks for one more sweep; and places[pair] = where each column then goes, to stand
+// in descending order.
 //
-// Grid: a threadgroup of block_threads a matrix and pair. Ownership: thread k < width chooses the rotation of the k-th
-// pair of columns; thread (a, c) then owns what is left of 2x2 entries of G, and of J, until the next barrier.
-// Barriers: one before the sweep, two a round of it, two where the threadgroup agrees. The host promises: as for
-// block_gram, whose partial sums are added chunk after chunk. Threadgroups of one matrix meet in state_sweep only,
-// which is atomic, and which all of them raise to the same number.
+// Grid: a threadgroup of block_threads a matrix and pair. Ownership: entries of G are dealt to all threads when they
+// are loaded and stored; between, that of diagonalize. Barriers: one before the sweeps, then those of diagonalize. The
+// host promises: as for block_gram, whose partial sums are added chunk after chunk. Threadgroups of one matrix meet in
+// state_sweep only, which is atomic, and which all of them raise to the same number.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_solve(
     device const T* partials [[buffer(0)]], device T* rotations [[buffer(1)]], device int* rotates [[buffer(2)]],
@@ -136,52 +185,14 @@ template <typename T>
     if (p < q) G[p * columns + q] = conjugate(sum);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-
-  // Columns count as orthogonal when their cosine is within the rounding error of computing it.
-  const float tolerance = 0.5f * FLT_EPSILON * max(4.0f, precise::sqrt(float(rows)));
-  const int a = team.index % blocks.width;
-  const int c = team.index / blocks.width;
-  bool any = false;
-  bool again = true;
-  for (int i = 0; i < limits::block_inner_sweeps && again; ++i) {
-    bool rotated = false;
-    for (int step = 0; step < round_count(columns); ++step) {
-      if (team.index < blocks.width) {
-        const SolvePair<T> chosen =
-            choose_rotation<T>(G, round_robin_pair(step, team.index, columns), columns, tolerance);
-        rotated = rotated || chosen.rotates;
-        pairs[team.index] = chosen;
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (c < blocks.width) {
-        const SolvePair<T> left = pairs[a];
-        const SolvePair<T> right = pairs[c];
-        if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
-        if (right.rotates) {
-          rotate_product(J_minus_I, right, 2 * a, columns);
-          rotate_product(J_minus_I, right, 2 * a + 1, columns);
-        }
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-    }
-    again = threadgroup_max(rotated ? 1u : 0u, slots, team) > 0u;
-    any = any || again;
-  }
-
+  const bool any = diagonalize<T>(G, J_minus_I, pairs, slots, blocks.width, jacobi_tolerance(int(rows)), team);
   if (team.index == 0) {
     rotates[task.pair] = any ? 1 : 0;
     if (any) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   }
   if (!any) return;
   for (int j = team.index; j < columns; j += team.threads) {
-    // Rounding can leave a square below zero: that column still stands before those of the padding.
-    const float square = max(real_part(G[j * columns + j]), 0.0f);
-    int place = 0;
-    for (int other = 0; other < columns; ++other) {
-      const float beside = max(real_part(G[other * columns + other]), 0.0f);
-      place += beside > square || (beside == square && other < j) ? 1 : 0;
-    }
-    places[task.pair * columns + j] = place;
+    places[task.pair * columns + j] = place_in_order<T>(G, j, columns);
   }
   for (int index = team.index; index < columns * columns; index += team.threads) rotations[index] = J_minus_I[index];
 }

@@ -11,6 +11,10 @@ enum : int {
   threads_per_threadgroup = 1024,
   threadgroup_bytes = 32768,
 
+  // Kernels count rows and columns in 32 bits, and step beyond the last by up to a threadgroup. All other products are
+  // formed in 64 bits.
+  most_rows = 2147483647 - threads_per_threadgroup,
+
   // One float32 word of threadgroup memory a SIMD-group, where each leaves what the whole threadgroup wants to know.
   simdgroups_per_threadgroup = threads_per_threadgroup / simd_width,
   word_bytes = 4,
@@ -49,6 +53,10 @@ enum : int {
   // entries still has a square below 2^127, and a column 2^-111 times smaller still has one above 2^-126.
   scaled_exponent = 48,
 
+  // Method `block` and the tall QR scale it to [2^40, 2^41): all of 2^42 such entries, more than any memory holds, can
+  // come together in one column, which still has a square below 2^126.
+  large_scaled_exponent = 40,
+
   // Method `block`. A pair of blocks has at most 32 columns: the Gram matrix of complex ones and their rotation take
   // 8 KiB each, and a thread of 256 owns 2x2 entries of either.
   block_columns = 16,
@@ -62,16 +70,24 @@ enum : int {
   // Rows that a threadgroup sums up or rotates. More make fewer threadgroups, fewer make the partial Gram matrices, one
   // of 2 * block_columns rows a chunk, a larger part of the workspace: 1/8 of the matrix.
   block_chunk_rows = 256,
-  // Columns between which no dispatch stands when reflectors are made: one SIMD-group each.
-  block_panel_columns = 16,
+  // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
+  // for whether columns are missing or not.
+  block_panel_columns = 32,
+  block_panel_threads = block_panel_columns / 2 * simd_width,
   // Threadgroups that look for the largest entry of a matrix; each of those that copy it reads what they found.
   block_measure_parts = 64,
   // Sweeps over a Gram matrix before it is formed anew, fewer where one finds nothing to rotate. With one, matrices of
   // small rank take four times as many rounds (49 sweeps instead of 13, 96x96); four save little more.
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 5 to 8; the
-  // worst seen is 17, on rows graded over 12 decades (200x200).
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 6 to 8, hard
+  // ones up to 12 and the worst seen 17, on rows graded over 12 decades (200x200).
   block_max_sweeps = 30,
+  // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
+  // one threadgroup. Slower where they are needed, four times fewer where they are not.
+  block_full_sweeps = 12,
+  block_group_blocks = 4,
+  // A round is one step rather than three where rows are one chunk, or where so many pairs of blocks fill the cores.
+  block_enough_pairs = 32,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
   // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
@@ -79,18 +95,21 @@ enum : int {
   tall_min_rows_per_column = 2,
   // What these two limits leave: 2 * 64 * 64 words are more than the tile.
   tall_most_columns = 63,
+  // With so few columns it has kernels of their own: they claim a quarter of the threadgroup memory, half for complex
+  // numbers, and so many more of them run on a core at the same time.
+  tall_few_columns = 4,
   // Its kernels that only move numbers: enough threads to hide the reads.
   tall_copy_threads = 256,
   // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
   tall_strips = 64,
-  // It scales the largest entry to [2^40, 2^41): a column of 2^42 rows, more than any memory holds, still has a square
-  // below 2^126.
-  tall_scaled_exponent = 40,
   // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
   // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
   tall_rows = 512,
   tall_rows_per_column = 4
 };
+
+// Positions in a grid are 32-bit numbers.
+enum : unsigned int { most_grid_threads = 4294967295u };
 
 // Words of the tile of method `threadgroup` that go before numbers, an even number of them.
 constexpr int threadgroup_column_words(int columns) { return (3 * columns + 1) / 2 * 2; }
@@ -108,6 +127,12 @@ constexpr int threadgroup_most_columns(int words) {
 constexpr int simdgroup_rows(int columns, int words) {
   const int rows = simdgroup_register_words * simd_width / (words * columns) - columns;
   return rows < simdgroup_most_rows ? rows : int(simdgroup_most_rows);
+}
+
+// The tile of the tall QR's kernels for this many columns: a chunk, or a block and two parts of one, and a word or two
+// for each column.
+constexpr int tall_tile_words(int columns, int words) {
+  return columns > tall_few_columns ? int(threadgroup_tile_words) : (tall_chunk_rows * columns + columns) * words;
 }
 
 }  // namespace limits

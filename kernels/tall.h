@@ -64,7 +64,7 @@ inline uint magnitude_of_matrix(device const uint* magnitudes, long matrix, long
 
 // What a matrix with this magnitude is multiplied by, as a power of two.
 inline int tall_exponent(uint magnitude) {
-  return magnitude > 0u ? limits::tall_scaled_exponent - exponent_of(magnitude) : 0;
+  return magnitude > 0u ? limits::large_scaled_exponent - exponent_of(magnitude) : 0;
 }
 
 // Entry `index` of rows x columns, dealt so that neighbouring threads meet entries that lie side by side: those of a
@@ -141,7 +141,7 @@ template <typename Storage>
 // they are factored, lane l the rows l, l + 32, ... Barriers: two where the threadgroup agrees on the magnitude, one
 // after loading, then those of factor_tile. The host promises: chunks have at least `columns` rows and fit the tile
 // with a word for each column; `numbers` holds rows * columns numbers a matrix where Q is wanted, R columns^2 a chunk.
-template <typename Storage>
+template <typename Storage, int most_columns>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_factor_rows(
     device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
     device typename StorageTraits<Storage>::Number* numbers [[buffer(2)]],
@@ -153,7 +153,8 @@ template <typename Storage>
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
-  threadgroup float2 tile[limits::threadgroup_tile_words / 2];
+  enum : int { tile_words = limits::tall_tile_words(most_columns, sizeof(T) / limits::word_bytes) };
+  threadgroup float2 tile[tile_words / 2];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Node node = make_node(threadgroup_index, rows, nodes, 1);
@@ -182,14 +183,15 @@ template <typename Storage>
 //
 // Grid, ownership and barriers are those of tall_factor_rows. The host promises: `numbers` holds the R's of `units`
 // nodes a matrix; those of one node here fit the tile.
-template <typename T>
+template <typename T, int most_columns>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_factor_stack(
     device T* numbers [[buffer(0)]], device T* R [[buffer(1)]], constant long& units [[buffer(2)]],
     constant long& columns [[buffer(3)]], constant long& nodes [[buffer(4)]], constant long& wants_q [[buffer(5)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup float2 tile[limits::threadgroup_tile_words / 2];
+  enum : int { tile_words = limits::tall_tile_words(most_columns, sizeof(T) / limits::word_bytes) };
+  threadgroup float2 tile[tile_words / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const int unit = int(columns);
   const Node node = make_node(threadgroup_index, units, nodes, unit);
@@ -214,7 +216,7 @@ template <typename T>
 // entries are dealt to all threads when loading and storing; a SIMD-group owns columns s, s + simdgroups, ... of the
 // product, lane l the rows l, l + 32, ... Barriers: two for each part of the rows. The host promises: the block, a
 // number a column and two parts of the rows fit the tile; `largest` holds `nodes` numbers a column of each matrix.
-template <typename T>
+template <typename T, int most_columns>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_product(
     device T* numbers [[buffer(0)]], device const T* blocks [[buffer(1)]], device T* largest [[buffer(2)]],
     constant long& units [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
@@ -223,7 +225,8 @@ template <typename T>
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup float2 tile[limits::threadgroup_tile_words / 2];
+  enum : int { tile_words = limits::tall_tile_words(most_columns, sizeof(T) / limits::word_bytes) };
+  threadgroup float2 tile[tile_words / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const int n = int(columns);
   const int unit = int(unit_rows);
@@ -231,7 +234,7 @@ template <typename T>
   numbers += (node.matrix * units * unit + node.first_row) * columns;
   blocks += long(threadgroup_index) * columns * columns;
 
-  const int tile_numbers = limits::threadgroup_tile_words * limits::word_bytes / int(sizeof(T));
+  const int tile_numbers = int(tile_words) * limits::word_bytes / int(sizeof(T));
   const int part = min(node.rows, (tile_numbers - n * n - n) / (2 * n));
   threadgroup T* block = (threadgroup T*)tile;
   threadgroup T* best = block + n * n;

@@ -14,7 +14,10 @@ whichever is larger. A failure prints every number beside its bound and LAPACK's
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+import matrices
+import metalsvd
 import torch
 from metalsvd._accuracy import Accuracy, accuracy
 from torch import Tensor
@@ -55,6 +58,16 @@ def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = ""
     steps = S[..., 1:] - S[..., :-1]
     assert (steps <= 0).all(), f"{label}: singular values not sorted, a step up of {steps.max():.2e}"
     return ours
+
+
+def assert_families_accurate(
+    names: Iterable[str], shape: tuple[int, int], dtype: torch.dtype, target: torch.device, **options
+) -> None:
+    """One batch of all these families through svd on the target, then the promise for each."""
+    A = matrices.batch_of(names, shape, dtype)
+    U, S, V = metalsvd.svd(A.to(target), **options)
+    for index, name in enumerate(names):
+        assert_accurate(A[index], U[index], S[index], V[index].mH, name)
 
 
 def jacobi_singular_values(A: Tensor) -> Tensor:

@@ -28,25 +28,17 @@ LIMIT_SHAPES = {
 LIMIT_FAMILIES = ["normal", "geometric", "exact_half_rank", "clusters", "orthogonal", "column_graded_12"]
 
 
-def assert_families_accurate(names, shape, dtype, target, **options) -> None:
-    """One batch of all families through svd, then the promise for each."""
-    A = batch_of(names, shape, dtype)
-    U, S, V = metalsvd.svd(A.to(target), **options)
-    for index, name in enumerate(names):
-        checks.assert_accurate(A[index], U[index], S[index], V[index].mH, name)
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SMALL_SHAPES + TALL_AND_WIDE_SHAPES + MIDDLE_SHAPES, ids=str)
 def test_every_family(shape, dtype, target):
-    assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target)
+    checks.assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target)
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape"), [(dtype, shape) for dtype in DTYPES for shape in LIMIT_SHAPES[dtype]], ids=str
 )
 def test_limits(shape, dtype, target):
-    assert_families_accurate(LIMIT_FAMILIES, shape, dtype, target, driver="threadgroup")
+    checks.assert_families_accurate(LIMIT_FAMILIES, shape, dtype, target, driver="threadgroup")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

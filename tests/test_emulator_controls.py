@@ -186,7 +186,7 @@ def test_counters():
     torch.mps.synchronize()
     emulator.reset_counters()
     zero = emulator.counters()
-    assert zero == emulator.Counters(0, 0, 0, 0, 0, None, None, 0)
+    assert zero == emulator.Counters(0, 0, 0, 0, 0, None, None, 0, None, 0, 0, None)
     torch.mps.synchronize()
     assert emulator.counters() == dataclasses.replace(zero, host_waits=1)
     assert zero.host_waits == 0

@@ -199,6 +199,53 @@ def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype,
         metalsvd.plan(shape, dtype, driver=driver)
 
 
+@pytest.mark.parametrize("shape", [(2**31, 3), (3, 2**31), (2**31 - 1024, 1), (5, 2**62)], ids=str)
+@pytest.mark.parametrize("driver", [None, "thread", "simdgroup", "threadgroup", "block", "qr"])
+def test_rows_and_columns_beyond_32_bits_name_the_limit(shape, driver):
+    words = f"{shape[0]}x{shape[1]} float32 does not fit .* count rows and columns in 32 bits: .* at most 2147482623"
+    with pytest.raises(RuntimeError, match=words):
+        metalsvd.plan(shape, driver=driver)
+
+
+def test_the_most_rows_are_planned():
+    most = 2**31 - 1025
+    assert metalsvd.plan((most, 3)).startswith("tall QR of 4194302 + ")
+    assert metalsvd.plan((2, most)).endswith("on the conjugate transpose")
+
+
+@pytest.mark.parametrize(
+    ("most", "shape", "options", "method"),
+    [
+        (2**32 - 1025, (3, 3), {}, "thread"),
+        ((2**32 - 1025) // 32, (5, 5), {}, "simdgroup"),
+        ((2**32 - 1025) // 96, (33, 33), {}, "threadgroup"),
+        ((2**32 - 1025) // (2 * 16 * 256), (128, 128), {}, "block"),
+        ((2**32 - 1025) // (16 * 256), (128, 128), {"compute_uv": False}, "block"),
+        ((2**32 - 1025) // (19999 * 256), (20000, 1), {"full_matrices": True}, "thread"),
+        ((2**32 - 1025) // (40 * 256), (20000, 1), {}, "thread"),
+    ],
+    ids=str,
+)
+def test_a_batch_whose_grid_is_beyond_32_bits_names_the_limit(most, shape, options, method):
+    metalsvd.plan((most, *shape), **options)
+    with pytest.raises(RuntimeError, match=rf"a batch of {most + 1} .* '{method}' takes fewer, at most {most} such"):
+        metalsvd.plan((most + 1, *shape), **options)
+
+
+def test_one_matrix_whose_grid_is_beyond_32_bits():
+    metalsvd.plan((2**16, 2**16))
+    words = "one matrix of 131072x131072 float32 needs a grid of more threads than the 4294967295 that a GPU counts"
+    with pytest.raises(RuntimeError, match=words):
+        metalsvd.plan((2**17, 2**17))
+
+
+def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
+    assert "rounds a sweep of one step" in metalsvd.plan((256, 90))
+    assert "rounds a sweep of three steps" in metalsvd.plan((257, 90))
+    assert "rounds a sweep of three steps" in metalsvd.plan((10, 257, 90))
+    assert "rounds a sweep of one step" in metalsvd.plan((11, 257, 90))  # 3 pairs of blocks each
+
+
 def test_unknown_driver():
     with pytest.raises(RuntimeError, match="unknown svd driver gesvd: `driver` only accepts one of None, thread"):
         metalsvd.plan((5, 5), driver="gesvd")

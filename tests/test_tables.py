@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 import sys
 
+import metalsvd
 import pytest
+import torch
+from metalsvd import _cost_model
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "benchmarks"))
 
@@ -14,7 +18,29 @@ import costs
 
 pytestmark = pytest.mark.kernels
 
+# The methods of one dispatch: A is read once, the factors are written once, and there is no scratch.
 ONE_DISPATCH = [(1000, 3, 3), (100, 5, 5), (4, 32, 32), (4, 33, 33), (1, 63, 63)]
+
+MOST_GROWTH = 1.5  # of the modelled time, from a size to the next
+# Steps that are larger yet, with what they may be: of a few matrices, and of a batch that fills the GPU.
+LARGER_STEPS = {
+    # A SIMD-group of 32 lanes a matrix after a thread a matrix; the smallest of its kernels has 8 columns.
+    ((128, 4, 4), (128, 5, 5)): (1.5, 4.0),
+    # From a kernel of 8 columns to one of 16, and to one of 32.
+    ((16, 8, 8), (16, 9, 9)): (1.5, 2.6),
+    ((8, 16, 16), (8, 17, 17)): (1.9, 1.9),
+    # Two blocks more, to an even number, are two rounds more; and these matrices happen to take one sweep more.
+    ((1, 96, 96), (1, 97, 97)): (1.5, 1.8),
+    # From registers to threadgroup memory.
+    ((2, 32, 32), (2, 33, 33)): (1.5, 1.9),
+    ((8, 16, 16), (8, 17, 17), "complex64"): (1.8, 2.8),
+    # From one dispatch to some for each level of the tree.
+    ((1, 512, 12), (1, 513, 12)): (1.9, 1.9),
+    ((1, 133, 60), (1, 134, 60)): (1.7, 1.5),
+    # From one dispatch to some for each round of each sweep.
+    ((1, 88, 88), (1, 89, 89)): (2.5, 1.5),
+    ((1, 256, 63), (1, 256, 64)): (1.6, 1.5),
+}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "complex64"])
@@ -40,3 +66,43 @@ def test_large_matrices_never_wait_and_have_bounded_scratch(shape, emulated):
     print(shape, measured)
     assert measured.host_waits == 0
     assert measured.scratch <= 3
+
+
+@pytest.mark.parametrize(
+    ("dtype", "first", "second"),
+    [(dtype, *step) for dtype, all_steps in costs.STEPS.items() for step in all_steps if max(step[1]) != 129],
+    ids=str,
+)
+def test_neighbouring_sizes_do_not_jump(dtype, first, second, emulated):
+    before, behind = (costs.measure(shape, getattr(torch, dtype)) for shape in (first, second))
+    key = (first, second) if dtype == "float32" else (first, second, dtype)
+    few, many = LARGER_STEPS.get(key, (MOST_GROWTH, MOST_GROWTH))
+    assert behind.seconds <= few * before.seconds, f"{behind.seconds / before.seconds:.2f} times the modelled time"
+    growth = behind.seconds_of_full_batch / before.seconds_of_full_batch
+    assert growth <= many, f"{growth:.2f} times the modelled time of a large batch"
+
+
+def test_the_cost_model_adds_up(emulated):
+    counters = metalsvd.emulator.Counters(
+        dispatches=2, threadgroups=80, threads=80 * 128, barriers=0, simd_operations=0, bytes_read=400_000_000,
+        bytes_written=0, host_waits=1, multiply_adds=0, critical_barriers=0, critical_simd_operations=0,
+        critical_multiply_adds=0,
+    )  # fmt: skip
+    waiting = 2 * 2e-6 + 170e-6
+    assert _cost_model.estimate(counters) == pytest.approx(waiting + 1e-3)  # at 400 GB/s
+    assert _cost_model.estimate(counters, "m1") == pytest.approx(waiting + 400e6 / 68e9)
+    busy = dataclasses.replace(counters, multiply_adds=7_000_000_000)
+    assert _cost_model.estimate(busy) == pytest.approx(waiting + 2e-3)  # at half of 14 TFLOP/s
+    deep = dataclasses.replace(counters, critical_barriers=100_000)
+    assert _cost_model.estimate(deep) == pytest.approx(waiting + 100_000 * 140 / 1.4e9)
+    many = _cost_model.of_batch(deep, 100)  # 10 times the threads that 40 cores hold, in each dispatch
+    fills = 100 * 80 * 128 / 2 / (40 * 1024)
+    assert _cost_model.estimate(many) == pytest.approx(waiting + fills * 100_000 * 140 / 1.4e9)
+
+
+def test_the_cost_model_refuses_what_it_cannot_judge(emulated):
+    counters = metalsvd.emulator.Counters(*[None] * len(dataclasses.fields(metalsvd.emulator.Counters)))
+    with pytest.raises(ValueError, match="check_memory=True"):
+        _cost_model.estimate(counters)
+    with pytest.raises(ValueError, match="device must be one of m1, m3 max, m4 max, not 'm9'"):
+        _cost_model.estimate(counters, "m9")

@@ -23,13 +23,6 @@ FEW_FAMILIES = ["normal", "geometric", "exact_half_rank", "clusters", "orthogona
 JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": True}}
 
 
-def assert_families_accurate(names, shape, dtype, target, **options):
-    A = batch_of(names, shape, dtype)
-    U, S, V = metalsvd.svd(A.to(target), driver="qr", **options)
-    for index, name in enumerate(names):
-        checks.assert_accurate(A[index], U[index], S[index], V[index].mH, name)
-
-
 def levels_of(shape, dtype=torch.float32, driver="qr"):
     words = metalsvd.plan(shape, dtype, driver=driver)
     assert words.startswith("tall QR of "), words
@@ -40,7 +33,7 @@ def levels_of(shape, dtype=torch.float32, driver="qr"):
 @pytest.mark.parametrize("shape", ONE_LEVEL + TWO_LEVELS, ids=str)
 def test_every_family(shape, dtype, target):
     assert len(levels_of(shape, dtype)) == (1 if shape in ONE_LEVEL else 2)
-    assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target)
+    checks.assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="qr")
 
 
 @pytest.mark.parametrize(
@@ -48,13 +41,13 @@ def test_every_family(shape, dtype, target):
 )
 def test_three_levels(shape, dtype, target):
     assert len(levels_of(shape, dtype)) == 3
-    assert_families_accurate(["normal", "exact_half_rank"], shape, dtype, target)
+    checks.assert_families_accurate(["normal", "exact_half_rank"], shape, dtype, target, driver="qr")
 
 
 @pytest.mark.parametrize("shape", [(20000, 3), (3, 20000), (3000, 20)], ids=str)
 def test_large(shape, target):
     assert metalsvd.plan(shape) == metalsvd.plan(shape, driver="qr")
-    assert_families_accurate(["normal", "exact_half_rank"], shape, torch.float32, target)
+    checks.assert_families_accurate(["normal", "exact_half_rank"], shape, torch.float32, target, driver="qr")
 
 
 def test_a_batch_of_tall_matrices_with_strides(target):

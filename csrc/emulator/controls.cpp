@@ -44,6 +44,10 @@ void count(const Counters& done) {
   current_counters.bytes_read += done.bytes_read;
   current_counters.bytes_written += done.bytes_written;
   current_counters.host_waits += done.host_waits;
+  current_counters.multiply_adds += done.multiply_adds;
+  current_counters.critical_barriers += done.critical_barriers;
+  current_counters.critical_simd_operations += done.critical_simd_operations;
+  current_counters.critical_multiply_adds += done.critical_multiply_adds;
 }
 
 void count_host_wait() { count({.host_waits = 1}); }

@@ -24,6 +24,11 @@ struct Counters {
   std::uint64_t bytes_read = 0;       // device memory, counted only under Options::check_memory
   std::uint64_t bytes_written = 0;    // likewise
   std::uint64_t host_waits = 0;       // copies to the host, item(), synchronize()
+  std::uint64_t multiply_adds = 0;    // fma() of floats, counted only under Options::check_memory
+  // What must be done one after the other: summed over the dispatches, of the threadgroup that did the most.
+  std::uint64_t critical_barriers = 0;
+  std::uint64_t critical_simd_operations = 0;  // of one SIMD-group
+  std::uint64_t critical_multiply_adds = 0;    // of one thread
 };
 
 Options options();

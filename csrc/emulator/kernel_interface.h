@@ -54,6 +54,7 @@ struct SimdOperation {
 void threadgroup_barrier(unsigned memory, Site site);
 void simdgroup_barrier(unsigned memory, Site site);
 void simd_operation(const SimdOperation& operation, void* value, std::uint32_t argument, Site site);
+void count_multiply_add();  // by instrumented kernels only
 void* threadgroup_tile(unsigned index, const char* name, std::size_t bytes, std::size_t alignment, Site site);
 
 struct Parameter {

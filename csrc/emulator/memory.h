@@ -16,7 +16,8 @@ struct Allocation {
   std::size_t bytes;
 };
 
-// A block of NaN bytes (0xFF), so that nobody comes to rely on zeros. Throws std::bad_alloc, also beyond the limit.
+// A block of NaN bytes (0xFF), so that nobody comes to rely on zeros; untouched above 1 GiB. Throws std::bad_alloc,
+// also beyond the limit.
 std::byte* allocate_block(std::size_t bytes);
 void release_block(std::byte* data) noexcept;
 

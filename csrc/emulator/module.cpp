@@ -32,7 +32,11 @@ PYBIND11_MODULE(_emulator, m) {
       .def_readonly("simd_operations", &emulator::Counters::simd_operations)
       .def_readonly("bytes_read", &emulator::Counters::bytes_read)
       .def_readonly("bytes_written", &emulator::Counters::bytes_written)
-      .def_readonly("host_waits", &emulator::Counters::host_waits);
+      .def_readonly("host_waits", &emulator::Counters::host_waits)
+      .def_readonly("multiply_adds", &emulator::Counters::multiply_adds)
+      .def_readonly("critical_barriers", &emulator::Counters::critical_barriers)
+      .def_readonly("critical_simd_operations", &emulator::Counters::critical_simd_operations)
+      .def_readonly("critical_multiply_adds", &emulator::Counters::critical_multiply_adds);
   m.def("counters", &emulator::counters);
   m.def("reset_counters", &emulator::reset_counters);
 

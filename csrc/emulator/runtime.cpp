@@ -219,9 +219,13 @@ void KernelFunction::dispatch(Size3 grid, Size3 group) {
   done.threads = work.threads;
   done.barriers = work.barriers;
   done.simd_operations = work.simd_operations;
+  done.critical_barriers = work.critical_barriers;
+  done.critical_simd_operations = work.critical_simd_operations;
   if (checker) {
     done.bytes_read = checker->bytes_read();
     done.bytes_written = checker->bytes_written();
+    done.multiply_adds = work.multiply_adds;
+    done.critical_multiply_adds = work.critical_multiply_adds;
   }
   count(done);
 }

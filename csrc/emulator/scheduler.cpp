@@ -105,6 +105,10 @@ Work run_dispatch(const Dispatch& dispatch) {
     total.threads += work.threads;
     total.barriers += work.barriers;
     total.simd_operations += work.simd_operations;
+    total.multiply_adds += work.multiply_adds;
+    total.critical_barriers = std::max(total.critical_barriers, work.critical_barriers);
+    total.critical_simd_operations = std::max(total.critical_simd_operations, work.critical_simd_operations);
+    total.critical_multiply_adds = std::max(total.critical_multiply_adds, work.critical_multiply_adds);
   }
   return total;
 }

@@ -1,5 +1,6 @@
 #include "threadgroup.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -40,6 +41,7 @@ Threadgroup::Threadgroup()
 
 void Threadgroup::run(const Dispatch& dispatch, Size3 position) {
   prepare(dispatch, position);
+  const Work before = work_;
   if (dispatch.checker) dispatch.checker->begin_threadgroup(position);
   running_threadgroup = this;
   current_ = take_next();
@@ -50,6 +52,14 @@ void Threadgroup::run(const Dispatch& dispatch, Size3 position) {
   if (failure_ != Failure::none) throw KernelError(describe_failure());
   ++work_.threadgroups;
   work_.threads += thread_count_;
+  count_critical(before);
+}
+
+void Threadgroup::count_critical(const Work& before) {
+  const auto raise = [](std::uint64_t& most, std::uint64_t done) { most = std::max(most, done); };
+  raise(work_.critical_barriers, work_.barriers - before.barriers);
+  raise(work_.critical_simd_operations, (work_.simd_operations - before.simd_operations) / simdgroups_.size());
+  raise(work_.critical_multiply_adds, (work_.multiply_adds - before.multiply_adds) / thread_count_);
 }
 
 void Threadgroup::prepare(const Dispatch& dispatch, Size3 position) {
@@ -268,6 +278,8 @@ void Threadgroup::abandon_for_signal(int signal, const void* address, const void
 // The functions that a translated kernel calls.
 
 void threadgroup_barrier(unsigned memory, Site site) { running_threadgroup->barrier(memory, site); }
+
+void count_multiply_add() { running_threadgroup->count_multiply_add(); }
 
 void simdgroup_barrier(unsigned memory, Site site) { running_threadgroup->simdgroup_barrier(memory, site); }
 

@@ -35,7 +35,9 @@ struct Dispatch {
 
 // What the counters count.
 struct Work {
-  std::uint64_t threadgroups = 0, threads = 0, barriers = 0, simd_operations = 0;
+  std::uint64_t threadgroups = 0, threads = 0, barriers = 0, simd_operations = 0, multiply_adds = 0;
+  // Of the threadgroup that did the most; the last two of one SIMD-group and of one thread, on average.
+  std::uint64_t critical_barriers = 0, critical_simd_operations = 0, critical_multiply_adds = 0;
 };
 
 struct Tile {
@@ -67,6 +69,7 @@ class Threadgroup {
   void simd_operation(const SimdOperation& operation, void* value, std::uint32_t argument, Site site);
   void simdgroup_barrier(unsigned memory, Site site);
   void* tile(unsigned index, const char* name, std::size_t bytes, std::size_t alignment, Site site);
+  void count_multiply_add() { ++work_.multiply_adds; }
   unsigned thread_index() const { return current_->position.index_in_threadgroup; }
   const std::byte* thread_stack() const { return current_->stack; }
   MemoryChecker& checker() const { return *dispatch_->checker; }
@@ -100,6 +103,7 @@ class Threadgroup {
 
   void prepare(const Dispatch& dispatch, Size3 position);
   void place_threads();
+  void count_critical(const Work& before);
   Thread* take_next();
   unsigned choose(std::uint32_t candidates);
   void start(Thread& thread);

@@ -66,7 +66,12 @@ using metal::sqrt;
 #undef METALSVD_FUNCTION_1
 #undef METALSVD_FUNCTION_2
 
-METAL_FUNC float fma(float x, float y, float z) { return std::fma(x, y, z); }
+METAL_FUNC float fma(float x, float y, float z) {
+#ifdef METALSVD_CHECK_MEMORY
+  ::metalsvd::emulator::count_multiply_add();
+#endif
+  return std::fma(x, y, z);
+}
 METAL_FUNC half fma(half x, half y, half z) {  // a product of two halves is exact in float, and the sum in double
   return static_cast<float>(static_cast<double>(static_cast<float>(x) * static_cast<float>(y)) +
                             static_cast<double>(static_cast<float>(z)));

@@ -71,6 +71,15 @@ class Counters:
     """To device memory by kernels; None unless ``options(check_memory=True)`` was in force."""
     host_waits: int
     """Times the host waited for the device: copies to the CPU, ``item()``, ``synchronize()``."""
+    multiply_adds: int | None
+    """``fma`` of floats in kernels; None unless ``options(check_memory=True)`` was in force."""
+    critical_barriers: int
+    """What a GPU of any size does one after the other: of each dispatch the barriers of the threadgroup that passed the
+    most, summed over the dispatches."""
+    critical_simd_operations: int
+    """Likewise, of a SIMD-group of that threadgroup."""
+    critical_multiply_adds: int | None
+    """Likewise, of a thread; None unless ``options(check_memory=True)`` was in force."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +142,7 @@ def counters() -> Counters:
     values = _enabled_module().counters()
     counted = {field.name: getattr(values, field.name) for field in dataclasses.fields(Counters)}
     if not _counts_bytes:
-        counted.update(bytes_read=None, bytes_written=None)
+        counted.update(bytes_read=None, bytes_written=None, multiply_adds=None, critical_multiply_adds=None)
     return Counters(**counted)
 
 

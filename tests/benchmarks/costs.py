@@ -1,7 +1,9 @@
 """What each method costs, counted by the emulated Apple GPU: ``python tests/benchmarks/costs.py``.
 
-Dispatches, waits of the host, device memory read and written (in units of the bytes of A and of the outputs), and
-scratch (in units of A and outputs together). Counts, not times: they are what is known without a Mac.
+For both sides of each size at which the planner changes its mind: dispatches, waits of the host, device memory read and
+written (in units of the bytes of A and of the outputs) and scratch (in units of A and outputs together), as counted;
+and a model's estimate of the time on an M3 Max (metalsvd/_cost_model.py), with the ratio of the two sides, of a few
+matrices and of as many as fill the GPU. Nothing here is measured on a Mac.
 """
 
 from __future__ import annotations
@@ -10,24 +12,33 @@ import dataclasses
 
 import metalsvd
 import torch
+from metalsvd import _cost_model
 
-# At, before and behind the sizes where the planner changes its mind.
-SHAPES = [
-    (1000, 3, 3),
-    (1000, 4, 4),
-    (100, 5, 5),
-    (20, 16, 16),
-    (4, 32, 32),
-    (4, 33, 33),
-    (1, 63, 63),
-    (1, 64, 64),
-    (1, 89, 89),
-    (1, 90, 90),
-    (1, 128, 128),
-    (1, 512, 12),
-    (1, 513, 12),
-    (1, 20000, 3),
-]
+# (batch, m, n) of the first side, the second being the same batch of the shape that follows.
+STEPS: dict[str, list[tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
+    "float32": [
+        ((128, 4, 4), (128, 5, 5)),
+        ((16, 8, 8), (16, 9, 9)),
+        ((8, 16, 16), (8, 17, 17)),
+        ((2, 32, 32), (2, 33, 33)),
+        ((4, 48, 20), (4, 49, 20)),
+        ((4, 64, 16), (4, 65, 16)),
+        ((1, 63, 63), (1, 64, 64)),
+        ((1, 88, 88), (1, 89, 89)),
+        ((1, 96, 96), (1, 97, 97)),
+        ((1, 128, 128), (1, 129, 129)),
+        ((1, 512, 12), (1, 513, 12)),
+        ((1, 133, 60), (1, 134, 60)),
+        ((1, 256, 63), (1, 256, 64)),
+    ],
+    "complex64": [
+        ((8, 16, 16), (8, 17, 17)),
+        ((1, 44, 44), (1, 45, 45)),
+        ((1, 63, 63), (1, 64, 64)),
+        ((1, 200, 45), (1, 200, 46)),
+    ],
+}
+FULL_BATCH = 16384  # matrices: many times what any GPU runs at once
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +48,12 @@ class Costs:
     read: float  # times the bytes of A
     written: float  # times the bytes of the outputs
     scratch: float  # times the bytes of A and outputs
+    seconds: float  # modelled
+    seconds_of_full_batch: float  # modelled, a matrix
 
 
-def measure(shape: tuple[int, ...], **options) -> Costs:
-    A = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to("mps")
+def measure(shape: tuple[int, ...], dtype: torch.dtype = torch.float32, **options) -> Costs:
+    A = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=dtype).to("mps")
     before = metalsvd.emulator.memory().live
     metalsvd.emulator.reset_counters()
     metalsvd.emulator.reset_peak_memory()
@@ -48,24 +61,47 @@ def measure(shape: tuple[int, ...], **options) -> Costs:
         outputs = torch.ops.metalsvd.svd_ex(A, **options)
     counters, peak = metalsvd.emulator.counters(), metalsvd.emulator.memory().peak
     made = sum(output.nbytes for output in outputs)
+    full_batch = _cost_model.of_batch(counters, FULL_BATCH // shape[0])
     return Costs(
         counters.dispatches,
         counters.host_waits,
         counters.bytes_read / A.nbytes,
         counters.bytes_written / made,
         (peak - before - made) / (A.nbytes + made),
+        _cost_model.estimate(counters),
+        _cost_model.estimate(full_batch) / FULL_BATCH,
     )
 
 
+def steps(dtype: str):
+    """((shape, costs) of one side, (shape, costs) of the other), one threshold after the other."""
+    for first, second in STEPS[dtype]:
+        yield tuple((shape, measure(shape, getattr(torch, dtype))) for shape in (first, second))
+
+
 def main() -> None:
-    print(f"{'shape':>16}  {'dispatches':>10} {'waits':>6} {'read/A':>8} {'written/out':>12} {'scratch':>8}  method")
-    for shape in SHAPES:
-        costs = measure(shape)
-        words = metalsvd.plan(shape).split(":")[0]
-        print(
-            f"{'x'.join(map(str, shape)):>16}  {costs.dispatches:10} {costs.host_waits:6} {costs.read:8.2f} "
-            f"{costs.written:12.2f} {costs.scratch:8.2f}  {words}"
-        )
+    print(
+        f"{'shape':>16} {'dispatches':>10} {'waits':>5} {'read/A':>7} {'written/out':>11} {'scratch':>7} "
+        f"{'model us':>9} {'ratio':>5} {'full batch, us a matrix':>23} {'ratio':>5}  method"
+    )
+    for dtype in STEPS:
+        print(dtype)
+        for sides in steps(dtype):
+            before = None
+            for shape, costs in sides:
+                ratios = ("", "")
+                if before is not None:
+                    few = costs.seconds / before.seconds
+                    many = costs.seconds_of_full_batch / before.seconds_of_full_batch
+                    ratios = (f"{few:.2f}", f"{many:.2f}")
+                words = metalsvd.plan(shape, getattr(torch, dtype)).split(":")[0]
+                print(
+                    f"{'x'.join(map(str, shape)):>16} {costs.dispatches:10} {costs.host_waits:5} {costs.read:7.2f} "
+                    f"{costs.written:11.2f} {costs.scratch:7.2f} {1e6 * costs.seconds:9.1f} {ratios[0]:>5} "
+                    f"{1e6 * costs.seconds_of_full_batch:23.3f} {ratios[1]:>5}  {words}",
+                    flush=True,
+                )
+                before = costs
 
 
 if __name__ == "__main__":

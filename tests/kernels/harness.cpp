@@ -42,7 +42,7 @@ void test_options(int order, std::uint64_t seed, int check_memory) {
   set_options({static_cast<Order>(order), seed, check_memory != 0});
 }
 
-// dispatches, threadgroups, threads, barriers, simd_operations, bytes_read, bytes_written, host_waits
+// Those of controls.h, in their order.
 void test_counters(std::uint64_t* values) {
   const Counters seen = counters();
   std::memcpy(values, &seen, sizeof(seen));

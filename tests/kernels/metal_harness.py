@@ -40,10 +40,15 @@ CORE_FLAGS = ["-O2", "-isystem", f"{importlib.util.find_spec('torch').submodule_
 # Without the second, the lines that errors name would begin with the folder of the compilation.
 KERNEL_FLAGS = ["-O2", f"-fdebug-prefix-map={os.getcwd()}=.", "-ffp-contract=off", "-fno-strict-aliasing"]
 CHECKED_FLAGS = ["-fsanitize=thread", "-DMETALSVD_CHECK_MEMORY"]
-METAL_FILES = [HERE / "data" / f"{name}.metal" for name in ("correct", "simd", "wrong")] + [
+METAL_FILES = [HERE / "data" / f"{name}.metal" for name in ("correct", "simd", "wrong", "common")] + [
     ROOT / "kernels" / "skeleton.metal"
 ]
 ORDERS = {"forward": 0, "reverse": 1, "random": 2}
+
+
+def flatten(path: pathlib.Path) -> metal_source.MetalSource:
+    """The tests' kernels include nothing, but for those of the helpers in kernels/common."""
+    return metal_source.flatten(path, ROOT / "kernels" if path.stem == "common" else None)
 
 
 class KernelFailure(Exception):
@@ -60,6 +65,10 @@ class Counters:
     bytes_read: int
     bytes_written: int
     host_waits: int
+    multiply_adds: int
+    critical_barriers: int
+    critical_simd_operations: int
+    critical_multiply_adds: int
 
 
 class _Argument(ctypes.Structure):
@@ -98,7 +107,7 @@ class _Builder:
 
     def translate(self, metal_file: pathlib.Path) -> pathlib.Path:
         target = self.folder / f"{metal_file.stem}.cpp"
-        target.write_text(translate_metal.translate(metal_source.flatten(metal_file)))
+        target.write_text(translate_metal.translate(flatten(metal_file)))
         return target
 
 
@@ -140,7 +149,7 @@ class Emulator:
     ):
         self.library = ctypes.CDLL(str(build(folder, metal_files, extra_flags)))
         self.library.test_last_error.restype = ctypes.c_char_p
-        self.sources = {path.stem: metal_source.flatten(path).text for path in metal_files}
+        self.sources = {path.stem: flatten(path).text for path in metal_files}
         self.files = {path.stem: path for path in metal_files}
 
     def options(self, order: str = "forward", seed: int = 0, check_memory: bool = False) -> None:
@@ -148,7 +157,7 @@ class Emulator:
 
     def counters(self) -> Counters:
         """What was done since the last call."""
-        values = (ctypes.c_uint64 * 8)()
+        values = (ctypes.c_uint64 * len(dataclasses.fields(Counters)))()
         self.library.test_counters(values)
         return Counters(*values)
 

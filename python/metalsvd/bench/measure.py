@@ -276,7 +276,7 @@ def _count(contender: Contender, A: Any, record: Record) -> Any:
 
 def model_seconds(counters: emulator.Counters) -> float:
     """What the cost model makes of counters that include bytes: an estimate for ``MODEL_CHIP``, no measurement."""
-    return _cost_model.estimate(dataclasses.asdict(counters), MODEL_CHIP)
+    return _cost_model.estimate(counters, MODEL_CHIP.lower())
 
 
 def best_peer(records: list[Record]) -> Record | None:

@@ -1,0 +1,112 @@
+// A kernel for each helper of kernels/common that numbers can go wrong in.
+#include "common/columns.h"
+#include "common/householder.h"
+#include "common/pairs.h"
+#include "common/power_of_two.h"
+#include "common/rotation.h"
+#include "common/scalar.h"
+#include "common/team.h"
+#include "device_limits.h"
+
+namespace metalsvd {
+using namespace metal;
+
+// pairs[round][index] = (p, q), a thread a round.
+[[kernel]] void tournament(device int* pairs [[buffer(0)]], constant long& columns [[buffer(1)]],
+                           uint round [[thread_index_in_threadgroup]]) {
+  const int half_columns = (int(columns) + 1) / 2;
+  if (int(round) >= round_count(int(columns))) return;
+  for (int index = 0; index < half_columns; ++index) {
+    const Pair pair = round_robin_pair(int(round), index, int(columns));
+    pairs[2 * (int(round) * half_columns + index)] = pair.p;
+    pairs[2 * (int(round) * half_columns + index) + 1] = pair.q;
+  }
+}
+
+// scaled[i] = values[i] 2^shifts[i], exponents[i] = floor(log2 |values[i]|).
+[[kernel]] void powers(device const float* values [[buffer(0)]], device const int* shifts [[buffer(1)]],
+                       device float* scaled [[buffer(2)]], device int* exponents [[buffer(3)]],
+                       constant long& count [[buffer(4)]], uint i [[thread_position_in_grid]]) {
+  if (long(i) >= count) return;
+  scaled[i] = scale(values[i], shifts[i]);
+  exponents[i] = exponent_of(magnitude_bits(values[i]));
+}
+
+// Rotates column 0 and 1 of X where they need it, and says whether they do.
+template <typename T>
+[[kernel]] void rotate(device T* X [[buffer(0)]], device int* rotated [[buffer(1)]], constant long& rows [[buffer(2)]],
+                       uint lane [[thread_index_in_simdgroup]]) {
+  const int height = int(rows);
+  device T* p = X;
+  device T* q = X + rows;
+  const float alpha = simd_sum(square_of_column<T>(p, height, int(lane)));
+  const float beta = simd_sum(square_of_column<T>(q, height, int(lane)));
+  const T gamma = column_dot<T>(p, q, 1, 0, height, int(lane));
+  const bool needed = needs_rotation(alpha, beta, gamma, jacobi_tolerance(height));
+  if (lane == 0) rotated[0] = needed ? 1 : 0;
+  if (needed) rotate_columns(p, q, height, orthogonalizing_rotation(alpha, beta, gamma), int(lane));
+}
+
+// squares[0] = |x|^2, largest[0] = its entry of largest magnitude, and x normalised and turned.
+template <typename T>
+[[kernel]] void column(device T* x [[buffer(0)]], device float* squares [[buffer(1)]], device T* largest [[buffer(2)]],
+                       constant long& rows [[buffer(3)]], uint lane [[thread_index_in_simdgroup]]) {
+  const int height = int(rows);
+  const float square = simd_sum(square_of_column<T>(x, height, int(lane)));
+  const T entry = largest_of_column<T>(x, height, int(lane));
+  if (lane == 0) {
+    squares[0] = square;
+    largest[0] = entry;
+  }
+  if (square == 0.0f) return;
+  normalize_column(x, height, precise::sqrt(square), conjugate(phase_of_column<T>(x, height, int(lane))), int(lane));
+}
+
+// x becomes the v of its reflector from row `first` on; results = (r, tau); y is reflected.
+template <typename T>
+[[kernel]] void reflector(device T* x [[buffer(0)]], device T* y [[buffer(1)]], device T* results [[buffer(2)]],
+                          constant long& first [[buffer(3)]], constant long& rows [[buffer(4)]],
+                          uint lane [[thread_index_in_simdgroup]]) {
+  float tau;
+  const T r = make_reflector<T>(x, int(first), int(rows), int(lane), tau);
+  reflect<T>(x, tau, y, 1, int(first), int(rows), int(lane));
+  if (lane == 0) {
+    results[0] = r;
+    results[1] = from_real<T>(tau);
+  }
+}
+
+// B = Q R: Q takes the place of B, R columns x columns.
+template <typename T>
+[[kernel]] void qr(device T* B [[buffer(0)]], device T* R [[buffer(1)]], constant long& rows [[buffer(2)]],
+                   constant long& columns [[buffer(3)]], uint index [[thread_index_in_threadgroup]],
+                   uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup T tile[1024];
+  threadgroup float taus[32];
+  const Team team = make_team(index, threads, lane, simdgroup);
+  const int height = int(rows);
+  const int n = int(columns);
+  for (int i = team.index; i < height * n; i += team.threads) tile[i] = B[i];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  factor_columns<T>(tile, taus, height, n, R, n + 1, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int i = team.index; i < n * n; i += team.threads) {
+    if (i % n != i / n) R[i] = i % n < i / n ? tile[i / n * height + i % n] : from_real<T>(0.0f);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  form_columns(tile, taus, height, n, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int i = team.index; i < height * n; i += team.threads) B[i] = tile[i];
+}
+
+template [[host_name("rotate_f32")]] [[kernel]] decltype(rotate<float>) rotate<float>;
+template [[host_name("rotate_c64")]] [[kernel]] decltype(rotate<float2>) rotate<float2>;
+template [[host_name("column_f32")]] [[kernel]] decltype(column<float>) column<float>;
+template [[host_name("column_c64")]] [[kernel]] decltype(column<float2>) column<float2>;
+template [[host_name("reflector_f32")]] [[kernel]] decltype(reflector<float>) reflector<float>;
+template [[host_name("reflector_c64")]] [[kernel]] decltype(reflector<float2>) reflector<float2>;
+template [[host_name("qr_f32")]] [[kernel]] decltype(qr<float>) qr<float>;
+template [[host_name("qr_c64")]] [[kernel]] decltype(qr<float2>) qr<float2>;
+
+}  // namespace metalsvd
