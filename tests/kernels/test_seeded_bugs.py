@@ -24,15 +24,27 @@ template [[host_name("svd")]] [[kernel]] decltype(svd_threadgroup<float, false>)
 BUGS = {
     "none": ("threadgroup.h", "", "", None),
     "removed_barrier": (
-        "threadgroup.h",
+        "threadgroup_sweep.h",
         "    } else {\n      threadgroup_barrier(mem_flags::mem_threadgroup);\n    }",
         "    }",
         "race",
     ),
     "weak_barrier": (
-        "threadgroup.h",
+        "threadgroup_sweep.h",
         "    } else {\n      threadgroup_barrier(mem_flags::mem_threadgroup);",
         "    } else {\n      threadgroup_barrier(mem_flags::mem_device);",
+        "race",
+    ),
+    "one_buffer_of_squares": (
+        "common/pivoted_qr.h",
+        "states + (k + 1) % 2 * columns;",
+        "states + k % 2 * columns;",
+        "race",
+    ),
+    "shifting_owners_of_a_team": (
+        "common/pivoted_qr.h",
+        "first + ((lane_in_team(team) - first) & (limits::team_lanes - 1))",
+        "first + lane_in_team(team)",
         "race",
     ),
     "early_return": (
