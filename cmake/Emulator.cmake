@@ -31,7 +31,7 @@ target_link_libraries(_emulator PRIVATE metalsvd_options torch_cpu c10 Threads::
 set_target_properties(_emulator PROPERTIES BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "$ORIGIN/../torch/lib")
 
 foreach(metal_file ${METALSVD_METAL_FILES})
-  metal_to_cpp(${metal_file} cpp)
+  translate_metal(${metal_file} host cpp cpp)
   get_filename_component(name ${metal_file} NAME_WE)
   foreach(flavour plain checked)
     add_library(kernels_${name}_${flavour} OBJECT ${cpp})

@@ -1,5 +1,5 @@
 # The Metal libraries: one text each (a .metal file with its headers flattened in), embedded into the operator library and,
-# from that same text, translated for the emulator. Defines METALSVD_EMBEDDED_KERNELS and metal_to_cpp().
+# from that same text, translated for the emulator and for CUDA. Defines METALSVD_EMBEDDED_KERNELS and translate_metal().
 set(METALSVD_METAL_FILES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/block.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/skeleton.metal
@@ -20,19 +20,19 @@ add_custom_command(
   VERBATIM)
 set_source_files_properties(${METALSVD_EMBEDDED_KERNELS} PROPERTIES INCLUDE_DIRECTORIES ${CMAKE_CURRENT_SOURCE_DIR}/csrc)
 
-# Translates a .metal file to C++ and names the result in `output`.
-function(metal_to_cpp metal_file output)
+# Translates a .metal file into a dialect, "host" or "cuda", and names the result in `output`.
+function(translate_metal metal_file dialect extension output)
   get_filename_component(name ${metal_file} NAME_WE)
-  set(cpp ${CMAKE_CURRENT_BINARY_DIR}/translated_${name}.cpp)
+  set(translated ${CMAKE_CURRENT_BINARY_DIR}/translated_${name}.${extension})
   add_custom_command(
-    OUTPUT ${cpp}
+    OUTPUT ${translated}
     COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py ${metal_file}
-      --output ${cpp} --depfile ${cpp}.d
+      --dialect ${dialect} --output ${translated} --depfile ${translated}.d
     DEPENDS ${metal_file}
       ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py
       ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_syntax.py
       ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_source.py
-    DEPFILE ${cpp}.d
+    DEPFILE ${translated}.d
     VERBATIM)
-  set(${output} ${cpp} PARENT_SCOPE)
+  set(${output} ${translated} PARENT_SCOPE)
 endfunction()

@@ -339,9 +339,9 @@ class Syntax:
             )
         self.tiles.append(
             Tile(
-                self._join(declared[:-1]),
+                " ".join(self._join(declared[:-1]).split()),
                 declared[-1].text,
-                self._join(dimensions),
+                " ".join(self._join(dimensions).split()),
                 function,
                 self.tokens[start].start,
                 self.tokens[end].end,

@@ -1,11 +1,10 @@
-"""Turn one Metal library into C++ that g++ compiles and the emulated GPU runs.
+"""Turn one Metal library into C++ that g++ compiles and the emulated GPU runs, or into CUDA that nvcc compiles.
 
-    python translate_metal.py kernels/svd.metal --output svd.cpp [--depfile svd.d] [--root kernels]
+    python translate_metal.py kernels/svd.metal --output svd.cpp [--dialect cuda] [--depfile svd.d] [--root kernels]
 
-The kernel text stays as it was written, apart from blanked attributes and threadgroup declarations, which become
-references into the threadgroup's memory; #line directives lead every message back to the original files. Behind the
-text comes one table entry a kernel. Compiled once more with -DMETALSVD_CHECK_MEMORY -fsanitize=thread, the same file
-gives the instrumented kernels.
+The kernel text stays as it was written, apart from blanked attributes, threadgroup declarations and, for CUDA, the
+words of Metal that its compiler knows by another name; #line directives lead every message back to the original files.
+Behind the text comes one table entry a kernel.
 """
 
 from __future__ import annotations
@@ -14,16 +13,25 @@ import argparse
 import pathlib
 import re
 import sys
+from typing import ClassVar
 
 from metal_source import MetalSource, SourceError, cpp_string_literals, flatten, write_dependencies
-from metal_syntax import Instantiation, Kernel, Parameter, Syntax, Tile
+from metal_syntax import Instantiation, Kernel, Syntax, Tile
 
-_IGNORED_PRAGMA = re.compile(r"\s*#\s*pragma\s+(METAL|unroll|clang|nounroll)\b")
 _METAL_HEADER = re.compile(r"\s*#\s*include\s*<metal_")
+
+# A kernel that the host can ask for: its name there, the C++ expression of the function, the kernel, and the offset of
+# its instantiation.
+Entry = tuple[str, str, Kernel, int]
 
 
 class HostDialect:
-    """What g++ is given. Another compiler would be another class with the same methods."""
+    """What g++ is given. A threadgroup tile becomes a reference into memory that the emulator owns. Compiled once more
+    with -DMETALSVD_CHECK_MEMORY -fsanitize=thread, the same file gives the instrumented kernels."""
+
+    ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|unroll|clang|nounroll)\b")
+    words: ClassVar[dict[str, str]] = {}  # written in place of others: none, macros do it (kernels/dialect/host.h)
+    kernel_mark = ""
 
     def __init__(self, source: MetalSource):
         self.source = source
@@ -41,8 +49,7 @@ class HostDialect:
             "namespace METALSVD_TRANSLATED {\n"
         )
 
-    def epilogue(self, entries: list[tuple[str, str, Kernel, int]]) -> str:
-        """entries: name on the host, C++ expression of the function, the kernel, offset of its instantiation."""
+    def epilogue(self, entries: list[Entry]) -> str:
         lines = [
             "}  // namespace METALSVD_TRANSLATED",
             '#include "kernels/dialect/host_entry.h"',
@@ -66,28 +73,101 @@ class HostDialect:
 
     def _entry(self, number: int, host_name: str, function: str, kernel: Kernel, offset: int) -> list[str]:
         origin = self.source.origin_of_offset(offset)
-        bindings = ", ".join(self._binding(parameter) for parameter in kernel.parameters)
         names = ", ".join(f'"{parameter.name}"' for parameter in kernel.parameters)
         namespace = "::".join(kernel.namespace)
-        arguments = ", ".join(part for part in (function, bindings) if part)
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
             f"static constexpr const char* emulated_names_{number}[] = {{{names or 'nullptr'}}};",
             f'#line {origin.line} "{origin.file}"',
-            f"static constexpr auto emulated_kernel_{number} = metal::emulated::make_kernel<{arguments}>("
-            f'"{host_name}", emulated_names_{number}, {kernel.max_threads or 1024});',
+            f"static constexpr auto emulated_kernel_{number} = metal::emulated::make_kernel<"
+            f"{_call_of(function, kernel, 'metal::emulated')}>"
+            f'("{host_name}", emulated_names_{number}, {kernel.max_threads or 1024});',
             f"static constexpr const ::metalsvd::emulator::Kernel* emulated_entry_{number} = "
             f"&emulated_kernel_{number};",
             *(["}"] if namespace else []),
         ]
 
-    def _binding(self, parameter: Parameter) -> str:
+
+class CudaDialect:
+    """What nvcc is given. A kernel becomes a __device__ function, called by an entry point of its own for each
+    instantiation, and a threadgroup tile a __shared__ array."""
+
+    ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|clang|nounroll)\b")
+    # Not macros: __device__ itself expands to __attribute__((device)).
+    words: ClassVar[dict[str, str]] = {
+        "device": "",
+        "constant": "const",
+        "threadgroup": "",
+        "thread": "",
+        "inline": "__device__ inline",
+    }
+    kernel_mark = "__device__"
+
+    def __init__(self, source: MetalSource):
+        self.source = source
+
+    def tile(self, tile: Tile, index: int) -> str:
+        return f"__shared__ {tile.element} {tile.name}{tile.dimensions};"
+
+    def prologue(self) -> str:
         return (
-            f"metal::emulated::buffer<{parameter.index}>"
-            if parameter.attribute == "buffer"
-            else f"metal::emulated::{parameter.attribute}"
+            "// Written by cmake/translate_metal.py. Do not edit.\n"
+            f"#define METALSVD_LIBRARY translated_{self.source.name}\n"
+            '#include "kernels/dialect/cuda.h"\n'
+            "namespace METALSVD_TRANSLATED {\n"
         )
+
+    def epilogue(self, entries: list[Entry]) -> str:
+        lines = []
+        for host_name, function, kernel, offset in entries:
+            lines += self._entry(host_name, function, kernel, offset)
+        table = [
+            f'    {{"{host_name}", reinterpret_cast<const void*>(&'
+            f"{'::'.join((*kernel.namespace, _cuda_entry(host_name)))})}},"
+            for host_name, _, kernel, _ in entries
+        ]
+        lines += [
+            "",
+            "static const ::metalsvd::cuda::Kernel kernels[] = {",
+            *table,
+            "};",
+            f"static const ::metalsvd::cuda::Registration registration(kernels, {len(entries)});",
+            "}  // namespace METALSVD_TRANSLATED",
+        ]
+        return "\n".join(lines) + "\n"
+
+    def _entry(self, host_name: str, function: str, kernel: Kernel, offset: int) -> list[str]:
+        origin = self.source.origin_of_offset(offset)
+        namespace = "::".join(kernel.namespace)
+        return [
+            "",
+            *([f"namespace {namespace} {{"] if namespace else []),
+            f'#line {origin.line} "{origin.file}"',
+            f"static __global__ void __launch_bounds__({kernel.max_threads or 1024}) {_cuda_entry(host_name)}("
+            f"const __grid_constant__ metal::cuda::Arguments arguments) {{ "
+            f"metal::cuda::call<{_call_of(function, kernel, 'metal::cuda')}>(arguments); }}",
+            *(["}"] if namespace else []),
+        ]
+
+
+DIALECTS = {"host": HostDialect, "cuda": CudaDialect}
+Dialect = HostDialect | CudaDialect
+
+
+def _cuda_entry(host_name: str) -> str:
+    return f"metalsvd_{host_name}"
+
+
+def _call_of(function: str, kernel: Kernel, namespace: str) -> str:
+    """The function and where its parameters come from, as template arguments."""
+    bindings = [
+        f"{namespace}::buffer<{parameter.index}>"
+        if parameter.attribute == "buffer"
+        else f"{namespace}::{parameter.attribute}"
+        for parameter in kernel.parameters
+    ]
+    return ", ".join([function, *bindings])
 
 
 def _blank(text: str) -> str:
@@ -98,14 +178,19 @@ def _keep_lines(replacement: str, replaced: str) -> str:
     return replacement + "\n" * replaced.count("\n")
 
 
-def _edits(syntax: Syntax, dialect: HostDialect) -> list[tuple[int, int, str]]:
+def _edits(syntax: Syntax, dialect: Dialect) -> list[tuple[int, int, str]]:
     text, edits = syntax.text, []
     for token in syntax.blanks:
-        edits.append((token.start, token.end, _blank(text[token.start : token.end])))
+        marks_kernel = token.text == "kernel" or any(name == "kernel" for name, _ in token.attributes)
+        replaced = text[token.start : token.end]
+        edits.append((token.start, token.end, dialect.kernel_mark * marks_kernel + _blank(replaced)))
+    for token in syntax.tokens:
+        if token.kind == "word" and token.text in dialect.words:
+            edits.append((token.start, token.end, dialect.words[token.text]))
     for index, tile in enumerate(syntax.tiles):
         edits.append((tile.start, tile.end, _keep_lines(dialect.tile(tile, index), text[tile.start : tile.end])))
     for directive in syntax.directives:
-        if _IGNORED_PRAGMA.match(directive.text) or _METAL_HEADER.match(directive.text):
+        if dialect.ignored_pragma.match(directive.text) or _METAL_HEADER.match(directive.text):
             edits.append((directive.start, directive.end, _blank(directive.text)))
     for made in syntax.instantiations:
         edits.append((made.start, made.end, _blank(text[made.start : made.end])))
@@ -132,7 +217,7 @@ def _with_line_directives(text: str, source: MetalSource) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _entries(syntax: Syntax) -> list[tuple[str, str, Kernel, int]]:
+def _entries(syntax: Syntax) -> list[Entry]:
     """Every kernel the host can ask for by name."""
     entries = [(kernel.name, kernel.name, kernel, kernel.offset) for kernel in syntax.kernels if not kernel.is_template]
     for made in syntax.instantiations:
@@ -153,9 +238,9 @@ def _instantiated_kernel(syntax: Syntax, made: Instantiation) -> Kernel:
     raise syntax.error(made.start, f"no kernel template '{made.kernel}' in this namespace")
 
 
-def translate(source: MetalSource) -> str:
+def translate(source: MetalSource, dialect_name: str = "host") -> str:
     syntax = Syntax(source)
-    dialect = HostDialect(source)
+    dialect = DIALECTS[dialect_name](source)
     body = _with_line_directives(_apply(source.text, _edits(syntax, dialect)), source)
     return dialect.prologue() + body + '#line 1 "translated end"\n' + dialect.epilogue(_entries(syntax))
 
@@ -164,12 +249,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("metal_file")
     parser.add_argument("--output", required=True)
+    parser.add_argument("--dialect", choices=DIALECTS, default="host")
     parser.add_argument("--root", help="the folder that headers are named from; the file's own by default")
     parser.add_argument("--depfile")
     arguments = parser.parse_args()
     try:
         source = flatten(arguments.metal_file, arguments.root)
-        pathlib.Path(arguments.output).write_text(translate(source), encoding="utf-8")
+        pathlib.Path(arguments.output).write_text(translate(source, arguments.dialect), encoding="utf-8")
     except SourceError as error:
         print(error, file=sys.stderr)
         return 1

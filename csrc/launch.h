@@ -26,4 +26,8 @@ struct Launch {
 // sees what those before it wrote.
 void launch_on_mps(const std::vector<Launch>& launches);
 
+// The same on the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA
+// graph can capture it.
+void launch_on_cuda(const std::vector<Launch>& launches);
+
 }  // namespace metalsvd

@@ -36,6 +36,12 @@ ScalarTraits traits_of(Scalar scalar) {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// Words of a tile beside the words that SIMD-groups leave for each other.
+std::int64_t tile_words(const Problem& problem) {
+  const std::int64_t bytes = std::min<std::int64_t>(problem.device.threadgroup_bytes, limits::threadgroup_bytes);
+  return bytes / limits::word_bytes - limits::simdgroups_per_threadgroup;
+}
+
 // Words of threadgroup memory that method `threadgroup` needs while it factors B, and for W beside what is left of it.
 std::int64_t threadgroup_words(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
@@ -43,11 +49,10 @@ std::int64_t threadgroup_words(const Problem& problem) {
 }
 bool stages_both(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns <=
-         limits::threadgroup_tile_words;
+  return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns <= tile_words(problem);
 }
 
-bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= limits::threadgroup_tile_words; }
+bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= tile_words(problem); }
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
 
@@ -120,7 +125,7 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_threadgroup(problem)) return;
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
                           std::to_string(threadgroup_words(problem) * limits::word_bytes) + " bytes of the " +
-                          std::to_string(limits::threadgroup_tile_words * limits::word_bytes) +
+                          std::to_string(tile_words(problem) * limits::word_bytes) +
                           " that method 'threadgroup' has; method 'block' takes any size");
     case Method::block: return;
   }
@@ -198,7 +203,7 @@ void plan_block(const Problem& problem, Plan& plan) {
 std::int64_t chunk_rows(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   return std::min<std::int64_t>(
-      (limits::threadgroup_tile_words - columns) / (traits_of(problem.scalar).words * columns),
+      (tile_words(problem) - columns) / (traits_of(problem.scalar).words * columns),
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 
@@ -314,8 +319,8 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
 Plan plan_for_r(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
-  Plan plan =
-      make_plan({problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin});
+  Plan plan = make_plan(
+      {problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin, problem.device});
   plan.transposed = problem.m < problem.n;
   plan.reduction = plan_reduction(problem);
   return plan;

@@ -22,12 +22,21 @@ enum class Job { values, thin, full };
 // block:       many threadgroups a matrix, over device memory
 enum class Method { thread, simdgroup, threadgroup, block };
 
+// What a device offers to a threadgroup. Kernels are compiled for tiles of limits::threadgroup_bytes: a device that has
+// less runs smaller matrices in them, one that has more no larger ones.
+struct DeviceLimits {
+  std::int64_t threadgroup_bytes;
+};
+inline constexpr DeviceLimits apple_gpu{32 * 1024};
+inline constexpr DeviceLimits cuda_gpu{48 * 1024};  // static shared memory of a block
+
 struct Problem {
   std::int64_t batch;
   std::int64_t m;  // rows of A
   std::int64_t n;  // columns of A
   Scalar scalar;
   Job job;
+  DeviceLimits device = apple_gpu;
 };
 
 // The tall QR in front of a method (kernels/tall.h): a tree that reduces the rows of B to R, columns x columns.

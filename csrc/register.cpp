@@ -21,6 +21,10 @@ STABLE_TORCH_LIBRARY(metalsvd, m) {
 
 STABLE_TORCH_LIBRARY_IMPL(metalsvd, MPS, m) { m.impl("svd_ex", TORCH_BOX(&metalsvd::svd_mps)); }
 
+#ifdef METALSVD_CUDA
+STABLE_TORCH_LIBRARY_IMPL(metalsvd, CUDA, m) { m.impl("svd_ex", TORCH_BOX(&metalsvd::svd_cuda)); }
+#endif
+
 STABLE_TORCH_LIBRARY_IMPL(metalsvd, CPU, m) { m.impl("svd_ex", TORCH_BOX(&metalsvd::svd_cpu)); }
 
 STABLE_TORCH_LIBRARY_IMPL(metalsvd, CompositeExplicitAutograd, m) {

@@ -159,7 +159,20 @@ Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t colum
   return torch::stable::transpose(empty(A, batch_sizes(A), {columns, rows}, A.scalar_type()), -2, -1);
 }
 
-Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
+namespace {
+
+struct Backend {
+  void (*launch)(const std::vector<Launch>&);
+  DeviceLimits limits;
+};
+constexpr Backend mps_backend{launch_on_mps, apple_gpu};
+#ifdef METALSVD_CUDA
+constexpr Backend cuda_backend{launch_on_cuda, cuda_gpu};
+#endif
+
+// The steps above.
+Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
+                       const Backend& backend) {
   // 1. check
   check_matrix(A);
   const Scalar scalar = kernel_scalar(A.scalar_type());
@@ -171,17 +184,33 @@ Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std:
 
   // 3. plan
   const Matrices matrices = flatten_batch(A);
-  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job}, driver);
+  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits}, driver);
 
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {
     const TallQr qr(plan, matrices, factors);
-    launch_on_mps(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
+    backend.launch(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
   } else {
-    launch_on_mps(method_launches(plan, matrices, factors));
+    backend.launch(method_launches(plan, matrices, factors));
   }
   return factors;
 }
+
+}  // namespace
+
+Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
+  return svd_by_kernels(A, full_matrices, compute_uv, driver, mps_backend);
+}
+
+#ifdef METALSVD_CUDA
+Factors svd_cuda(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
+  const ScalarType dtype = A.scalar_type();
+  if (dtype == ScalarType::Double || dtype == ScalarType::ComplexDouble) {
+    return svd_of_torch(A, full_matrices, compute_uv, driver, "for float64 and complex128 on cuda expected None");
+  }
+  return svd_by_kernels(A, full_matrices, compute_uv, driver, cuda_backend);
+}
+#endif
 
 std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, ScalarType dtype, bool full_matrices,
                           bool compute_uv, const std::optional<std::string>& driver) {

@@ -19,7 +19,12 @@ using torch::stable::Tensor;
 using Factors = std::tuple<Tensor, Tensor, Tensor, Tensor>;
 
 Factors svd_mps(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
+Factors svd_cuda(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
 Factors svd_cpu(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
+
+// The same by torch's own aten::_linalg_svd, which knows no `driver` of ours: throws what was `expected` of it.
+Factors svd_of_torch(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
+                     const char* expected);
 
 // What `svd_mps` would run, in words.
 std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, torch::headeronly::ScalarType dtype,

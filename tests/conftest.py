@@ -1,7 +1,7 @@
 """What every test shares: the device it runs on.
 
-``--target`` names it: ``mps`` (a real Apple GPU where there is one, otherwise the emulated one) or ``cpu``. Without it
-the tests run on mps.
+``--target`` names it: ``mps`` (a real Apple GPU where there is one, otherwise the emulated one), ``cuda`` (torch's
+functions routed to our kernels there too) or ``cpu``. Without it the tests run on mps.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--target", default="mps", choices=["mps", "cpu"], help="the device that the tests run on")
+    parser.addoption("--target", default="mps", choices=["mps", "cuda", "cpu"], help="the device that the tests run on")
     parser.addoption("--all-sizes", action="store_true", help="run the kernels' checks at large sizes too (slow)")
 
 
@@ -20,13 +20,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # Before any test: torch looks up its device hooks once, at the first backward.
     if config.getoption("--target") == "mps" and not torch.backends.mps.is_built():
         metalsvd.emulator.enable()
+    if config.getoption("--target") == "cuda":
+        if not torch.cuda.is_available():
+            raise pytest.UsageError("--target cuda: this torch sees no CUDA device")
+        metalsvd.patch_torch(devices=("mps", "cuda"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--target") == "cpu":
         for item in items:
             if item.get_closest_marker("kernels"):
-                item.add_marker(pytest.mark.skip(reason="a promise of our kernels: needs mps"))
+                item.add_marker(pytest.mark.skip(reason="a promise of our kernels: needs mps or cuda"))
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -23,12 +23,6 @@ LARGE_FAMILIES = ["normal", "row_graded_12", "zero_rows", "exact_half_rank", "cl
 BOUNDARIES = {torch.float32: [(89, 89), (2717, 3), (34, 257)], torch.complex64: [(64, 64), (3, 1360)]}
 
 
-@pytest.fixture(autouse=True)
-def only_on_mps(target):
-    if target.type != "mps":
-        pytest.skip("a method of mps")
-
-
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_every_family(shape, dtype, target):

@@ -32,14 +32,6 @@ ODD_BATCHES = {"thread": 131, "simdgroup": 6, "threadgroup": 3}
 JOBS = [{"compute_uv": False}, {}, {"full_matrices": True}]
 
 
-@pytest.fixture(autouse=True)
-def target(target):
-    """Drivers are methods on mps."""
-    if target.type != "mps":
-        pytest.skip("methods are those on mps")
-    return target
-
-
 def random_batch(count: int, shape: tuple[int, int], dtype: torch.dtype = torch.float32) -> torch.Tensor:
     return torch.randn(count, *shape, dtype=dtype, generator=torch.Generator().manual_seed(count))
 

@@ -74,6 +74,15 @@ def test_patching_twice_and_undoing(on_mps, emulated):
     assert dispatches() == 1
 
 
+def test_only_devices_that_there_are_kernels_for():
+    with pytest.raises(ValueError, match="expected devices of mps, cuda, but got 'xpu'"):
+        metalsvd.patch_torch(devices=("mps", "xpu"))
+    if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", "CUDA"):
+        with pytest.raises(RuntimeError, match="this build of metalsvd has no CUDA kernels"):
+            metalsvd.patch_torch(devices=("cuda",))
+        assert not metalsvd.is_patched("cuda")
+
+
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
     """A fresh process, warnings shown."""
     return subprocess.run(

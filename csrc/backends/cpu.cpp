@@ -1,5 +1,6 @@
-// svd on CPU tensors: LAPACK, through ATen. Matrices that are not finite are factored as zero and their factors set to
-// NaN afterwards, since LAPACK refuses the whole batch for one of them.
+// svd through ATen: LAPACK on CPU tensors, and what torch has for the dtypes of CUDA tensors that our kernels lack.
+// Matrices that are not finite are factored as zero and their factors set to NaN afterwards, since LAPACK refuses the
+// whole batch for one of them.
 #include <torch/csrc/stable/ops.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
@@ -34,9 +35,13 @@ Tensor scalar_tensor(const Tensor& like, double value) {
 }  // namespace
 
 Factors svd_cpu(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver) {
+  return svd_of_torch(A, full_matrices, compute_uv, driver, "on cpu expected None (LAPACK)");
+}
+
+Factors svd_of_torch(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
+                     const char* expected) {
   check_matrix(A);
-  STD_TORCH_CHECK(!driver, "linalg.svd: driver '", *driver,
-                  "' is a method of our kernels: on cpu expected None (LAPACK)");
+  STD_TORCH_CHECK(!driver, "linalg.svd: driver '", *driver, "' is a method of our kernels: ", expected);
 
   const Tensor finite =
       call_aten("aten::all", "dim",

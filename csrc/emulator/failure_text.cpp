@@ -57,7 +57,7 @@ std::string source_line(const void* return_address) {
     const auto offset = static_cast<std::size_t>(instruction - static_cast<const char*>(info.dli_fbase));
     // The dialect's own functions are inlined into the kernel: the first line outside them is the kernel's.
     for (const std::string& line : inlined_lines(info.dli_fname, offset)) {
-      if (line.find("/dialect/host") == std::string::npos) return line;
+      if (line.find("/dialect/") == std::string::npos) return line;
     }
   }
   std::ostringstream text;

@@ -3,9 +3,9 @@
 #pragma once
 
 #include "host_atomic.h"
-#include "host_math.h"
 #include "host_simd.h"
-#include "host_types.h"
+#include "shared_math.h"
+#include "shared_types.h"
 
 // Address spaces mean nothing to g++; the strict check and the instrumented kernels watch over them.
 #define device

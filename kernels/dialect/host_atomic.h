@@ -2,7 +2,8 @@
 // builtins into calls of __tsan_atomic32_*, which csrc/emulator/memory_checks.cpp answers.
 #pragma once
 
-#include "host_types.h"
+#include "host_namespace.h"
+#include "shared_types.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {

@@ -1,16 +1,7 @@
-// The namespace of everything that is translated, and the standard headers, which must precede Metal's keywords.
-//
-// It is the translated library's own, around the kernels' text too, so that no name of std or of the C library can be
-// meant by mistake, and so that the plain and the instrumented kernels link into one binary.
+// The namespace of everything that is translated. It is the translated library's own, around the kernels' text too, so
+// that no name of std or of the C library can be meant by mistake, and so that the plain and the instrumented kernels
+// link into one binary.
 #pragma once
-
-#include <bit>
-#include <cfloat>
-#include <cmath>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <type_traits>
 
 #include "csrc/emulator/kernel_interface.h"
 

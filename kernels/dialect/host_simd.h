@@ -5,7 +5,8 @@
 // - 16.
 #pragma once
 
-#include "host_math.h"
+#include "host_namespace.h"
+#include "shared_math.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {

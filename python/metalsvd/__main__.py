@@ -6,12 +6,14 @@ import argparse
 import sys
 from typing import NoReturn
 
-from . import __version__, _demo
+from . import __version__, _demo, bench
+from ._cli import UserError
 
 # name -> module with DESCRIPTION, add_arguments(parser) and run(arguments), which raises UserError for what the user
 # can put right. A module listed here imports optional packages only inside run.
 COMMANDS = {
     "demo": _demo,
+    "bench": bench,
 }
 
 
@@ -41,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except _demo.UserError as error:
+    except UserError as error:
         print(f"{arguments.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

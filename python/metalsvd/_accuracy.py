@@ -40,19 +40,37 @@ def accuracy(A: Tensor, U: Tensor | None, S: Tensor, Vh: Tensor | None, S64: Ten
     """
     A, S = _double(A), _double(S)
     S64 = torch.linalg.svdvals(A) if S64 is None else _double(S64)
-    largest = S64[..., :1]
-    sigma_error = _worst((S - S64).abs() / _or_one(largest))
     if U is None or Vh is None or U.dim() < 2 or Vh.dim() < 2:
-        return Accuracy(None, None, None, sigma_error)
+        return Accuracy(None, None, None, sigma_error(S, S64))
     U, Vh = _double(U), _double(Vh)
+    return Accuracy(residual(A, U, S, Vh), orthogonality(U), orthogonality(Vh.mH), sigma_error(S, S64))
+
+
+# Each of these is the worst over the batch, computed where its tensors are and in their precision.
+
+
+def residual(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor) -> float:
+    """``|A - U diag(S) Vh|_F / |A|_F``, of thin or full U and Vh."""
     k = S.shape[-1]
     difference = A - (U[..., :k] * S.unsqueeze(-2)) @ Vh[..., :k, :]
-    return Accuracy(
-        residual=_worst(_frobenius(difference) / _or_one(_frobenius(A))),
-        u_orthogonality=_worst(_minus_identity(U.mH @ U).abs()),
-        v_orthogonality=_worst(_minus_identity(Vh @ Vh.mH).abs()),
-        sigma_error=sigma_error,
-    )
+    return _worst(_frobenius(difference) / _or_one(_frobenius(A)))
+
+
+def orthogonality(Q: Tensor) -> float:
+    """``|Q^H Q - I|_max`` over all columns of Q."""
+    gram = Q.mH @ Q
+    return _worst((gram - torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)).abs())
+
+
+def norm_error(A: Tensor, S: Tensor) -> float:
+    """``abs(|S|_2 - |A|_F) / |A|_F``: what singular values show of their error without others beside them."""
+    norm = _frobenius(A)
+    return _worst((torch.linalg.vector_norm(S, dim=-1) - norm).abs() / _or_one(norm))
+
+
+def sigma_error(S: Tensor, S64: Tensor) -> float:
+    """``max_i |S_i - S64_i| / S64_1``."""
+    return _worst((S - S64).abs() / _or_one(S64[..., :1]))
 
 
 def _double(X: Tensor) -> Tensor:
@@ -66,10 +84,6 @@ def _or_one(norm: Tensor) -> Tensor:
 
 def _frobenius(X: Tensor) -> Tensor:
     return torch.linalg.vector_norm(X, dim=(-2, -1))
-
-
-def _minus_identity(X: Tensor) -> Tensor:
-    return X - torch.eye(X.shape[-1], dtype=X.dtype)
 
 
 def _worst(X: Tensor) -> float:

@@ -7,12 +7,9 @@ channels are cut into square tiles first, and all tiles of all channels are one 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import importlib
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +18,7 @@ from torch import Tensor
 
 from . import _route, emulator, ops
 from ._accuracy import Accuracy, accuracy
+from ._cli import Device, UserError, choose_device, not_negative, positive, require_packages, written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,33 +41,11 @@ _TILE_RANKS = [1, 2, 4, 8]
 _PANELS_PER_ROW = 5
 
 
-class UserError(Exception):
-    """Something that the user can put right: told in one line, with exit status 2."""
-
-
 # --- arguments --------------------------------------------------------------------------------------------------------
 
 
-def _whole_number(text: str, least: int) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, but got {text!r}")
-    return number
-
-
-def _positive(text: str) -> int:
-    return _whole_number(text, 1)
-
-
-def _not_negative(text: str) -> int:
-    return _whole_number(text, 0)
-
-
 def _ranks(text: str) -> list[int]:
-    return sorted({_positive(part.strip()) for part in text.split(",")})
+    return sorted({positive(part.strip()) for part in text.split(",")})
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -77,11 +53,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--image", type=Path, metavar="PATH", help="a PNG, JPEG, ... (default: a photograph that comes with matplotlib)"
     )
     parser.add_argument(
-        "--size", type=_positive, default=256, help="shrink a picture whose longer side has more pixels (default: 256)"
+        "--size", type=positive, default=256, help="shrink a picture whose longer side has more pixels (default: 256)"
     )
     parser.add_argument(
         "--tile",
-        type=_not_negative,
+        type=not_negative,
         default=0,
         help="cut the picture into tiles with sides of so many pixels; 0: take it whole (default: 0)",
     )
@@ -102,36 +78,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="mps: an Apple GPU, else the emulated one; cpu: LAPACK; auto: the best there is (default: auto)",
     )
-
-
-# --- the device -------------------------------------------------------------------------------------------------------
-
-
-class Device(NamedTuple):
-    """Where the decomposition runs. ``description`` is what the user is told."""
-
-    torch_name: str
-    description: str
-    emulated: bool
-
-
-def choose_device(wanted: str) -> Device:
-    """``auto``, ``mps`` or ``cpu`` -> the best device there is, enabling the emulated Apple GPU where it is that.
-
-    Raises:
-        UserError: ``mps`` where there is neither a real nor an emulated one.
-    """
-    if wanted == "cpu":
-        return Device("cpu", "CPU (LAPACK through torch)", emulated=False)
-    # is_built() first: a torch built without mps that is asked is_available() remembers for good that there is none.
-    if not emulator.is_enabled() and torch.backends.mps.is_built() and torch.backends.mps.is_available():
-        return Device("mps", "Apple GPU (mps)", emulated=False)
-    if emulator.is_available():
-        emulator.enable()
-        return Device("mps", "emulated Apple GPU on this CPU", emulated=True)
-    if wanted == "mps":
-        raise UserError("there is no Apple GPU here, and this metalsvd was built without the emulated one")
-    return Device("cpu", "CPU (LAPACK through torch): no Apple GPU here, not even an emulated one", emulated=False)
 
 
 # --- the picture ------------------------------------------------------------------------------------------------------
@@ -381,44 +327,7 @@ def accuracy_table(ours: Accuracy, lapack: Accuracy, device: str, heading: str) 
     return table
 
 
-@contextlib.contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """A file beside ``path`` to write to; becomes ``path`` at the end, and nothing where the block ends in an error.
-
-    It is made at once, so that a folder that cannot be written to is told before the work and not after it.
-
-    Raises:
-        UserError: ``path`` is a folder, or its folder is missing or cannot be written to.
-    """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        if path.is_dir():
-            raise UserError(f"cannot write {path}: it is a folder")
-        unfinished.touch()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
-    try:
-        yield unfinished
-        try:
-            unfinished.replace(path)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror}") from error
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 # --- the command ------------------------------------------------------------------------------------------------------
-
-
-def _require_packages() -> None:
-    missing = []
-    for package in ("matplotlib", "rich"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            missing.append(package)
-    if missing:
-        raise UserError(f"the demo needs {' and '.join(missing)}: pip install 'metalsvd[demo]'")
 
 
 def _largest_rank(arguments: argparse.Namespace, picture: Tensor) -> int:
@@ -472,7 +381,7 @@ def _describe_picture(arguments: argparse.Namespace, loaded: Tensor, picture: Te
 
 
 def run(arguments: argparse.Namespace) -> None:
-    _require_packages()
+    require_packages("demo", ["matplotlib", "rich"], extra="demo")
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

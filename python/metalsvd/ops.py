@@ -39,17 +39,18 @@ def _with_v(Vh: Tensor) -> Tensor:
 def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> SVD:
     """Singular value decomposition ``A = U diag(S) V^H`` of each matrix of a batch.
 
-    On mps (a real or the emulated Apple GPU) one-sided Jacobi in our Metal kernels (Hestenes 1958; Demmel and Veselic
-    1992, "Jacobi's method is more accurate than QR"): singular values of column-graded matrices keep their relative
-    accuracy. On cpu LAPACK, through torch.
+    On mps (a real or the emulated Apple GPU) and, where metalsvd was built for it, on cuda one-sided Jacobi in our
+    kernels (Hestenes 1958; Demmel and Veselic 1992, "Jacobi's method is more accurate than QR"): singular values of
+    column-graded matrices keep their relative accuracy. On cpu LAPACK, through torch.
 
     Args:
-        A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32 or complex64 on mps; float32,
-            float64, complex64 or complex128 on cpu.
+        A: shape ``(*, m, n)``, ``*`` zero or more batch dimensions, any strides. float32, float16, bfloat16,
+            complex64 or complex32 on mps and cuda; float32, float64, complex64 or complex128 on cpu; float64 and
+            complex128 on cuda are computed by torch's own.
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
-        driver: the method on mps: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or ``"qr"`` for
-            the tall QR in front of one; None lets the planner choose (see :func:`plan`).
+        driver: the method of our kernels: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or
+            ``"qr"`` for the tall QR in front of one; None lets the planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
@@ -66,7 +67,7 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
 
 
 def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None) -> SVDInfo:
-    """:func:`svd` that never raises on data and, on mps, never waits for the device.
+    """:func:`svd` that never raises on data and, on mps and cuda, never waits for the device.
 
     Returns:
         ``(U, S, V, info)``: ``info``, int32 of shape ``(*)``, is 0 where all is well, 1 where the matrix holds NaN or

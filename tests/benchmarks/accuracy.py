@@ -1,7 +1,7 @@
 """How accurate each method is on each family of matrices, beside LAPACK: ``python tests/benchmarks/accuracy.py``.
 
 For each method and family the four numbers of tests/checks.py, ours / LAPACK's (gesdd) in the same precision, and the
-largest ratio of ours to its bound. On the emulated Apple GPU where there is no real one.
+largest ratio of ours to its bound. On mps, the emulated Apple GPU where there is no real one, or with --device cuda.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ SHAPES = {"thread": (4, 3), "simdgroup": (20, 16), "threadgroup": (40, 33), "blo
 
 
 def measure(
-    driver: str, shape: tuple[int, int], family: str, dtype: torch.dtype
+    driver: str, shape: tuple[int, int], family: str, dtype: torch.dtype, device: str
 ) -> tuple[Accuracy, Accuracy, Accuracy]:
     """Ours, LAPACK's, and the bounds."""
     A = matrices.make(family, *shape, dtype)
-    U, S, V = (factor.cpu() for factor in metalsvd.svd(A.to("mps"), driver=driver))
+    U, S, V = (factor.cpu() for factor in metalsvd.svd(A.to(device), driver=driver))
     lapack = checks.lapack_accuracy(A)
     return accuracy(A, U, S, V.mH), lapack, checks.accuracy_bounds(A, lapack)
 
@@ -42,14 +42,17 @@ def main(arguments: list[str] | None = None) -> float:
     parser.add_argument("--drivers", nargs="+", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--families", nargs="+", default=list(matrices.FAMILIES), choices=matrices.FAMILIES)
     parser.add_argument("--dtype", default="float32", choices=["float32", "complex64"])
+    parser.add_argument("--device", default="mps", choices=["mps", "cuda"])
     options = parser.parse_args(arguments)
+    if options.device == "mps" and not torch.backends.mps.is_built():
+        metalsvd.emulator.enable()
     dtype = getattr(torch, options.dtype)
     worst = 0.0
     for driver in options.drivers:
         print(f"\n{driver} {SHAPES[driver][0]}x{SHAPES[driver][1]} {options.dtype}, ours/LAPACK")
         print(f"{'':22}" + "".join(f"{name:>20}" for name in Accuracy._fields) + "  ours/bound")
         for family in options.families:
-            ours, lapack, bounds = measure(driver, SHAPES[driver], family, dtype)
+            ours, lapack, bounds = measure(driver, SHAPES[driver], family, dtype, options.device)
             ratio = worst_ratio(ours, bounds)
             worst = max(worst, ratio)
             pairs = zip(ours, lapack, strict=True)
@@ -59,6 +62,4 @@ def main(arguments: list[str] | None = None) -> float:
 
 
 if __name__ == "__main__":
-    if not torch.backends.mps.is_built():
-        metalsvd.emulator.enable()
     main()

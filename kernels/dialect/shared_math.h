@@ -1,7 +1,7 @@
 // The mathematical functions of Metal, correctly rounded or as the C library has them: float stays float.
 #pragma once
 
-#include "host_types.h"
+#include "shared_types.h"
 
 namespace METALSVD_TRANSLATED {
 namespace metal {

@@ -1,7 +1,15 @@
-// The types of Metal that C++ lacks: half, bfloat, vectors, array, and the type traits.
+// The types of Metal that C++ lacks: half, bfloat, vectors, array, and the type traits. Of the dialects that a C++
+// compiler reads; which of them, METALSVD_TRANSLATED (its namespace) and METAL_FUNC (what marks a function) tell,
+// defined before.
 #pragma once
 
-#include "host_namespace.h"
+#include <bit>
+#include <cfloat>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <type_traits>
 
 #define M_PI_F 3.14159265358979323846f
 #define M_SQRT2_F 1.41421356237309504880f
@@ -161,7 +169,7 @@ struct vec : VectorStorage<T, n> {
 
  private:
   template <class A>
-  static constexpr int length_of() {
+  METAL_FUNC static constexpr int length_of() {
     if constexpr (std::is_arithmetic_v<A> || is_small_float<A>::value) {
       return 1;
     } else {
@@ -267,7 +275,7 @@ struct array {
   T elements[n];
   METAL_FUNC T& operator[](std::size_t i) { return elements[i]; }
   METAL_FUNC const T& operator[](std::size_t i) const { return elements[i]; }
-  static constexpr std::size_t size() { return n; }
+  METAL_FUNC static constexpr std::size_t size() { return n; }
 };
 
 using std::conditional;
@@ -291,22 +299,22 @@ struct numeric_limits : std::numeric_limits<T> {};
 
 template <>
 struct numeric_limits<half> {
-  static half max() { return half::from_bits(0x7BFF); }
-  static half lowest() { return half::from_bits(0xFBFF); }
-  static half min() { return half::from_bits(0x0400); }
-  static half epsilon() { return half::from_bits(0x1400); }
-  static half infinity() { return half::from_bits(0x7C00); }
-  static half quiet_NaN() { return half::from_bits(0x7E00); }
+  METAL_FUNC static half max() { return half::from_bits(0x7BFF); }
+  METAL_FUNC static half lowest() { return half::from_bits(0xFBFF); }
+  METAL_FUNC static half min() { return half::from_bits(0x0400); }
+  METAL_FUNC static half epsilon() { return half::from_bits(0x1400); }
+  METAL_FUNC static half infinity() { return half::from_bits(0x7C00); }
+  METAL_FUNC static half quiet_NaN() { return half::from_bits(0x7E00); }
 };
 
 template <>
 struct numeric_limits<bfloat> {
-  static bfloat max() { return bfloat::from_bits(0x7F7F); }
-  static bfloat lowest() { return bfloat::from_bits(0xFF7F); }
-  static bfloat min() { return bfloat::from_bits(0x0080); }
-  static bfloat epsilon() { return bfloat::from_bits(0x3C00); }
-  static bfloat infinity() { return bfloat::from_bits(0x7F80); }
-  static bfloat quiet_NaN() { return bfloat::from_bits(0x7FC0); }
+  METAL_FUNC static bfloat max() { return bfloat::from_bits(0x7F7F); }
+  METAL_FUNC static bfloat lowest() { return bfloat::from_bits(0xFF7F); }
+  METAL_FUNC static bfloat min() { return bfloat::from_bits(0x0080); }
+  METAL_FUNC static bfloat epsilon() { return bfloat::from_bits(0x3C00); }
+  METAL_FUNC static bfloat infinity() { return bfloat::from_bits(0x7F80); }
+  METAL_FUNC static bfloat quiet_NaN() { return bfloat::from_bits(0x7FC0); }
 };
 
 }  // namespace metal

@@ -1,0 +1,95 @@
+// Runs launches on an NVIDIA GPU: the kernels of kernels/*.metal, translated and compiled ahead of time by nvcc, on the
+// current stream of the tensors' device. The only file that knows the CUDA runtime, which is linked statically: it and
+// torch's own share the device's primary context, and with it streams, memory and captured graphs.
+#include <cuda_runtime_api.h>
+#include <dlfcn.h>
+#include <torch/csrc/inductor/aoti_torch/c/shim.h>
+#include <torch/csrc/stable/accelerator.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <string_view>
+#include <unordered_map>
+
+#include "../launch.h"
+#include "cuda_kernels.h"
+
+namespace metalsvd {
+namespace {
+
+constexpr std::int64_t warp_size = 32;
+constexpr std::int64_t most_threadgroups = (std::int64_t{1} << 31) - 1;
+
+// Entry functions by the kernels' names, complete before main: a launch only looks its own up.
+std::unordered_map<std::string_view, const void*>& entries() {
+  static auto& table = *new std::unordered_map<std::string_view, const void*>;
+  return table;
+}
+
+const void* entry_of(const Launch& launch) {
+  const auto found = entries().find(launch.kernel);
+  STD_TORCH_CHECK(found != entries().end(), "metalsvd: there is no CUDA kernel '", launch.kernel, "'");
+  return found->second;
+}
+
+void check(cudaError_t error, const char* what, const std::string& name) {
+  STD_TORCH_CHECK(error == cudaSuccess, "metalsvd: ", what, " '", name, "' failed: ", cudaGetErrorString(error));
+}
+
+// libtorch_cuda is loaded where there are CUDA tensors. It is looked up because a library that links it would load with
+// no other build of torch.
+cudaStream_t current_stream(std::int32_t device) {
+  using CurrentStream = AOTITorchError (*)(std::int32_t, void**);
+  static const auto function = [] {
+    void* torch_cuda = dlopen("libtorch_cuda.so", RTLD_LAZY | RTLD_NOLOAD);
+    void* found = torch_cuda != nullptr ? dlsym(torch_cuda, "aoti_torch_get_current_cuda_stream") : nullptr;
+    return reinterpret_cast<CurrentStream>(found);
+  }();
+  STD_TORCH_CHECK(function != nullptr,
+                  "metalsvd: this build of torch does not tell its CUDA stream (aoti_torch_get_current_cuda_stream)");
+  void* stream = nullptr;
+  TORCH_ERROR_CODE_CHECK(function(device, &stream));
+  return static_cast<cudaStream_t>(stream);
+}
+
+std::uint64_t word_of(const Argument& argument) {
+  if (const auto* integer = std::get_if<std::int64_t>(&argument)) return static_cast<std::uint64_t>(*integer);
+  return reinterpret_cast<std::uint64_t>(std::get<torch::stable::Tensor>(argument).data_ptr());
+}
+
+std::int32_t device_of(const Launch& launch) {
+  for (const Argument& argument : launch.arguments) {
+    if (const auto* tensor = std::get_if<torch::stable::Tensor>(&argument)) return tensor->get_device_index();
+  }
+  STD_TORCH_CHECK(false, "metalsvd: the kernel '", launch.kernel, "' has no tensor");
+}
+
+void run(const Launch& launch, cudaStream_t stream) {
+  STD_TORCH_CHECK(launch.arguments.size() <= cuda::max_arguments && launch.threads_per_threadgroup % warp_size == 0 &&
+                      launch.threadgroups <= most_threadgroups,
+                  "metalsvd: the kernel '", launch.kernel, "' cannot be launched on CUDA");
+  cuda::Arguments arguments{};
+  for (std::size_t i = 0; i < launch.arguments.size(); ++i) arguments.words[i] = word_of(launch.arguments[i]);
+  void* parameters[] = {&arguments};
+  check(cudaLaunchKernel(entry_of(launch), dim3(static_cast<unsigned>(launch.threadgroups)),
+                         dim3(static_cast<unsigned>(launch.threads_per_threadgroup)), parameters, 0, stream),
+        "launching the kernel", launch.kernel);
+}
+
+}  // namespace
+
+namespace cuda {
+
+Registration::Registration(const Kernel* kernels, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) entries().emplace(kernels[i].name, kernels[i].entry);
+}
+
+}  // namespace cuda
+
+void launch_on_cuda(const std::vector<Launch>& launches) {
+  const std::int32_t device = device_of(launches.front());
+  const torch::stable::accelerator::DeviceGuard guard(device);
+  const cudaStream_t stream = current_stream(device);
+  for (const Launch& launch : launches) run(launch, stream);
+}
+
+}  // namespace metalsvd

@@ -1,0 +1,196 @@
+"""What only CUDA has: streams, captured graphs, several devices, torch's own kernels that ours can stand in for."""
+
+from __future__ import annotations
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+
+# A shape of each method, and the tall QR in front of one.
+SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 16), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
+SHAPES["qr"] = (2, 900, 6)
+METHODS = pytest.mark.parametrize("driver", SHAPES)
+
+
+@pytest.fixture(autouse=True)
+def on_cuda(target):
+    if target.type != "cuda":
+        pytest.skip("needs --target cuda")
+
+
+@pytest.fixture
+def unpatched():
+    """torch.linalg.svd as torch has it, and afterwards routed again."""
+    metalsvd.unpatch_torch()
+    yield
+    metalsvd.patch_torch(devices=("mps", "cuda"))
+
+
+def sample(*shape: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed)).to("cuda")
+
+
+def assert_same(actual, expected, label: str) -> None:
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert torch.equal(ours, theirs), f"{label}: up to {(ours - theirs).abs().max():.2e} apart"
+
+
+@METHODS
+def test_kernels_run_on_the_current_stream(driver):
+    """Behind a slow kernel on a stream of its own: on any other the matrix would still be zero."""
+    values, A = sample(*SHAPES[driver]), torch.zeros(SHAPES[driver], device="cuda")
+    expected = metalsvd.svd_ex(values, driver=driver)
+    torch.cuda.synchronize()
+    stream = torch.cuda.Stream()
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(200_000_000)  # cycles: a tenth of a second
+        A.copy_(values)
+        actual = metalsvd.svd_ex(A, driver=driver)
+        assert not stream.query(), "the host has waited for the device"
+    stream.synchronize()
+    assert_same(actual, expected, driver)
+
+
+@METHODS
+@pytest.mark.parametrize("full_matrices", [False, True])
+def test_a_graph_is_captured_and_replayed(driver, full_matrices):
+    """Which also proves that nothing waits for the host or allocates behind torch's back."""
+    A = torch.zeros(SHAPES[driver], device="cuda")
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = metalsvd.svd_ex(A, full_matrices, driver=driver)
+    for seed in (1, 2):
+        values = sample(*SHAPES[driver], seed=seed)
+        A.copy_(values)
+        graph.replay()
+        assert_same(captured, metalsvd.svd_ex(values, full_matrices, driver=driver), f"{driver}, seed {seed}")
+
+
+def test_torch_is_captured_too_without_error_checks():
+    A = sample(3, 6, 5)
+    expected = torch.linalg.svd(A)
+    graph = torch.cuda.CUDAGraph()
+    with metalsvd.error_checks(False), torch.cuda.graph(graph):
+        captured = torch.linalg.svd(A)
+    graph.replay()
+    assert_same(captured, expected, "torch.linalg.svd")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [torch.linalg.svdvals, lambda A: torch.linalg.svd(A).S, lambda A: torch.svd(A).S, lambda A: A.svd().S],
+    ids=["linalg.svdvals", "linalg.svd", "svd", "Tensor.svd"],
+)
+def test_patching_and_undoing(function, unpatched):
+    A = sample(2, 17, 9)
+    ours = metalsvd.svdvals(A)
+    assert not metalsvd.is_patched("cuda")
+    theirs = function(A)
+    assert not torch.equal(theirs, ours), "the test cannot tell cuSOLVER's bits from ours"
+    metalsvd.patch_torch(devices=("cuda",))
+    assert metalsvd.is_patched("cuda")
+    assert not metalsvd.is_patched("mps")
+    assert torch.equal(function(A), ours)
+    metalsvd.unpatch_torch()
+    assert torch.equal(function(A), theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("full_matrices", [False, True])
+def test_double_precision_is_torchs_own(full_matrices, dtype, unpatched):
+    A = sample(3, 6, 4, dtype=dtype)
+    theirs = torch.linalg.svd(A, full_matrices)
+    for patched in (False, True):
+        if patched:
+            metalsvd.patch_torch(devices=("cuda",))
+        assert_same(torch.ops.metalsvd.svd(A, full_matrices), theirs, f"ours, patched: {patched}")
+        assert_same(torch.linalg.svd(A, full_matrices), theirs, f"torch.linalg.svd, patched: {patched}")
+        outs = tuple(torch.empty_like(factor) for factor in theirs)
+        assert_same(torch.linalg.svd(A, full_matrices, out=outs), theirs, f"out=, patched: {patched}")
+
+
+def test_a_bad_matrix_in_double_precision_leaves_its_neighbours_alone():
+    A = sample(3, 5, 4, dtype=torch.float64)
+    A[1, 2, 3] = torch.nan
+    U, S, V, info = metalsvd.svd_ex(A)
+    assert info.tolist() == [0, 1, 0]
+    assert torch.isnan(S[1]).all()
+    assert torch.isfinite(S[::2]).all()
+    assert torch.isnan(U[1]).all()
+    assert torch.isnan(V[1]).all()
+    error = (S[::2] - torch.linalg.svdvals(A[::2])).abs().max().item()
+    assert error < 1e-12, f"singular values of the others are off by {error:.2e}"
+
+
+@pytest.mark.parametrize("driver", ["gesvd", "gesvdj"])
+def test_drivers_of_cusolver_are_torchs_own(driver, unpatched):
+    A = sample(6, 4)
+    theirs = torch.linalg.svd(A, driver=driver)
+    metalsvd.patch_torch(devices=("cuda",))
+    assert_same(torch.linalg.svd(A, driver=driver), theirs, driver)
+
+
+def test_drivers_of_ours_are_for_our_dtypes():
+    A = sample(6, 4)
+    with pytest.raises(RuntimeError, match="driver 'thread' is a method of our kernels: for float64"):
+        metalsvd.svd(A.double(), driver="thread")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.float64])
+@pytest.mark.parametrize("shape", [(5, 3), (2, 3, 5)], ids=str)
+def test_routed_factors_have_torchs_strides(shape, dtype, unpatched):
+    """cuSOLVER's Vh is row-major, and compiled graphs rely on it."""
+    A = sample(*shape, dtype=dtype)
+    theirs = torch.linalg.svd(A)
+    metalsvd.patch_torch(devices=("cuda",))
+    assert [factor.stride() for factor in torch.linalg.svd(A)] == [factor.stride() for factor in theirs]
+
+
+def test_gradients_of_routed_torch():
+    A = sample(2, 7, 4).requires_grad_()
+    wide = A.detach().cpu().double().requires_grad_()
+    for X in (A, wide):
+        U, S, Vh = torch.linalg.svd(X, full_matrices=False)
+        ((U @ Vh).sum() + S.square().sum()).backward()
+    error = ((A.grad.cpu() - wide.grad).abs().max() / wide.grad.abs().max()).item()
+    assert error < 1e-4, f"relative error of the gradient {error:.2e}"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("shape", [(65537, 3, 3), (20001, 8, 8), (3000, 48, 32)], ids=str)
+def test_large_batches(shape, dtype):
+    """Of which the emulator can run a few matrices only: here every one is checked by its residuals."""
+    A = sample(*shape, dtype=dtype)
+    U, S, V, info = metalsvd.svd_ex(A)
+    assert not info.any()
+    wide = torch.complex128 if dtype.is_complex else torch.float64
+    A, U, S, Vh = A.to(wide), U.to(wide), S.double(), V.mH.to(wide)
+    eye = torch.eye(S.shape[-1], device="cuda", dtype=wide)
+    residual = (torch.linalg.matrix_norm((U * S.unsqueeze(-2)) @ Vh - A) / torch.linalg.matrix_norm(A)).max().item()
+    defect = max((U.mH @ U - eye).abs().max().item(), (Vh @ Vh.mH - eye).abs().max().item())
+    bound = 8 * 2**-24 * max(shape[-2:]) ** 0.5
+    assert residual < bound, f"|A - U S Vh| / |A| up to {residual:.2e}, bound {bound:.2e}"
+    assert defect < bound, f"|U^H U - I|_max up to {defect:.2e}, bound {bound:.2e}"
+
+
+@pytest.mark.parametrize("shape", [(300, 200), (200, 300), (700, 700)], ids=str)
+def test_large_matrices(shape):
+    A = matrices.make("normal", *shape, torch.float32)
+    for full_matrices in (False, True):
+        U, S, V = metalsvd.svd(A.to("cuda"), full_matrices)
+        checks.assert_accurate(A, U, S, V.mH)
+
+
+def test_another_device_than_the_current_one():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    A = sample(5, 20, 16)
+    expected = metalsvd.svd_ex(A)
+    there = A.to("cuda:1")
+    actual = metalsvd.svd_ex(there)
+    assert torch.cuda.current_device() == 0
+    for ours, theirs in zip(actual, expected, strict=True):
+        assert ours.device == there.device
+        assert torch.equal(ours.cpu(), theirs.cpu())
