@@ -36,23 +36,25 @@ ScalarTraits traits_of(Scalar scalar) {
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Words of a tile beside the words that SIMD-groups leave for each other.
-std::int64_t tile_words(const Problem& problem) {
-  const std::int64_t bytes = std::min<std::int64_t>(problem.device.threadgroup_bytes, limits::threadgroup_bytes);
-  return bytes / limits::word_bytes - limits::simdgroups_per_threadgroup;
+// Words of a tile of so many bytes beside the words that SIMD-groups leave for each other.
+std::int64_t tile_words(std::int64_t bytes) { return bytes / limits::word_bytes - limits::simdgroups_per_threadgroup; }
+
+// The largest tile that there are kernels for and that the device has room for.
+std::int64_t largest_tile_words(const Problem& problem) {
+  return tile_words(std::min<std::int64_t>(problem.device.threadgroup_bytes, limits::threadgroup_bytes));
 }
 
 // Words of threadgroup memory that method `threadgroup` needs while it factors B, and for W beside what is left of it.
 std::int64_t threadgroup_words(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return traits_of(problem.scalar).words * problem.m * problem.n + 2 * divide_up(3 * columns, 2);
+  return traits_of(problem.scalar).words * problem.m * problem.n + limits::threadgroup_column_words(columns);
 }
-bool stages_both(const Problem& problem) {
+std::int64_t staged_words(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns <= tile_words(problem);
+  return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns;
 }
 
-bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= tile_words(problem); }
+bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= largest_tile_words(problem); }
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
 
@@ -125,7 +127,7 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_threadgroup(problem)) return;
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
                           std::to_string(threadgroup_words(problem) * limits::word_bytes) + " bytes of the " +
-                          std::to_string(tile_words(problem) * limits::word_bytes) +
+                          std::to_string(largest_tile_words(problem) * limits::word_bytes) +
                           " that method 'threadgroup' has; method 'block' takes any size");
     case Method::block: return;
   }
@@ -174,13 +176,16 @@ std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
   return simdgroups * limits::simd_width;
 }
 
-// Where B and W do not fit side by side, both go through device memory, and Q partly stays there; the full factors of
-// tensors narrower than the numbers computed with are completed there.
+// The smallest tile that takes B and W side by side. Where none does, both go through device memory, and Q partly stays
+// there; the full factors of tensors narrower than the numbers computed with are completed there.
 void plan_threadgroup(const Problem& problem, Plan& plan) {
-  const bool is_split = !stages_both(problem);
+  const bool is_split = staged_words(problem) > largest_tile_words(problem);
+  std::int64_t bytes = limits::threadgroup_least_tile_bytes;
+  while (!is_split && tile_words(bytes) < staged_words(problem)) bytes *= 2;
   const bool vectors = plan.left_columns > 0;
   const bool completes = traits_of(problem.scalar).is_narrow() && plan.left_columns > plan.columns;
-  plan.kernel = "svd_" + plan.library + (is_split ? "_split_" : "_") + plan.suffix;
+  plan.kernel =
+      "svd_" + plan.library + "_" + (is_split ? "split" : std::to_string(bytes / 1024) + "k") + "_" + plan.suffix;
   plan.scratch_numbers = problem.batch * ((is_split ? (plan.columns + (vectors ? plan.rows : 0)) * plan.columns : 0) +
                                           (completes ? plan.rows * plan.left_columns : 0));
   share_threadgroups(problem, 1, threadgroup_threads(plan.rows, plan.columns), plan);
@@ -203,7 +208,7 @@ void plan_block(const Problem& problem, Plan& plan) {
 std::int64_t chunk_rows(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   return std::min<std::int64_t>(
-      (tile_words(problem) - columns) / (traits_of(problem.scalar).words * columns),
+      (largest_tile_words(problem) - columns) / (traits_of(problem.scalar).words * columns),
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 

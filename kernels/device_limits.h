@@ -22,9 +22,10 @@ enum : int {
   // Smaller
   // matrices have kernels that claim less, since a core runs as many threadgroups as its memory has room for.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_half_tile_words = threadgroup_bytes / 2 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_quarter_tile_words = threadgroup_bytes / 4 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_eighth_tile_words = threadgroup_bytes / 8 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_16k_words = threadgroup_bytes / 2 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_8k_words = threadgroup_bytes / 4 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_4k_words = threadgroup_bytes / 8 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_least_tile_bytes = threadgroup_bytes / 8,
 
   // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
   // summing up over lanes and finding the same rotation in each of them.

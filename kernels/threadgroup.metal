@@ -2,17 +2,15 @@
 
 namespace metalsvd {
 
-template
-    [[host_name("svd_threadgroup_4k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false,
-                                                                                limits::threadgroup_eighth_tile_words>)
-        svd_threadgroup<float, false, limits::threadgroup_eighth_tile_words>;
-template
-    [[host_name("svd_threadgroup_8k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false,
-                                                                                limits::threadgroup_quarter_tile_words>)
-        svd_threadgroup<float, false, limits::threadgroup_quarter_tile_words>;
 template [[host_name(
-    "svd_threadgroup_16k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_half_tile_words>)
-    svd_threadgroup<float, false, limits::threadgroup_half_tile_words>;
+    "svd_threadgroup_4k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_4k_words>)
+    svd_threadgroup<float, false, limits::threadgroup_4k_words>;
+template [[host_name(
+    "svd_threadgroup_8k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_8k_words>)
+    svd_threadgroup<float, false, limits::threadgroup_8k_words>;
+template [[host_name(
+    "svd_threadgroup_16k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_16k_words>)
+    svd_threadgroup<float, false, limits::threadgroup_16k_words>;
 template [[host_name(
     "svd_threadgroup_32k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_tile_words>)
     svd_threadgroup<float, false, limits::threadgroup_tile_words>;
@@ -20,68 +18,59 @@ template [[host_name(
     "svd_threadgroup_split_f32")]] [[kernel]] decltype(svd_threadgroup<float, true, limits::threadgroup_tile_words>)
     svd_threadgroup<float, true, limits::threadgroup_tile_words>;
 template [[host_name(
-    "svd_threadgroup_4k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_eighth_tile_words>)
-    svd_threadgroup<half, false, limits::threadgroup_eighth_tile_words>;
-template
-    [[host_name("svd_threadgroup_8k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false,
-                                                                                limits::threadgroup_quarter_tile_words>)
-        svd_threadgroup<half, false, limits::threadgroup_quarter_tile_words>;
+    "svd_threadgroup_4k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_4k_words>)
+    svd_threadgroup<half, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_half_tile_words>)
-    svd_threadgroup<half, false, limits::threadgroup_half_tile_words>;
+    "svd_threadgroup_8k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_8k_words>)
+    svd_threadgroup<half, false, limits::threadgroup_8k_words>;
+template [[host_name(
+    "svd_threadgroup_16k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_16k_words>)
+    svd_threadgroup<half, false, limits::threadgroup_16k_words>;
 template [[host_name(
     "svd_threadgroup_32k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_tile_words>)
     svd_threadgroup<half, false, limits::threadgroup_tile_words>;
 template [[host_name(
     "svd_threadgroup_split_f16")]] [[kernel]] decltype(svd_threadgroup<half, true, limits::threadgroup_tile_words>)
     svd_threadgroup<half, true, limits::threadgroup_tile_words>;
-template
-    [[host_name("svd_threadgroup_4k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
-                                                                                 limits::threadgroup_eighth_tile_words>)
-        svd_threadgroup<BFloat16, false, limits::threadgroup_eighth_tile_words>;
 template [[host_name(
-    "svd_threadgroup_8k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
-                                                                     limits::threadgroup_quarter_tile_words>)
-    svd_threadgroup<BFloat16, false, limits::threadgroup_quarter_tile_words>;
-template
-    [[host_name("svd_threadgroup_16k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false,
-                                                                                  limits::threadgroup_half_tile_words>)
-        svd_threadgroup<BFloat16, false, limits::threadgroup_half_tile_words>;
+    "svd_threadgroup_4k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_4k_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_4k_words>;
+template [[host_name(
+    "svd_threadgroup_8k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_8k_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_8k_words>;
+template [[host_name(
+    "svd_threadgroup_16k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_16k_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_16k_words>;
 template [[host_name(
     "svd_threadgroup_32k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>)
     svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>;
 template [[host_name(
     "svd_threadgroup_split_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, true, limits::threadgroup_tile_words>)
     svd_threadgroup<BFloat16, true, limits::threadgroup_tile_words>;
-template
-    [[host_name("svd_threadgroup_4k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
-                                                                                limits::threadgroup_eighth_tile_words>)
-        svd_threadgroup<float2, false, limits::threadgroup_eighth_tile_words>;
-template
-    [[host_name("svd_threadgroup_8k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
-                                                                                limits::threadgroup_quarter_tile_words>)
-        svd_threadgroup<float2, false, limits::threadgroup_quarter_tile_words>;
-template
-    [[host_name("svd_threadgroup_16k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false,
-                                                                                 limits::threadgroup_half_tile_words>)
-        svd_threadgroup<float2, false, limits::threadgroup_half_tile_words>;
+template [[host_name(
+    "svd_threadgroup_4k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_4k_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_4k_words>;
+template [[host_name(
+    "svd_threadgroup_8k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_8k_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_8k_words>;
+template [[host_name(
+    "svd_threadgroup_16k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_16k_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_16k_words>;
 template [[host_name(
     "svd_threadgroup_32k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_tile_words>)
     svd_threadgroup<float2, false, limits::threadgroup_tile_words>;
 template [[host_name(
     "svd_threadgroup_split_c64")]] [[kernel]] decltype(svd_threadgroup<float2, true, limits::threadgroup_tile_words>)
     svd_threadgroup<float2, true, limits::threadgroup_tile_words>;
-template
-    [[host_name("svd_threadgroup_4k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false,
-                                                                                limits::threadgroup_eighth_tile_words>)
-        svd_threadgroup<half2, false, limits::threadgroup_eighth_tile_words>;
-template
-    [[host_name("svd_threadgroup_8k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false,
-                                                                                limits::threadgroup_quarter_tile_words>)
-        svd_threadgroup<half2, false, limits::threadgroup_quarter_tile_words>;
 template [[host_name(
-    "svd_threadgroup_16k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_half_tile_words>)
-    svd_threadgroup<half2, false, limits::threadgroup_half_tile_words>;
+    "svd_threadgroup_4k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_4k_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_4k_words>;
+template [[host_name(
+    "svd_threadgroup_8k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_8k_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_8k_words>;
+template [[host_name(
+    "svd_threadgroup_16k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_16k_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_16k_words>;
 template [[host_name(
     "svd_threadgroup_32k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_tile_words>)
     svd_threadgroup<half2, false, limits::threadgroup_tile_words>;

@@ -16,7 +16,8 @@ ROWS, COLUMNS = 9, 6
 
 INSTANTIATION = """#include "threadgroup.h"
 namespace metalsvd {
-template [[host_name("svd")]] [[kernel]] decltype(svd_threadgroup<float, false>) svd_threadgroup<float, false>;
+template [[host_name("svd")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_tile_words>)
+    svd_threadgroup<float, false, limits::threadgroup_tile_words>;
 }
 """
 
