@@ -56,30 +56,35 @@ std::int64_t staged_words(const Problem& problem) {
 
 bool fits_threadgroup(const Problem& problem) { return threadgroup_words(problem) <= largest_tile_words(problem); }
 
-bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= limits::thread_method_size; }
+bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
+
+std::int64_t most_thread_rows(const Problem& problem) {
+  return is_complex(problem) ? limits::thread_method_complex_size : limits::thread_method_size;
+}
+
+bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
+
+// The columns of the largest kernel of method `simdgroup`.
+int most_simdgroup_columns(const Problem& problem) {
+  return is_complex(problem) ? limits::simdgroup_most_complex_columns : limits::simdgroup_most_columns;
+}
 
 // The columns of the smallest kernel of method `simdgroup` that takes this many; beyond the limit where none does.
-int simdgroup_kernel_columns(std::int64_t columns) {
+int simdgroup_kernel_columns(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
   int kernel_columns = limits::simdgroup_least_columns;
-  while (kernel_columns < columns && kernel_columns <= limits::simdgroup_most_columns) kernel_columns *= 2;
+  while (kernel_columns < columns && kernel_columns <= most_simdgroup_columns(problem)) kernel_columns *= 2;
   return kernel_columns;
 }
 
-// The rows that this kernel takes; fewer than columns where there is none.
+// The rows that this kernel takes; none where there is none.
 std::int64_t simdgroup_rows(const Problem& problem) {
-  const int columns = simdgroup_kernel_columns(std::min(problem.m, problem.n));
-  if (columns > limits::simdgroup_most_columns) return 0;
+  const int columns = simdgroup_kernel_columns(problem);
+  if (columns > most_simdgroup_columns(problem)) return 0;
   return limits::simdgroup_rows(columns, static_cast<int>(traits_of(problem.scalar).words));
 }
 
 bool fits_simdgroup(const Problem& problem) { return std::max(problem.m, problem.n) <= simdgroup_rows(problem); }
-
-// The columns of the largest kernel of method `simdgroup` that there are registers for.
-int most_simdgroup_columns(const Problem& problem) {
-  int columns = limits::simdgroup_most_columns;
-  while (limits::simdgroup_rows(columns, static_cast<int>(traits_of(problem.scalar).words)) < columns) columns /= 2;
-  return columns;
-}
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
@@ -110,7 +115,7 @@ void check_fits(const Problem& problem, Method method) {
   switch (method) {
     case Method::thread: {
       if (fits_thread(problem)) return;
-      const std::string size = std::to_string(limits::thread_method_size);
+      const std::string size = std::to_string(most_thread_rows(problem));
       refuse(problem,
              "the registers of one thread: method 'thread' takes at most " + size + " rows and " + size + " columns");
     }
@@ -161,34 +166,42 @@ void plan_thread(const Problem& problem, Plan& plan) {
 }
 
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(plan.columns)) + "_" + plan.suffix;
+  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(problem)) + "_" + plan.suffix;
   const std::int64_t simdgroups = std::clamp<std::int64_t>(problem.batch, 1, limits::simdgroup_method_simdgroups);
   share_threadgroups(problem, simdgroups, simdgroups * limits::simd_width, plan);
 }
 
-// A team of lanes for each four columns, and for tall matrices some more to load, factor and store with.
-std::int64_t threadgroup_threads(std::int64_t rows, std::int64_t columns) {
+// A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:
+// where there are enough matrices to fill the cores these would only wait.
+std::int64_t threadgroup_threads(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   const std::int64_t fours = divide_up(divide_up(columns, 2), 2);
   const std::int64_t sweepers = divide_up(fours, limits::teams_per_simdgroup);
-  const std::int64_t loaders = rows * columns / (16 * limits::simd_width);
+  const std::int64_t entries_a_thread = problem.batch <= limits::threadgroup_few_matrices ? 16 : 64;
+  const std::int64_t loaders = rows * columns / (entries_a_thread * limits::simd_width);
   const std::int64_t simdgroups =
       std::clamp<std::int64_t>(std::max(sweepers, loaders), 1, limits::threadgroup_method_threads / limits::simd_width);
   return simdgroups * limits::simd_width;
 }
 
-// The smallest tile that takes B and W side by side. Where none does, both go through device memory, and Q partly stays
-// there; the full factors of tensors narrower than the numbers computed with are completed there.
+// The tile of the kernel that has the smallest which takes so many words.
+std::int64_t tile_kib(std::int64_t words) {
+  for (const std::int64_t kib : {4, 9, 18}) {
+    if (words <= tile_words(1024 * kib)) return kib;
+  }
+  return limits::threadgroup_bytes / 1024;
+}
+
+// Where B and W do not fit side by side, both go through device memory, and Q partly stays there; the full factors of
+// tensors narrower than the numbers computed with are completed there.
 void plan_threadgroup(const Problem& problem, Plan& plan) {
   const bool is_split = staged_words(problem) > largest_tile_words(problem);
-  std::int64_t bytes = limits::threadgroup_least_tile_bytes;
-  while (!is_split && tile_words(bytes) < staged_words(problem)) bytes *= 2;
   const bool vectors = plan.left_columns > 0;
   const bool completes = traits_of(problem.scalar).is_narrow() && plan.left_columns > plan.columns;
-  plan.kernel =
-      "svd_" + plan.library + "_" + (is_split ? "split" : std::to_string(bytes / 1024) + "k") + "_" + plan.suffix;
+  const std::string tile = is_split ? "split" : std::to_string(tile_kib(staged_words(problem))) + "k";
+  plan.kernel = "svd_" + plan.library + "_" + tile + "_" + plan.suffix;
   plan.scratch_numbers = problem.batch * ((is_split ? (plan.columns + (vectors ? plan.rows : 0)) * plan.columns : 0) +
                                           (completes ? plan.rows * plan.left_columns : 0));
-  share_threadgroups(problem, 1, threadgroup_threads(plan.rows, plan.columns), plan);
+  share_threadgroups(problem, 1, threadgroup_threads(problem, plan.rows, plan.columns), plan);
 }
 
 // As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.

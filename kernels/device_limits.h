@@ -20,12 +20,13 @@ enum : int {
   word_bytes = 4,
   // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
   // Smaller
-  // matrices have kernels that claim less, since a core runs as many threadgroups as its memory has room for.
+  // matrices have kernels that claim less, since a core runs as many threadgroups as its memory has room for. In 9 KiB
+  // 32
+  // real columns fit.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_16k_words = threadgroup_bytes / 2 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_8k_words = threadgroup_bytes / 4 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_4k_words = threadgroup_bytes / 8 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_least_tile_bytes = threadgroup_bytes / 8,
+  threadgroup_18k_words = 18 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_9k_words = 9 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_4k_words = 4 * 1024 / word_bytes - simdgroups_per_threadgroup,
 
   // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
   // summing up over lanes and finding the same rotation in each of them.
@@ -34,17 +35,24 @@ enum : int {
 
   // Of method `threadgroup`: as many as have columns to take in a sweep, and some more to factor with.
   threadgroup_method_threads = 256,
+  threadgroup_few_matrices = 64,  // that leave most cores of most GPUs with one or none
 
-  // Method `thread` holds B and Q, padded to N x N, in registers: with 4 complex columns 64 of the 128 words that a
-  // thread has, the other half being left for what it computes.
-  thread_method_size = 4,
+  // Method `thread` holds B and Q, padded to N x N, in registers: with 6 real or 4 complex columns 72 or 64 of the 128
+  // words
+  // that a thread has, the others being left for what it computes.
+  thread_method_size = 6,
+  thread_method_complex_size = 4,
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
   thread_method_threads = 128,
 
-  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8, 16 and 32 columns: at most 80 of
-  // the 128 words that a thread has. More rows than 64 are better shared out to a whole threadgroup.
+  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8 and, of real ones, 16 columns. A
+  // threadgroup
+  // factors more columns as fast, in fewer registers, and takes fewer sweeps for graded ones. More rows than 64 are
+  // better
+  // shared out to a whole threadgroup too.
   simdgroup_least_columns = 8,
-  simdgroup_most_columns = 32,
+  simdgroup_most_columns = 16,
+  simdgroup_most_complex_columns = 8,
   simdgroup_most_rows = 64,
   simdgroup_register_words = 80,
   // As many SIMD-groups, and so matrices, a threadgroup as method `thread` has, for the same reason.

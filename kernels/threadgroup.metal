@@ -6,11 +6,11 @@ template [[host_name(
     "svd_threadgroup_4k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_4k_words>)
     svd_threadgroup<float, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_8k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_8k_words>)
-    svd_threadgroup<float, false, limits::threadgroup_8k_words>;
+    "svd_threadgroup_9k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_9k_words>)
+    svd_threadgroup<float, false, limits::threadgroup_9k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_16k_words>)
-    svd_threadgroup<float, false, limits::threadgroup_16k_words>;
+    "svd_threadgroup_18k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_18k_words>)
+    svd_threadgroup<float, false, limits::threadgroup_18k_words>;
 template [[host_name(
     "svd_threadgroup_32k_f32")]] [[kernel]] decltype(svd_threadgroup<float, false, limits::threadgroup_tile_words>)
     svd_threadgroup<float, false, limits::threadgroup_tile_words>;
@@ -21,11 +21,11 @@ template [[host_name(
     "svd_threadgroup_4k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_4k_words>)
     svd_threadgroup<half, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_8k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_8k_words>)
-    svd_threadgroup<half, false, limits::threadgroup_8k_words>;
+    "svd_threadgroup_9k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_9k_words>)
+    svd_threadgroup<half, false, limits::threadgroup_9k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_16k_words>)
-    svd_threadgroup<half, false, limits::threadgroup_16k_words>;
+    "svd_threadgroup_18k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_18k_words>)
+    svd_threadgroup<half, false, limits::threadgroup_18k_words>;
 template [[host_name(
     "svd_threadgroup_32k_f16")]] [[kernel]] decltype(svd_threadgroup<half, false, limits::threadgroup_tile_words>)
     svd_threadgroup<half, false, limits::threadgroup_tile_words>;
@@ -36,11 +36,11 @@ template [[host_name(
     "svd_threadgroup_4k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_4k_words>)
     svd_threadgroup<BFloat16, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_8k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_8k_words>)
-    svd_threadgroup<BFloat16, false, limits::threadgroup_8k_words>;
+    "svd_threadgroup_9k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_9k_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_9k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_16k_words>)
-    svd_threadgroup<BFloat16, false, limits::threadgroup_16k_words>;
+    "svd_threadgroup_18k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_18k_words>)
+    svd_threadgroup<BFloat16, false, limits::threadgroup_18k_words>;
 template [[host_name(
     "svd_threadgroup_32k_bf16")]] [[kernel]] decltype(svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>)
     svd_threadgroup<BFloat16, false, limits::threadgroup_tile_words>;
@@ -51,11 +51,11 @@ template [[host_name(
     "svd_threadgroup_4k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_4k_words>)
     svd_threadgroup<float2, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_8k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_8k_words>)
-    svd_threadgroup<float2, false, limits::threadgroup_8k_words>;
+    "svd_threadgroup_9k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_9k_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_9k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_16k_words>)
-    svd_threadgroup<float2, false, limits::threadgroup_16k_words>;
+    "svd_threadgroup_18k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_18k_words>)
+    svd_threadgroup<float2, false, limits::threadgroup_18k_words>;
 template [[host_name(
     "svd_threadgroup_32k_c64")]] [[kernel]] decltype(svd_threadgroup<float2, false, limits::threadgroup_tile_words>)
     svd_threadgroup<float2, false, limits::threadgroup_tile_words>;
@@ -66,11 +66,11 @@ template [[host_name(
     "svd_threadgroup_4k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_4k_words>)
     svd_threadgroup<half2, false, limits::threadgroup_4k_words>;
 template [[host_name(
-    "svd_threadgroup_8k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_8k_words>)
-    svd_threadgroup<half2, false, limits::threadgroup_8k_words>;
+    "svd_threadgroup_9k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_9k_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_9k_words>;
 template [[host_name(
-    "svd_threadgroup_16k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_16k_words>)
-    svd_threadgroup<half2, false, limits::threadgroup_16k_words>;
+    "svd_threadgroup_18k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_18k_words>)
+    svd_threadgroup<half2, false, limits::threadgroup_18k_words>;
 template [[host_name(
     "svd_threadgroup_32k_c32")]] [[kernel]] decltype(svd_threadgroup<half2, false, limits::threadgroup_tile_words>)
     svd_threadgroup<half2, false, limits::threadgroup_tile_words>;

@@ -187,31 +187,35 @@ struct Rotations {
   Rotation<T> a0_a1, b0_b1, a0_b0, a1_b1, a0_b1, a1_b0;
 };
 
-// Makes them on rows [0, rows) of the four columns of Q, which lie at columns[s] of it.
+// Makes them on an entry of each of the four columns.
+template <typename T>
+inline void rotate_row(thread T* x, thread const Rotations<T>& rotations) {
+  if (rotations.within) {
+    rotate_entries(x[0], x[1], rotations.a0_a1);
+    rotate_entries(x[2], x[3], rotations.b0_b1);
+  }
+  rotate_entries(x[0], x[2], rotations.a0_b0);
+  rotate_entries(x[1], x[3], rotations.a1_b1);
+  rotate_entries(x[0], x[3], rotations.a0_b1);
+  rotate_entries(x[1], x[2], rotations.a1_b0);
+}
+
+// On rows [0, rows) of Q.
 template <typename Pointer, typename T>
 inline void rotate_four(Pointer Q, int stride, int rows, Four four, thread const Rotations<T>& rotations, int lane) {
   const Pointer a0 = Q + stride * max(four.column[0], 0);
   const Pointer a1 = Q + stride * max(four.column[1], 0);
   const Pointer b0 = Q + stride * max(four.column[2], 0);
   const Pointer b1 = Q + stride * max(four.column[3], 0);
+  const T zero = from_real<T>(0.0f);
   for (int i = lane; i < rows; i += limits::team_lanes) {
-    const T zero = from_real<T>(0.0f);
-    T x0 = four.column[0] >= 0 ? a0[i] : zero;
-    T x1 = four.column[1] >= 0 ? a1[i] : zero;
-    T y0 = four.column[2] >= 0 ? b0[i] : zero;
-    T y1 = four.column[3] >= 0 ? b1[i] : zero;
-    if (rotations.within) {
-      rotate_entries(x0, x1, rotations.a0_a1);
-      rotate_entries(y0, y1, rotations.b0_b1);
-    }
-    rotate_entries(x0, y0, rotations.a0_b0);
-    rotate_entries(x1, y1, rotations.a1_b1);
-    rotate_entries(x0, y1, rotations.a0_b1);
-    rotate_entries(x1, y0, rotations.a1_b0);
-    if (four.column[0] >= 0) a0[i] = x0;
-    if (four.column[1] >= 0) a1[i] = x1;
-    if (four.column[2] >= 0) b0[i] = y0;
-    if (four.column[3] >= 0) b1[i] = y1;
+    T x[4] = {four.column[0] >= 0 ? a0[i] : zero, four.column[1] >= 0 ? a1[i] : zero,
+              four.column[2] >= 0 ? b0[i] : zero, four.column[3] >= 0 ? b1[i] : zero};
+    rotate_row(x, rotations);
+    if (four.column[0] >= 0) a0[i] = x[0];
+    if (four.column[1] >= 0) a1[i] = x[1];
+    if (four.column[2] >= 0) b0[i] = x[2];
+    if (four.column[3] >= 0) b1[i] = x[3];
   }
 }
 
