@@ -9,7 +9,7 @@ import pytest
 import torch
 
 # A shape of each method, and the tall QR in front of one.
-SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 16), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
+SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 8), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
 SHAPES["qr"] = (2, 900, 6)
 METHODS = pytest.mark.parametrize("driver", SHAPES)
 

@@ -19,7 +19,7 @@ import torch
 from metalsvd._accuracy import Accuracy, accuracy
 
 # A shape that is typical of each method: drivers are forced.
-SHAPES = {"thread": (4, 3), "simdgroup": (20, 16), "threadgroup": (40, 33), "block": (60, 50), "qr": (300, 6)}
+SHAPES = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50), "qr": (300, 6)}
 
 
 def measure(
