@@ -31,7 +31,7 @@ set_target_properties(metalsvd PROPERTIES
   CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
   CUDA_RUNTIME_LIBRARY Static)
 
-foreach(metal_file ${METALSVD_METAL_FILES})
+foreach(metal_file ${METALSVD_METAL_FILES} ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cuda/threadgroup_large.metal)
   translate_metal(${metal_file} cuda cu source)
   target_sources(metalsvd PRIVATE ${source})
 endforeach()

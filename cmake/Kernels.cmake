@@ -27,7 +27,7 @@ function(translate_metal metal_file dialect extension output)
   add_custom_command(
     OUTPUT ${translated}
     COMMAND ${Python_EXECUTABLE} ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py ${metal_file}
-      --dialect ${dialect} --output ${translated} --depfile ${translated}.d
+      --dialect ${dialect} --root ${CMAKE_CURRENT_SOURCE_DIR}/kernels --output ${translated} --depfile ${translated}.d
     DEPENDS ${metal_file}
       ${CMAKE_CURRENT_SOURCE_DIR}/cmake/translate_metal.py
       ${CMAKE_CURRENT_SOURCE_DIR}/cmake/metal_syntax.py

@@ -91,7 +91,7 @@ class HostDialect:
 
 class CudaDialect:
     """What nvcc is given. A kernel becomes a __device__ function, called by an entry point of its own for each
-    instantiation, and a threadgroup tile a __shared__ array."""
+    instantiation, and a threadgroup tile a reference to a __shared__ array."""
 
     ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|clang|nounroll)\b")
     # Not macros: __device__ itself expands to __attribute__((device)).
@@ -108,7 +108,9 @@ class CudaDialect:
         self.source = source
 
     def tile(self, tile: Tile, index: int) -> str:
-        return f"__shared__ {tile.element} {tile.name}{tile.dimensions};"
+        array = f"{tile.element}{tile.dimensions}"
+        reference = f"(&{tile.name}){tile.dimensions}" if tile.dimensions else f"&{tile.name}"
+        return f"{tile.element} {reference} = metal::cuda::tile<{array}, {index}>();"
 
     def prologue(self) -> str:
         return (

@@ -20,6 +20,7 @@ struct Launch {
   std::int64_t threadgroups;
   std::int64_t threads_per_threadgroup;
   std::vector<Argument> arguments;
+  std::int64_t tile_bytes = 0;  // of threadgroup memory that a CUDA kernel has more than it may declare
 };
 
 // Encodes the launches, in order, on the current stream of the MPS device and returns without waiting for them. Each
@@ -29,5 +30,8 @@ void launch_on_mps(const std::vector<Launch>& launches);
 // The same on the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA
 // graph can capture it.
 void launch_on_cuda(const std::vector<Launch>& launches);
+
+// The threadgroup memory that a kernel may have on the CUDA device of this tensor.
+std::int64_t cuda_threadgroup_bytes(const torch::stable::Tensor& tensor);
 
 }  // namespace metalsvd

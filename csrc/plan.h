@@ -22,13 +22,12 @@ enum class Job { values, thin, full };
 // block:       many threadgroups a matrix, over device memory
 enum class Method { thread, simdgroup, threadgroup, block };
 
-// What a device offers to a threadgroup. Kernels are compiled for tiles of limits::threadgroup_bytes: a device that has
-// less runs smaller matrices in them, one that has more no larger ones.
+// What a device offers to a threadgroup. Method `threadgroup` has kernels with larger tiles for devices that have more
+// than limits::threadgroup_bytes (kernels/cuda).
 struct DeviceLimits {
   std::int64_t threadgroup_bytes;
 };
 inline constexpr DeviceLimits apple_gpu{32 * 1024};
-inline constexpr DeviceLimits cuda_gpu{48 * 1024};  // static shared memory of a block
 
 struct Problem {
   std::int64_t batch;
@@ -63,6 +62,7 @@ struct Plan {
   std::int64_t columns;          // of B
   std::int64_t left_columns;     // of P that are wanted: 0 (values), columns (thin) or rows (full)
   std::int64_t scratch_numbers;  // of device memory, float32 or complex64, for all matrices together
+  std::int64_t tile_bytes;       // of threadgroup memory that the launch must ask for
   std::int64_t threadgroups;     // of `threadgroup`, or of the first step of a round of `block`
   std::int64_t threads_per_threadgroup;
 

@@ -117,7 +117,8 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) 
           plan.threads_per_threadgroup,
           {A.tensor, outputs.left, outputs.S, outputs.right, outputs.info, scratch, A.batch, plan.rows, plan.columns,
            plan.left_columns, std::int64_t{plan.transposed}, A.batch_stride,
-           plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride}};
+           plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride},
+          plan.tile_bytes};
 }
 
 std::vector<Launch> method_launches(const Plan& plan, const Matrices& A, const Factors& factors) {
@@ -163,11 +164,11 @@ namespace {
 
 struct Backend {
   void (*launch)(const std::vector<Launch>&);
-  DeviceLimits limits;
+  DeviceLimits (*limits)(const Tensor& A);
 };
-constexpr Backend mps_backend{launch_on_mps, apple_gpu};
+constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
 #ifdef METALSVD_CUDA
-constexpr Backend cuda_backend{launch_on_cuda, cuda_gpu};
+constexpr Backend cuda_backend{launch_on_cuda, [](const Tensor& A) { return DeviceLimits{cuda_threadgroup_bytes(A)}; }};
 #endif
 
 // The steps above.
@@ -184,7 +185,7 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
 
   // 3. plan
   const Matrices matrices = flatten_batch(A);
-  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits}, driver);
+  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits(A)}, driver);
 
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {

@@ -27,6 +27,11 @@ enum : int {
   threadgroup_18k_words = 18 * 1024 / word_bytes - simdgroups_per_threadgroup,
   threadgroup_9k_words = 9 * 1024 / word_bytes - simdgroups_per_threadgroup,
   threadgroup_4k_words = 4 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  // CUDA only, what a block may have there: 99 KiB at least since 2020, 163 on an A100, 227 on an H100.
+  threadgroup_64k_words = 64 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_99k_words = 99 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_132k_words = 132 * 1024 / word_bytes - simdgroups_per_threadgroup,
+  threadgroup_227k_words = 227 * 1024 / word_bytes - simdgroups_per_threadgroup,
 
   // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
   // summing up over lanes and finding the same rotation in each of them.
@@ -127,6 +132,10 @@ enum : unsigned int { most_grid_threads = 4294967295u };
 
 // Words of the tile of method `threadgroup` that go before numbers, an even number of them.
 constexpr int threadgroup_column_words(int columns) { return (3 * columns + 1) / 2 * 2; }
+
+// From one column of W to the next, where there is room. The blocks that the four teams of a SIMD-group hold lie next
+// to each other: with 4 modulo 16 rows of 4 or 8 bytes a column, padded by zeros, no two teams meet in a bank.
+constexpr int threadgroup_padded_stride(int columns) { return columns + ((4 - columns) & 15); }
 
 // The most columns for which a tile has room for a square of numbers of `words` words, or for two of them.
 constexpr int threadgroup_most_columns(int words, int tile_words, bool one_square) {

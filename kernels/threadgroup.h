@@ -67,7 +67,7 @@ inline Tile<T> lay_out(threadgroup float2* memory, Shape shape) {
   tile.size = (words / 2 - pairs_of_words) * int(sizeof(float2) / sizeof(T));
   const int in_front = is_split ? 0 : shape.rows * shape.columns;
   tile.W = tile.numbers + in_front;
-  const int padded = padded_stride(shape.columns);
+  const int padded = limits::threadgroup_padded_stride(shape.columns);
   tile.stride = in_front + padded * shape.columns <= tile.size ? padded : shape.columns;
   return tile;
 }

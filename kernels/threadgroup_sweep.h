@@ -38,25 +38,18 @@ inline Four four_columns(int round, int index, int columns) {
 
 // The rows of W that a lane of a team owns: row lane + 8 t is held in register t.
 struct Rows {
-  int count;  // of registers that are used
   int lane;   // in the team
-  int last;   // row
+  int count;  // of registers that any lane uses
+  int held;   // of those, this one
 };
-
-inline int row_of(Rows rows, int t) { return t * limits::team_lanes + rows.lane; }
-inline bool has_row(Rows rows, int t) { return row_of(rows, t) < rows.last; }
 
 inline Rows make_rows(int rows, Team team) {
   Rows result;
-  result.count = (rows + limits::team_lanes - 1) / limits::team_lanes;
   result.lane = team.lane % limits::team_lanes;
-  result.last = rows;
+  result.count = (rows + limits::team_lanes - 1) / limits::team_lanes;
+  result.held = (rows - result.lane + limits::team_lanes - 1) / limits::team_lanes;
   return result;
 }
-
-// From one column of W to the next. The blocks that the four teams of a SIMD-group hold lie next to each other: with 4
-// modulo 16 rows of 4 or 8 bytes a column, padded by zeros, no two teams meet in a bank.
-inline int padded_stride(int columns) { return columns + ((4 - columns) & 15); }
 
 // This lane's entries of the four columns of W.
 template <typename T, int entries>
@@ -68,10 +61,11 @@ template <typename T, int entries>
 inline void load_held(threadgroup const T* W, int stride, Four four, Rows rows, thread Held<T, entries>& held) {
 #pragma unroll
   for (int s = 0; s < 4; ++s) {
-    threadgroup const T* column = W + max(four.column[s], 0) * stride;
+    threadgroup const T* column = W + max(four.column[s], 0) * stride + rows.lane;
+    const int count = four.column[s] >= 0 ? rows.held : 0;
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      held.x[s][t] = four.column[s] >= 0 && has_row(rows, t) ? column[row_of(rows, t)] : from_real<T>(0.0f);
+      held.x[s][t] = t < count ? column[t * limits::team_lanes] : from_real<T>(0.0f);
     }
   }
 }
@@ -80,10 +74,11 @@ template <typename T, int entries>
 inline void store_held(thread const Held<T, entries>& held, threadgroup T* W, int stride, Four four, Rows rows) {
 #pragma unroll
   for (int s = 0; s < 4; ++s) {
-    threadgroup T* column = W + max(four.column[s], 0) * stride;
+    threadgroup T* column = W + max(four.column[s], 0) * stride + rows.lane;
+    const int count = four.column[s] >= 0 ? rows.held : 0;
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      if (four.column[s] >= 0 && has_row(rows, t)) column[row_of(rows, t)] = held.x[s][t];
+      if (t < count) column[t * limits::team_lanes] = held.x[s][t];
     }
   }
 }
@@ -133,7 +128,6 @@ inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Toleranc
   T other_dot = from_real<T>(0.0f);
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
-    if (t >= rows.count) continue;
     squares.x = square_add(held.x[p][t], squares.x);
     squares.y = square_add(held.x[q][t], squares.y);
     dot = multiply_add(conjugate(held.x[p][t]), held.x[q][t], dot);
@@ -172,7 +166,6 @@ inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Toleranc
   if (is_second) exchange(first, second);
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
-    if (t >= rows.count) continue;
     rotate_entries(held.x[p][t], held.x[q][t], first);
     rotate_entries(held.x[r][t], held.x[s][t], second);
   }
@@ -200,22 +193,46 @@ inline void rotate_row(thread T* x, thread const Rotations<T>& rotations) {
   rotate_entries(x[1], x[2], rotations.a1_b0);
 }
 
-// On rows [0, rows) of Q.
+// Four columns of Q, of any address space. Those that are missing are zero, and stay as they are.
+template <typename Pointer>
+struct FourPointers {
+  Pointer column[4];
+  bool is_there[4];
+};
+
+template <typename T, typename Pointer>
+inline void load_row(FourPointers<Pointer> four, int i, bool is_there, thread T* x) {
+#pragma unroll
+  for (int s = 0; s < 4; ++s) x[s] = is_there && four.is_there[s] ? four.column[s][i] : from_real<T>(0.0f);
+}
+
+template <typename T, typename Pointer>
+inline void store_row(FourPointers<Pointer> four, int i, bool is_there, thread const T* x) {
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    if (is_there && four.is_there[s]) four.column[s][i] = x[s];
+  }
+}
+
+// On rows [0, rows) of Q, two at a time, which hides some of their latency.
 template <typename Pointer, typename T>
 inline void rotate_four(Pointer Q, int stride, int rows, Four four, thread const Rotations<T>& rotations, int lane) {
-  const Pointer a0 = Q + stride * max(four.column[0], 0);
-  const Pointer a1 = Q + stride * max(four.column[1], 0);
-  const Pointer b0 = Q + stride * max(four.column[2], 0);
-  const Pointer b1 = Q + stride * max(four.column[3], 0);
-  const T zero = from_real<T>(0.0f);
-  for (int i = lane; i < rows; i += limits::team_lanes) {
-    T x[4] = {four.column[0] >= 0 ? a0[i] : zero, four.column[1] >= 0 ? a1[i] : zero,
-              four.column[2] >= 0 ? b0[i] : zero, four.column[3] >= 0 ? b1[i] : zero};
+  FourPointers<Pointer> columns;
+#pragma unroll
+  for (int s = 0; s < 4; ++s) {
+    columns.is_there[s] = four.column[s] >= 0;
+    columns.column[s] = Q + stride * max(four.column[s], 0);
+  }
+  for (int i = lane; i < rows; i += 2 * limits::team_lanes) {
+    const int next = i + limits::team_lanes;
+    T x[4];
+    T y[4];
+    load_row(columns, i, true, x);
+    load_row(columns, next, next < rows, y);
     rotate_row(x, rotations);
-    if (four.column[0] >= 0) a0[i] = x[0];
-    if (four.column[1] >= 0) a1[i] = x[1];
-    if (four.column[2] >= 0) b0[i] = x[2];
-    if (four.column[3] >= 0) b1[i] = x[3];
+    rotate_row(y, rotations);
+    store_row(columns, i, true, x);
+    store_row(columns, next, next < rows, y);
   }
 }
 

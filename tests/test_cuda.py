@@ -7,6 +7,9 @@ import matrices
 import metalsvd
 import pytest
 import torch
+from matrices import batch_of
+from metalsvd.bench import contenders
+from metalsvd.bench.targets import Target
 
 # A shape of each method, and the tall QR in front of one.
 SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 8), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
@@ -194,3 +197,23 @@ def test_another_device_than_the_current_one():
     for ours, theirs in zip(actual, expected, strict=True):
         assert ours.device == there.device
         assert torch.equal(ours.cpu(), theirs.cpu())
+
+
+# The last and the first sizes of the tiles that only CUDA devices have, and a full completion.
+@pytest.mark.parametrize("n", [64, 90, 91, 112, 113, 128, 129, 169], ids=str)
+def test_larger_tiles_are_accurate(n):
+    names = ["normal", "geometric", "exact_half_rank", "clusters", "column_graded_12", "row_graded_12"]
+    A = batch_of(names, (n, n))
+    shared_memory = torch.cuda.get_device_properties(0).shared_memory_per_block_optin
+    if shared_memory < (2 * n * n + 4 * n + 64) * 4:
+        pytest.skip("this device has less shared memory")
+    U, S, V = metalsvd.svd(A.cuda(), driver="threadgroup")
+    for index, name in enumerate(names):
+        checks.assert_accurate(A[index], U[index], S[index], V[index].mH, name)
+
+
+def test_bench_leaves_routing_as_it_was(unpatched):
+    metalsvd.patch_torch(devices=("cuda",))
+    with contenders.Torch(Target(), "default").session():
+        assert not metalsvd.is_patched("cuda")
+    assert metalsvd.is_patched("cuda")

@@ -70,8 +70,14 @@ void run(const Launch& launch, cudaStream_t stream) {
   cuda::Arguments arguments{};
   for (std::size_t i = 0; i < launch.arguments.size(); ++i) arguments.words[i] = word_of(launch.arguments[i]);
   void* parameters[] = {&arguments};
-  check(cudaLaunchKernel(entry_of(launch), dim3(static_cast<unsigned>(launch.threadgroups)),
-                         dim3(static_cast<unsigned>(launch.threads_per_threadgroup)), parameters, 0, stream),
+  const void* entry = entry_of(launch);
+  if (launch.tile_bytes > 0) {
+    check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.tile_bytes)),
+          "asking for the shared memory of the kernel", launch.kernel);
+  }
+  check(cudaLaunchKernel(entry, dim3(static_cast<unsigned>(launch.threadgroups)),
+                         dim3(static_cast<unsigned>(launch.threads_per_threadgroup)), parameters,
+                         static_cast<std::size_t>(launch.tile_bytes), stream),
         "launching the kernel", launch.kernel);
 }
 
@@ -84,6 +90,13 @@ Registration::Registration(const Kernel* kernels, std::size_t count) {
 }
 
 }  // namespace cuda
+
+std::int64_t cuda_threadgroup_bytes(const torch::stable::Tensor& tensor) {
+  int bytes = 0;
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, tensor.get_device_index()),
+        "reading the shared memory of the device of", "A");
+  return bytes;
+}
 
 void launch_on_cuda(const std::vector<Launch>& launches) {
   const std::int32_t device = device_of(launches.front());

@@ -11,5 +11,6 @@
 #include "cuda_atomic.h"
 #include "cuda_entry.h"
 #include "cuda_simd.h"
+#include "cuda_tile.h"
 #include "shared_math.h"
 #include "shared_types.h"

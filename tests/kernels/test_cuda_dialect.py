@@ -52,7 +52,7 @@ def translated(tmp_path):
         "const constexpr uint most = 64;",
         "#pragma unroll",
         "__device__ inline float read( const float* x,  int& i) {",
-        "__shared__ T tile[most] [2];",
+        "T (&tile)[most] [2] = metal::cuda::tile<T[most] [2], 0>();",
         '    {"k_f32", reinterpret_cast<const void*>(&metalsvd::metalsvd_k_f32)},',
         "static const ::metalsvd::cuda::Registration registration(kernels, 2);",
     ],

@@ -113,13 +113,13 @@ class Torch(Contender):
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        was_patched = _route.is_patched()
+        patched = [device for device in ("mps", "cuda") if _route.is_patched(device)]
         _route.unpatch_torch()
         try:
             yield
         finally:
-            if was_patched:
-                _route.patch_torch()
+            if patched:
+                _route.patch_torch(devices=patched)
 
     def svd(self, A: Tensor, job: str) -> Any:
         driver = None if self.driver == "default" else self.driver
