@@ -32,7 +32,8 @@ namespace metal {
 
 // Through double, so that one rounding remains. A quotient or root of two floats is never a tie there.
 #ifdef __CUDA_ARCH__
-METALSVD_FUNCTION_1(rsqrt, ::rsqrtf(x))  // to two ulps, as kernels may expect of any GPU: in double it would take 20x as long
+METALSVD_FUNCTION_1(rsqrt,
+                    ::rsqrtf(x))  // to two ulps, as kernels may expect of any GPU: in double it would take 20x as long
 #else
 METALSVD_FUNCTION_1(rsqrt, static_cast<float>(1.0 / std::sqrt(static_cast<double>(x))))
 #endif
