@@ -64,24 +64,23 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// The columns of the largest kernel of method `simdgroup`.
-int most_simdgroup_columns(const Problem& problem) {
-  return is_complex(problem) ? limits::simdgroup_most_complex_columns : limits::simdgroup_most_columns;
+// The entries of a column that a lane holds in the kernel of method `simdgroup` for this problem: one lane holds a
+// whole column where any kernel allows it.
+int simdgroup_entries(const Problem& problem) {
+  const int most = is_complex(problem) ? limits::simdgroup_most_complex_entries : limits::simdgroup_most_entries;
+  return std::max(problem.m, problem.n) <= limits::simdgroup_few_entries ? limits::simdgroup_few_entries : most;
 }
 
-// The columns of the smallest kernel of method `simdgroup` that takes this many; beyond the limit where none does.
-int simdgroup_kernel_columns(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  int kernel_columns = limits::simdgroup_least_columns;
-  while (kernel_columns < columns && kernel_columns <= most_simdgroup_columns(problem)) kernel_columns *= 2;
-  return kernel_columns;
-}
-
-// The rows that this kernel takes; none where there is none.
+// The most rows that a column of this many neighbours may have there; none where they are too many.
 std::int64_t simdgroup_rows(const Problem& problem) {
-  const int columns = simdgroup_kernel_columns(problem);
-  if (columns > most_simdgroup_columns(problem)) return 0;
-  return limits::simdgroup_rows(columns, static_cast<int>(traits_of(problem.scalar).words));
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  if (columns > limits::simdgroup_most_columns) return 0;
+  std::int64_t rows = limits::simdgroup_most_rows;
+  while (limits::simdgroup_lanes(static_cast<int>(rows), static_cast<int>(columns), simdgroup_entries(problem)) >
+         limits::simd_width) {
+    --rows;
+  }
+  return rows;
 }
 
 bool fits_simdgroup(const Problem& problem) { return std::max(problem.m, problem.n) <= simdgroup_rows(problem); }
@@ -124,7 +123,7 @@ void check_fits(const Problem& problem, Method method) {
       const std::int64_t columns = std::min(problem.m, problem.n);
       const std::int64_t rows = simdgroup_rows(problem);
       const std::string limit =
-          rows < columns ? std::to_string(most_simdgroup_columns(problem)) + " rows or columns, whichever are fewer"
+          rows < columns ? std::to_string(limits::simdgroup_most_columns) + " rows or columns, whichever are fewer"
                          : "a matrix of " + std::to_string(rows) + "x" + std::to_string(columns) + " or its transpose";
       refuse(problem, "the registers of a SIMD-group: method 'simdgroup' takes at most " + limit);
     }
@@ -152,6 +151,7 @@ Method choose_method(const Problem& problem, const std::optional<std::string>& d
 // The batch dealt to threadgroups that factor several matrices each.
 void share_threadgroups(const Problem& problem, std::int64_t matrices_per_threadgroup, std::int64_t threads,
                         Plan& plan) {
+  plan.matrices_per_threadgroup = matrices_per_threadgroup;
   plan.threadgroups = divide_up(problem.batch, matrices_per_threadgroup);
   plan.threads_per_threadgroup = threads;
 }
@@ -166,9 +166,14 @@ void plan_thread(const Problem& problem, Plan& plan) {
 }
 
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(problem)) + "_" + plan.suffix;
-  const std::int64_t simdgroups = std::clamp<std::int64_t>(problem.batch, 1, limits::simdgroup_method_simdgroups);
-  share_threadgroups(problem, simdgroups, simdgroups * limits::simd_width, plan);
+  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_entries(problem)) + "_" + plan.suffix;
+  const std::int64_t matrices =
+      limits::simd_width /
+      limits::simdgroup_lanes(static_cast<int>(plan.rows), static_cast<int>(plan.columns), simdgroup_entries(problem));
+  const std::int64_t simdgroups =
+      std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
+                               limits::simdgroup_method_simdgroups);
+  share_threadgroups(problem, simdgroups * matrices, simdgroups * limits::simd_width, plan);
 }
 
 // A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:
@@ -283,10 +288,9 @@ std::int64_t block_threadgroups(const Plan& plan) {
 
 // Threads a matrix of the largest grid.
 std::int64_t grid_threads(const Plan& plan) {
-  std::int64_t threads = plan.method == Method::thread      ? 1
-                         : plan.method == Method::simdgroup ? std::int64_t{limits::simd_width}
-                         : plan.method == Method::block     ? block_threadgroups(plan) * limits::block_threads
-                                                            : plan.threads_per_threadgroup;
+  std::int64_t threads = plan.method == Method::block
+                             ? block_threadgroups(plan) * limits::block_threads
+                             : divide_up(plan.threads_per_threadgroup, plan.matrices_per_threadgroup);
   if (plan.reduction) {
     const Reduction& reduction = *plan.reduction;
     const std::int64_t completed = std::max<std::int64_t>(reduction.left_columns - plan.columns, 0);
