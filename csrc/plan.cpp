@@ -64,26 +64,36 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// The entries of a column that a lane holds in the kernel of method `simdgroup` for this problem: one lane holds a
-// whole column where any kernel allows it.
-int simdgroup_entries(const Problem& problem) {
-  const int most = is_complex(problem) ? limits::simdgroup_most_complex_entries : limits::simdgroup_most_entries;
-  return std::max(problem.m, problem.n) <= limits::simdgroup_few_entries ? limits::simdgroup_few_entries : most;
+// Lanes that a matrix takes in the kernel of method `simdgroup` of so many entries a column and lane.
+std::int64_t simdgroup_lanes(std::int64_t rows, std::int64_t columns, int entries) {
+  return limits::simdgroup_lanes(static_cast<int>(rows), static_cast<int>(columns), entries);
 }
 
-// The most rows that a column of this many neighbours may have there; none where they are too many.
-std::int64_t simdgroup_rows(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  if (columns > limits::simdgroup_most_columns) return 0;
-  std::int64_t rows = limits::simdgroup_most_rows;
-  while (limits::simdgroup_lanes(static_cast<int>(rows), static_cast<int>(columns), simdgroup_entries(problem)) >
-         limits::simd_width) {
-    --rows;
+// The entries of the kernel of method `simdgroup` for B: of those where a SIMD-group has lanes enough, the one that
+// holds a matrix in the fewest registers. 0 where there is none.
+int simdgroup_entries(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  if (rows > limits::simdgroup_most_rows || columns > limits::simd_width) return 0;
+  int best = 0;
+  for (const int entries :
+       {limits::simdgroup_few_entries, limits::simdgroup_some_entries, limits::simdgroup_most_entries}) {
+    if (is_complex(problem) && entries > limits::simdgroup_complex_entries) break;
+    const std::int64_t lanes = simdgroup_lanes(rows, columns, entries);
+    if (lanes > limits::simd_width) continue;
+    if (best == 0 || entries * lanes < best * simdgroup_lanes(rows, columns, best)) best = entries;
   }
+  return best;
+}
+
+// The most rows that B may have for method `simdgroup`; less than columns where these are too many.
+std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {
+  std::int64_t rows = limits::simdgroup_most_rows;
+  while (rows > 0 && simdgroup_entries(problem, rows, columns) == 0) --rows;
   return rows;
 }
 
-bool fits_simdgroup(const Problem& problem) { return std::max(problem.m, problem.n) <= simdgroup_rows(problem); }
+bool fits_simdgroup(const Problem& problem) {
+  return simdgroup_entries(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n)) > 0;
+}
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
@@ -121,9 +131,11 @@ void check_fits(const Problem& problem, Method method) {
     case Method::simdgroup: {
       if (fits_simdgroup(problem)) return;
       const std::int64_t columns = std::min(problem.m, problem.n);
-      const std::int64_t rows = simdgroup_rows(problem);
+      const std::int64_t rows = most_simdgroup_rows(problem, columns);
+      std::int64_t most_columns = limits::simd_width;
+      while (most_simdgroup_rows(problem, most_columns) < most_columns) --most_columns;
       const std::string limit =
-          rows < columns ? std::to_string(limits::simdgroup_most_columns) + " rows or columns, whichever are fewer"
+          rows < columns ? std::to_string(most_columns) + " rows or columns, whichever are fewer"
                          : "a matrix of " + std::to_string(rows) + "x" + std::to_string(columns) + " or its transpose";
       refuse(problem, "the registers of a SIMD-group: method 'simdgroup' takes at most " + limit);
     }
@@ -166,10 +178,9 @@ void plan_thread(const Problem& problem, Plan& plan) {
 }
 
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_entries(problem)) + "_" + plan.suffix;
-  const std::int64_t matrices =
-      limits::simd_width /
-      limits::simdgroup_lanes(static_cast<int>(plan.rows), static_cast<int>(plan.columns), simdgroup_entries(problem));
+  const int entries = simdgroup_entries(problem, plan.rows, plan.columns);
+  plan.kernel = "svd_simdgroup_" + std::to_string(entries) + "_" + plan.suffix;
+  const std::int64_t matrices = limits::simd_width / simdgroup_lanes(plan.rows, plan.columns, entries);
   const std::int64_t simdgroups =
       std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
                                limits::simdgroup_method_simdgroups);

@@ -45,14 +45,14 @@ enum : int {
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
   thread_method_threads = 128,
 
-  // Method `simdgroup` holds two columns of B and of Q in the registers of a lane, of up to 8 entries each or, real
-  // ones,
-  // 16: 64 of the 128 words that a thread has, or half of that. Higher columns are shared out to several lanes. A
-  // threadgroup factors more columns and more rows as fast.
+  // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 8, 12 or 16
+  // entries of each a lane, of complex ones 8: 32 to 64 of the 128 words that a thread has. A threadgroup is as good
+  // with
+  // more rows.
   simdgroup_few_entries = 8,
+  simdgroup_some_entries = 12,
   simdgroup_most_entries = 16,
-  simdgroup_most_complex_entries = 8,
-  simdgroup_most_columns = 16,
+  simdgroup_complex_entries = 8,
   simdgroup_most_rows = 64,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,

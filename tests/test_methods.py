@@ -17,7 +17,7 @@ pytestmark = pytest.mark.kernels
 TINY_SHAPES = [(1, 1), (1, 2), (1, 4), (4, 1), (2, 2), (2, 3), (3, 3), (4, 3), (4, 4)]
 SMALL_SHAPES = [(5, 5), (7, 8), (8, 8), (9, 8), (10, 9), (16, 16), (17, 16), (32, 5), (5, 32), (64, 3), (32, 15)]
 THREAD_SHAPES = [(5, 5), (6, 6), (6, 4), (3, 5)]
-REAL_SHAPES = [(12, 11), (33, 16), (15, 64)]
+REAL_SHAPES = [(12, 11), (13, 13), (17, 17), (20, 24), (25, 25), (32, 32), (33, 16), (15, 64)]
 SHAPES = {
     ("thread", torch.float32): TINY_SHAPES + THREAD_SHAPES,
     ("thread", torch.complex64): TINY_SHAPES,
