@@ -55,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.mark.parametrize("job", JOBS)
 def test_no_race_no_stray_access_and_the_same_bits_in_every_order(case, job, dtype, emulated, target):
     driver, (m, n), families = case
-    if dtype.is_complex and (m * n > 2000 or (driver == "simdgroup" and m * n > 512)):
+    if dtype.is_complex and (m * n > 2000 or (driver == "simdgroup" and (m > 32 or n > 16))):
         m, n = (m + 1) // 2, (n + 1) // 2
     A = torch.stack([matrices.make(name, m, n, dtype) for name in families]).to(target)
     expected = metalsvd.svd_ex(A, **JOBS[job], driver=driver)
