@@ -186,7 +186,7 @@ def test_driver_can_be_forced(driver):
     ("driver", "shape", "dtype", "words"),
     [
         ("thread", (7, 2), torch.float32, "7x2 float32 does not fit .* 'thread' takes at most 6 rows and 6 columns"),
-        ("thread", (5, 2), torch.complex64, "5x2 complex64 does not fit .* 'thread' takes at most 4 rows and 4 columns"),
+        ("thread", (5, 2), torch.complex64, "5x2 complex64 does not fit .* takes at most 4 rows and 4 columns"),
         ("simdgroup", (65, 3), torch.float32, "65x3 float32 does not fit .* at most a matrix of 64x3 or its transpose"),
         (
             "simdgroup",
