@@ -46,9 +46,8 @@ enum : int {
   thread_method_threads = 128,
 
   // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 8, 12 or 16
-  // entries of each a lane, of complex ones 8: 32 to 64 of the 128 words that a thread has. A threadgroup is as good
-  // with
-  // more rows.
+  // entries of each a lane, of complex ones 8: 32 to 64 of the 128 words that a thread has. More rows are left to a
+  // threadgroup.
   simdgroup_few_entries = 8,
   simdgroup_some_entries = 12,
   simdgroup_most_entries = 16,
