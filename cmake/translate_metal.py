@@ -142,11 +142,14 @@ class CudaDialect:
     def _entry(self, host_name: str, function: str, kernel: Kernel, offset: int) -> list[str]:
         origin = self.source.origin_of_offset(offset)
         namespace = "::".join(kernel.namespace)
+        threads = kernel.max_threads or 1024
+        # As many blocks as leave a thread the registers that it has on an Apple GPU, 128, where they are not too many.
+        bounds = f"({threads}), ({threads}) < 512 ? 512 / ({threads}) : 1"
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
             f'#line {origin.line} "{origin.file}"',
-            f"static __global__ void __launch_bounds__({kernel.max_threads or 1024}) {_cuda_entry(host_name)}("
+            f"static __global__ void __launch_bounds__({bounds}) {_cuda_entry(host_name)}("
             f"const __grid_constant__ metal::cuda::Arguments arguments) {{ "
             f"metal::cuda::call<{_call_of(function, kernel, 'metal::cuda')}>(arguments); }}",
             *(["}"] if namespace else []),

@@ -74,27 +74,36 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// The columns of the largest kernel of method `simdgroup`.
-int most_simdgroup_columns(const Problem& problem) {
-  return is_complex(problem) ? limits::simdgroup_most_complex_columns : limits::simdgroup_most_columns;
+// Lanes that a matrix takes in the kernel of method `simdgroup` of so many entries a column and lane.
+std::int64_t simdgroup_lanes(std::int64_t rows, std::int64_t columns, int entries) {
+  return limits::simdgroup_lanes(static_cast<int>(rows), static_cast<int>(columns), entries);
 }
 
-// The columns of the smallest kernel of method `simdgroup` that takes this many; beyond the limit where none does.
-int simdgroup_kernel_columns(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  int kernel_columns = limits::simdgroup_least_columns;
-  while (kernel_columns < columns && kernel_columns <= most_simdgroup_columns(problem)) kernel_columns *= 2;
-  return kernel_columns;
+// The entries of the kernel of method `simdgroup` for B: of those where a SIMD-group has lanes enough, the one that
+// holds a matrix in the fewest registers. 0 where there is none.
+int simdgroup_entries(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  if (rows > limits::simdgroup_most_rows || columns > limits::simd_width) return 0;
+  int best = 0;
+  for (const int entries :
+       {limits::simdgroup_few_entries, limits::simdgroup_some_entries, limits::simdgroup_most_entries}) {
+    if (is_complex(problem) && entries > limits::simdgroup_complex_entries) break;
+    const std::int64_t lanes = simdgroup_lanes(rows, columns, entries);
+    if (lanes > limits::simd_width) continue;
+    if (best == 0 || entries * lanes < best * simdgroup_lanes(rows, columns, best)) best = entries;
+  }
+  return best;
 }
 
-// The rows that this kernel takes; none where there is none.
-std::int64_t simdgroup_rows(const Problem& problem) {
-  const int columns = simdgroup_kernel_columns(problem);
-  if (columns > most_simdgroup_columns(problem)) return 0;
-  return limits::simdgroup_rows(columns, static_cast<int>(traits_of(problem.scalar).words));
+// The most rows that B may have for method `simdgroup`; less than columns where these are too many.
+std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {
+  std::int64_t rows = limits::simdgroup_most_rows;
+  while (rows > 0 && simdgroup_entries(problem, rows, columns) == 0) --rows;
+  return rows;
 }
 
-bool fits_simdgroup(const Problem& problem) { return std::max(problem.m, problem.n) <= simdgroup_rows(problem); }
+bool fits_simdgroup(const Problem& problem) {
+  return simdgroup_entries(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n)) > 0;
+}
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
@@ -132,9 +141,11 @@ void check_fits(const Problem& problem, Method method) {
     case Method::simdgroup: {
       if (fits_simdgroup(problem)) return;
       const std::int64_t columns = std::min(problem.m, problem.n);
-      const std::int64_t rows = simdgroup_rows(problem);
+      const std::int64_t rows = most_simdgroup_rows(problem, columns);
+      std::int64_t most_columns = limits::simd_width;
+      while (most_simdgroup_rows(problem, most_columns) < most_columns) --most_columns;
       const std::string limit =
-          rows < columns ? std::to_string(most_simdgroup_columns(problem)) + " rows or columns, whichever are fewer"
+          rows < columns ? std::to_string(most_columns) + " rows or columns, whichever are fewer"
                          : "a matrix of " + std::to_string(rows) + "x" + std::to_string(columns) + " or its transpose";
       refuse(problem, "the registers of a SIMD-group: method 'simdgroup' takes at most " + limit);
     }
@@ -162,6 +173,7 @@ Method choose_method(const Problem& problem, const std::optional<std::string>& d
 // The batch dealt to threadgroups that factor several matrices each.
 void share_threadgroups(const Problem& problem, std::int64_t matrices_per_threadgroup, std::int64_t threads,
                         Plan& plan) {
+  plan.matrices_per_threadgroup = matrices_per_threadgroup;
   plan.threadgroups = divide_up(problem.batch, matrices_per_threadgroup);
   plan.threads_per_threadgroup = threads;
 }
@@ -176,9 +188,13 @@ void plan_thread(const Problem& problem, Plan& plan) {
 }
 
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  plan.kernel = "svd_simdgroup_" + std::to_string(simdgroup_kernel_columns(problem)) + "_" + plan.suffix;
-  const std::int64_t simdgroups = std::clamp<std::int64_t>(problem.batch, 1, limits::simdgroup_method_simdgroups);
-  share_threadgroups(problem, simdgroups, simdgroups * limits::simd_width, plan);
+  const int entries = simdgroup_entries(problem, plan.rows, plan.columns);
+  plan.kernel = "svd_simdgroup_" + std::to_string(entries) + "_" + plan.suffix;
+  const std::int64_t matrices = limits::simd_width / simdgroup_lanes(plan.rows, plan.columns, entries);
+  const std::int64_t simdgroups =
+      std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
+                               limits::simdgroup_method_simdgroups);
+  share_threadgroups(problem, simdgroups * matrices, simdgroups * limits::simd_width, plan);
 }
 
 // A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:
@@ -291,10 +307,9 @@ std::int64_t block_threadgroups(const Plan& plan) {
 
 // Threads a matrix of the largest grid.
 std::int64_t grid_threads(const Plan& plan) {
-  std::int64_t threads = plan.method == Method::thread      ? 1
-                         : plan.method == Method::simdgroup ? std::int64_t{limits::simd_width}
-                         : plan.method == Method::block     ? block_threadgroups(plan) * limits::block_threads
-                                                            : plan.threads_per_threadgroup;
+  std::int64_t threads = plan.method == Method::block
+                             ? block_threadgroups(plan) * limits::block_threads
+                             : divide_up(plan.threads_per_threadgroup, plan.matrices_per_threadgroup);
   if (plan.reduction) {
     const Reduction& reduction = *plan.reduction;
     const std::int64_t completed = std::max<std::int64_t>(reduction.left_columns - plan.columns, 0);

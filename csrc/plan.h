@@ -17,7 +17,7 @@ enum class Scalar { float32, float16, bfloat16, complex64, complex32 };
 enum class Job { values, thin, full };
 
 // thread:      one thread a matrix, in registers
-// simdgroup:   one SIMD-group a matrix, several a threadgroup
+// simdgroup:   some lanes of a SIMD-group a matrix, in registers
 // threadgroup: one threadgroup a matrix, staged in threadgroup memory
 // block:       many threadgroups a matrix, over device memory
 enum class Method { thread, simdgroup, threadgroup, block };
@@ -65,6 +65,7 @@ struct Plan {
   std::int64_t tile_bytes;       // of threadgroup memory that the launch must ask for
   std::int64_t threadgroups;     // of `threadgroup`, or of the first step of a round of `block`
   std::int64_t threads_per_threadgroup;
+  std::int64_t matrices_per_threadgroup;  // of all methods but `block`
 
   // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
   std::int64_t block_width;

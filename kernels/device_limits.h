@@ -50,19 +50,18 @@ enum : int {
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
   thread_method_threads = 128,
 
-  // Method `simdgroup` holds B and Q in the registers of 32 lanes, in kernels for 8 and, of real ones, 16 columns. A
-  // threadgroup
-  // factors more columns as fast, in fewer registers, and takes fewer sweeps for graded ones. More rows than 64 are
-  // better
-  // shared out to a whole threadgroup too.
-  simdgroup_least_columns = 8,
-  simdgroup_most_columns = 16,
-  simdgroup_most_complex_columns = 8,
+  // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 8, 12 or 16
+  // entries of each a lane, of complex ones 8: 32 to 64 of the 128 words that a thread has. More rows are left to a
+  // threadgroup.
+  simdgroup_few_entries = 8,
+  simdgroup_some_entries = 12,
+  simdgroup_most_entries = 16,
+  simdgroup_complex_entries = 8,
   simdgroup_most_rows = 64,
-  simdgroup_register_words = 80,
-  // As many SIMD-groups, and so matrices, a threadgroup as method `thread` has, for the same reason.
+  // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
+  simdgroup_enough_threadgroups = 128,
 
   // One-sided Jacobi converges quadratically: random matrices need 6 to 11 sweeps; the worst seen is 25, on rows graded
   // over 12 decades. A matrix that has not converged after this many is reported (info = 2).
@@ -147,10 +146,16 @@ constexpr int threadgroup_most_columns(int words, int tile_words, bool one_squar
   return columns;
 }
 
-// The rows that the `simdgroup` kernel for this many columns, of numbers of `words` words, has registers for.
-constexpr int simdgroup_rows(int columns, int words) {
-  const int rows = simdgroup_register_words * simd_width / (words * columns) - columns;
-  return rows < simdgroup_most_rows ? rows : int(simdgroup_most_rows);
+// The lanes that hold a column of this many rows in method `simdgroup`, of so many entries a lane: a power of two.
+constexpr int simdgroup_parts(int rows, int entries) {
+  int parts = 1;
+  while (parts * entries < rows) parts *= 2;
+  return parts;
+}
+
+// The lanes that hold a matrix there.
+constexpr int simdgroup_lanes(int rows, int columns, int entries) {
+  return (columns + 1) / 2 * simdgroup_parts(rows, entries);
 }
 
 // The tile of the tall QR's kernels for this many columns: a chunk, or a block and two parts of one, and a word or two

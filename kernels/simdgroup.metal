@@ -3,11 +3,15 @@
 namespace metalsvd {
 
 template [[host_name("svd_simdgroup_8_f32")]] [[kernel]] decltype(svd_simdgroup<float, 8>) svd_simdgroup<float, 8>;
-template [[host_name("svd_simdgroup_16_f32")]] [[kernel]] decltype(svd_simdgroup<float, 16>) svd_simdgroup<float, 16>;
 template [[host_name("svd_simdgroup_8_f16")]] [[kernel]] decltype(svd_simdgroup<half, 8>) svd_simdgroup<half, 8>;
-template [[host_name("svd_simdgroup_16_f16")]] [[kernel]] decltype(svd_simdgroup<half, 16>) svd_simdgroup<half, 16>;
 template
     [[host_name("svd_simdgroup_8_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 8>) svd_simdgroup<BFloat16, 8>;
+template [[host_name("svd_simdgroup_12_f32")]] [[kernel]] decltype(svd_simdgroup<float, 12>) svd_simdgroup<float, 12>;
+template [[host_name("svd_simdgroup_12_f16")]] [[kernel]] decltype(svd_simdgroup<half, 12>) svd_simdgroup<half, 12>;
+template
+    [[host_name("svd_simdgroup_12_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 12>) svd_simdgroup<BFloat16, 12>;
+template [[host_name("svd_simdgroup_16_f32")]] [[kernel]] decltype(svd_simdgroup<float, 16>) svd_simdgroup<float, 16>;
+template [[host_name("svd_simdgroup_16_f16")]] [[kernel]] decltype(svd_simdgroup<half, 16>) svd_simdgroup<half, 16>;
 template
     [[host_name("svd_simdgroup_16_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 16>) svd_simdgroup<BFloat16, 16>;
 template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 8>) svd_simdgroup<float2, 8>;

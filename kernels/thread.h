@@ -1,11 +1,13 @@
 // Method `thread`: one-sided Jacobi, one thread a matrix, in registers.
 //
-// The algorithm of `threadgroup` (kernels/threadgroup.h), for matrices of at most 4 rows and 4 columns: the work is too
-// little to be shared. B = P diag(sigma) Q^H is held as N x N, with zeros beyond its rows and columns: zero columns are
-// never rotated, and sort last. Every loop over registers has compile-time bounds, so that none is indexed at run time.
+// The algorithm of `threadgroup` (kernels/threadgroup.h), for matrices of at most 6 rows and 6 columns, 4 of complex
+// ones: the work is too little to be shared. B = P diag(sigma) Q^H is held as N x N, with zeros beyond its rows and
+// columns: zero columns are never rotated, and sort last. Every loop over registers has compile-time bounds, so that
+// none is indexed at run time.
 #pragma once
 #include <metal_stdlib>
 
+#include "common/convergence.h"
 #include "common/nan_factors.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
@@ -62,10 +64,10 @@ inline T dot_of_registers(thread const T* x, thread const T* y) {
   return sum;
 }
 
-// One sweep: every pair of columns once, row by row of the triangle of pairs. Returns whether any was rotated.
+// One sweep: every pair of columns once, row by row of the triangle of pairs. Returns what was found.
 template <typename T, int N>
-inline bool sweep_registers(thread HeldFactors<T, N>& held, float tolerance, bool wants_vectors) {
-  bool rotated = false;
+inline uint sweep_registers(thread HeldFactors<T, N>& held, Tolerances tolerances, bool wants_vectors) {
+  uint found = found_nothing;
 #pragma unroll
   for (int p = 0; p < N - 1; ++p) {
 #pragma unroll
@@ -73,8 +75,9 @@ inline bool sweep_registers(thread HeldFactors<T, N>& held, float tolerance, boo
       const float alpha = square_of_registers<N>(held.P[p]);
       const float beta = square_of_registers<N>(held.P[q]);
       const T gamma = dot_of_registers<N>(held.P[p], held.P[q]);
-      if (!needs_rotation(alpha, beta, gamma, tolerance)) continue;
-      rotated = true;
+      const uint found_here = found_in_pair(alpha, beta, magnitude(gamma), tolerances);
+      if (found_here == found_nothing) continue;
+      found = max(found, found_here);
       const Rotation<T> rotation = orthogonalizing_rotation(alpha, beta, gamma);
 #pragma unroll
       for (int i = 0; i < N; ++i) rotate_entries(held.P[p][i], held.P[q][i], rotation);
@@ -83,7 +86,7 @@ inline bool sweep_registers(thread HeldFactors<T, N>& held, float tolerance, boo
       for (int i = 0; i < N; ++i) rotate_entries(held.Q[p][i], held.Q[q][i], rotation);
     }
   }
-  return rotated;
+  return found;
 }
 
 // sigma[j] = |column j|, zero where its square is below least_square(), and the columns so moved that sigma
@@ -237,13 +240,13 @@ template <typename Storage, int N>
     }
   }
 
-  const float tolerance = jacobi_tolerance(shape.rows);
-  bool converged = false;
-  for (int i = 0; i < limits::jacobi_max_sweeps && !converged; ++i) {
-    converged = !sweep_registers(held, tolerance, wants_vectors);
+  const Tolerances tolerances = make_tolerances(shape.rows, shape.columns);
+  uint found = found_large;
+  for (int i = 0; i < limits::jacobi_max_sweeps && found == found_large; ++i) {
+    found = sweep_registers(held, tolerances, wants_vectors);
   }
   sort_registers(held);
-  info[index] = converged ? info_ok : info_not_converged;
+  info[index] = found == found_large ? info_not_converged : info_ok;
 
 #pragma unroll
   for (int k = 0; k < N; ++k) {

@@ -192,7 +192,7 @@ inline void sort_columns(Tile<T> tile, int columns, Team team) {
 // what goes to info.
 template <bool is_split, int entries, typename T>
 inline int orthogonalize(Tile<T> tile, SplitMatrix<T> Q, threadgroup uint* slots, int columns, Team team) {
-  const Tolerances tolerances = make_tolerances(columns);
+  const Tolerances tolerances = make_tolerances(columns, columns);
   uint found = found_large;
   for (int i = 0; i < limits::jacobi_max_sweeps && found == found_large; ++i) {
     found = threadgroup_max(sweep<is_split, entries>(tile.W, tile.stride, Q, tolerances, columns, team), slots, team);

@@ -7,6 +7,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/convergence.h"
 #include "common/pairs.h"
 #include "common/rotation.h"
 #include "common/scalar.h"
@@ -83,25 +84,6 @@ inline void store_held(thread const Held<T, entries>& held, threadgroup T* W, in
   }
 }
 
-// What a sweep has found, the worst of all pairs: nothing to rotate; cosines and angles so small that after their
-// rotation all cosines are within the tolerance; larger ones.
-enum Found : uint { found_nothing = 0, found_small = 1, found_large = 2 };
-
-// When columns count as orthogonal, and what is so small that one more sweep makes them so. A cosine that one rotation
-// has made zero grows by at most the product of two small ones in each of the fewer than 2 columns rotations that
-// follow.
-struct Tolerances {
-  float cosine;
-  float small;
-};
-
-inline Tolerances make_tolerances(int columns) {
-  Tolerances tolerances;
-  tolerances.cosine = jacobi_tolerance(columns);
-  tolerances.small = precise::sqrt(precise::divide(tolerances.cosine, 2.0f * float(columns)));
-  return tolerances;
-}
-
 inline float2 packed(Rotation<float> rotation) { return float2(rotation.sigma, rotation.sigma_by_1pc); }
 inline float4 packed(Rotation<float2> rotation) { return float4(rotation.sigma, rotation.sigma_by_1pc); }
 inline Rotation<float> unpacked(float2 words) {
@@ -151,15 +133,8 @@ inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Toleranc
   Rotation<T> rotation;
   rotation.sigma = from_real<T>(0.0f);
   rotation.sigma_by_1pc = from_real<T>(0.0f);
-  uint found = found_nothing;
-  const float size = magnitude(dot);
-  const float cosine_of_pair = cosine(squares.x, squares.y, size);
-  if (cosine_of_pair > tolerances.cosine) {
-    rotation = orthogonalizing_rotation(squares.x, squares.y, dot);
-    const bool is_small =
-        max(cosine_of_pair * fabs(squares.y - squares.x), size) <= tolerances.small * fabs(squares.y - squares.x);
-    found = is_small ? found_small : found_large;
-  }
+  const uint found = found_in_pair(squares.x, squares.y, magnitude(dot), tolerances);
+  if (found != found_nothing) rotation = orthogonalizing_rotation(squares.x, squares.y, dot);
   const Rotation<T> other = unpacked(simd_shuffle_xor(packed(rotation), ushort(limits::team_lanes / 2)));
   first = rotation;
   second = other;

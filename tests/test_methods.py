@@ -13,12 +13,13 @@ from matrices import batch_of
 
 pytestmark = pytest.mark.kernels
 
-# Around the limits of each method and of its kernels: 2 to 6 rows; 8 and 16 columns, 64 rows.
+# Around the limits of each method and of its kernels: up to 6 rows; 8 and 16 rows and columns, 32 and 64 rows.
 TINY_SHAPES = [(1, 1), (1, 2), (1, 4), (4, 1), (2, 2), (2, 3), (3, 3), (4, 3), (4, 4)]
-SMALL_SHAPES = [(5, 5), (7, 8), (8, 8), (9, 8), (32, 5), (5, 32), (64, 3)]
-REAL_SHAPES = [(10, 9), (16, 16), (17, 16), (63, 15)]
+SMALL_SHAPES = [(5, 5), (7, 8), (8, 8), (9, 8), (10, 9), (16, 16), (17, 16), (32, 5), (5, 32), (64, 3), (32, 15)]
+THREAD_SHAPES = [(5, 5), (6, 6), (6, 4), (3, 5)]
+REAL_SHAPES = [(12, 11), (13, 13), (17, 17), (20, 24), (25, 25), (32, 32), (33, 16), (15, 64)]
 SHAPES = {
-    ("thread", torch.float32): [*TINY_SHAPES, (5, 5), (6, 3), (5, 6), (6, 6)],
+    ("thread", torch.float32): TINY_SHAPES + THREAD_SHAPES,
     ("thread", torch.complex64): TINY_SHAPES,
     ("simdgroup", torch.float32): TINY_SHAPES + SMALL_SHAPES + REAL_SHAPES,
     ("simdgroup", torch.complex64): TINY_SHAPES + SMALL_SHAPES,
@@ -28,7 +29,7 @@ SHAPES = {
 
 # One size of each method that has null and missing columns to complete, and more matrices than a threadgroup takes.
 SAMPLES = {"thread": (4, 3), "simdgroup": (11, 6), "threadgroup": (11, 6)}
-ODD_BATCHES = {"thread": 131, "simdgroup": 6, "threadgroup": 3}
+ODD_BATCHES = {"thread": 131, "simdgroup": 13, "threadgroup": 3}
 JOBS = [{"compute_uv": False}, {}, {"full_matrices": True}]
 
 

@@ -24,16 +24,21 @@ ONE_DISPATCH = [(1000, 3, 3), (100, 5, 5), (4, 32, 32), (4, 33, 33), (1, 63, 63)
 MOST_GROWTH = 1.5  # of the modelled time, from a size to the next
 # Steps that are larger yet, with what they may be: of a few matrices, and of a batch that fills the GPU.
 LARGER_STEPS = {
-    # A SIMD-group of 32 lanes a matrix after a thread a matrix; the smallest of its kernels has 8 columns.
-    ((128, 4, 4), (128, 5, 5)): (1.5, 4.0),
-    # From a kernel of 8 columns to one of 16, and to one of 32.
-    ((16, 8, 8), (16, 9, 9)): (1.5, 2.6),
-    ((8, 16, 16), (8, 17, 17)): (1.9, 1.9),
+    # From a thread a matrix to four lanes, three of complex numbers, that meet in rounds.
+    ((128, 6, 6), (128, 7, 7)): (1.5, 2.3),
+    ((128, 4, 4), (128, 5, 5), "complex64"): (1.5, 3.2),
+    # One matrix less, or two, in a SIMD-group, and two rounds more; more entries a lane, or a lane more a column.
+    ((48, 8, 8), (48, 9, 9)): (1.6, 2.2),
+    ((15, 12, 12), (15, 13, 13)): (1.5, 1.9),
+    ((24, 8, 8), (24, 9, 9), "complex64"): (1.5, 2.2),
+    # From two matrices a SIMD-group to one.
+    ((8, 16, 16), (8, 17, 17)): (1.5, 2.2),
+    ((2, 24, 24), (2, 25, 25)): (1.5, 1.6),
     # Two blocks more, to an even number, are two rounds more; and these matrices happen to take one sweep more.
     ((1, 96, 96), (1, 97, 97)): (1.5, 1.8),
     # From registers to threadgroup memory.
-    ((2, 32, 32), (2, 33, 33)): (1.5, 1.9),
-    ((8, 16, 16), (8, 17, 17), "complex64"): (1.8, 2.8),
+    ((2, 32, 32), (2, 33, 33)): (1.5, 1.8),
+    ((8, 16, 16), (8, 17, 17), "complex64"): (1.5, 2.9),
     # From one dispatch to some for each level of the tree.
     ((1, 512, 12), (1, 513, 12)): (1.9, 1.9),
     ((1, 133, 60), (1, 134, 60)): (1.7, 1.5),

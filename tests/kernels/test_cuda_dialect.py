@@ -65,7 +65,8 @@ def test_a_kernel_is_a_device_function_and_each_instantiation_an_entry_point(tra
     assert re.search(r"^__device__ +void k\($", translated, re.MULTILINE)
     assert re.search(r"^__device__ +void plain\(", translated, re.MULTILINE)
     entries = re.findall(
-        r"static __global__ void __launch_bounds__\((\w+)\) (\w+)\(.*call<(.*)>\(arguments\)", translated
+        r"static __global__ void __launch_bounds__\(\((\w+)\), [^{]*\) (\w+)\(const.*call<(.*)>\(arguments\)",
+        translated,
     )
     position = "metal::cuda::thread_index_in_threadgroup"
     buffers = [f"metal::cuda::buffer<{i}>" for i in (0, 2, 1)]

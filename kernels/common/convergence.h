@@ -1,0 +1,39 @@
+// When the sweeps of one-sided Jacobi are over. Convergence is quadratic: a sweep that has met small cosines and small
+// angles only needs no other to verify what it has left.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/rotation.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// What a sweep has found, the worst of all pairs: nothing to rotate; cosines and angles so small that after their
+// rotation all cosines are within the tolerance; larger ones.
+enum Found : uint { found_nothing = 0, found_small = 1, found_large = 2 };
+
+// When columns count as orthogonal, and what is so small that one more sweep makes them so. A cosine that one rotation
+// has made zero grows by at most the product of two small ones in each of the fewer than 2 columns rotations that
+// follow.
+struct Tolerances {
+  float cosine;
+  float small;
+};
+
+inline Tolerances make_tolerances(int rows, int columns) {
+  Tolerances tolerances;
+  tolerances.cosine = jacobi_tolerance(rows);
+  tolerances.small = precise::sqrt(precise::divide(tolerances.cosine, 2.0f * float(columns)));
+  return tolerances;
+}
+
+// Of two columns: alpha = |p|^2, beta = |q|^2, size = |p^H q|. They need a rotation unless it is nothing.
+inline uint found_in_pair(float alpha, float beta, float size, Tolerances tolerances) {
+  const float cosine_of_pair = cosine(alpha, beta, size);
+  if (!(cosine_of_pair > tolerances.cosine)) return found_nothing;
+  const float difference = fabs(beta - alpha);
+  return max(cosine_of_pair * difference, size) <= tolerances.small * difference ? found_small : found_large;
+}
+
+}  // namespace metalsvd
