@@ -72,74 +72,113 @@ inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolera
   return threadgroup_max(found, slots, team);
 }
 
+// What a threadgroup keeps while it works on a pair of blocks: 25 KiB of numbers.
 template <typename T>
-inline void rotate_gram(threadgroup const T* from, threadgroup T* to, Pair a, Pair c, Rotation<T> left,
-                        Rotation<T> right, bool is_zeroed) {
-  T pp = from[c.p * gram_stride + a.p];
-  T qp = from[c.p * gram_stride + a.q];
-  T pq = from[c.q * gram_stride + a.p];
-  T qq = from[c.q * gram_stride + a.q];
-  rotate_entries(pp, pq, right);
-  rotate_entries(qp, qq, right);
-  pp = conjugate(pp), qp = conjugate(qp), pq = conjugate(pq), qq = conjugate(qq);
-  rotate_entries(pp, qp, left);
-  rotate_entries(pq, qq, left);
-  if (is_zeroed) qp = pq = from_real<T>(0.0f);
-  to[c.p * gram_stride + a.p] = conjugate(pp);
-  to[c.p * gram_stride + a.q] = conjugate(qp);
-  to[c.q * gram_stride + a.p] = conjugate(pq);
-  to[c.q * gram_stride + a.q] = conjugate(qq);
+struct PairMemory {
+  threadgroup T* tile;
+  threadgroup T* G;
+  threadgroup T* J_minus_I;
+  threadgroup Rotation<T>* rotations;  // of two steps
+  threadgroup int* places;
+  threadgroup uint* slots;
+};
+
+// The rotation of a pair of columns, the identity where they are orthogonal.
+template <typename T>
+inline Rotation<T> choose_rotation(threadgroup const T* G, Pair pair, float tolerance) {
+  Rotation<T> rotation;
+  rotation.sigma = from_real<T>(0.0f);
+  rotation.sigma_by_1pc = from_real<T>(0.0f);
+  const float alpha = real_part(G[pair.p * gram_stride + pair.p]);
+  const float beta = real_part(G[pair.q * gram_stride + pair.q]);
+  const T gamma = G[pair.q * gram_stride + pair.p];
+  if (needs_rotation(alpha, beta, gamma, tolerance)) rotation = orthogonalizing_rotation(alpha, beta, gamma);
+  return rotation;
 }
 
-// Columns `pair` of J, entry `row`. What is held is J - I: a product of small rotations keeps its digits, and columns
-// that it multiplies keep their length to much less than the rounding error of one entry of J.
+// Half of the SIMD-groups: J_a^H G J_c in all 2x2 entries where rows of pair a meet columns of pair c. Lane l finds the
+// rotation of pair a = l % 16, and is told those of the pairs c that its half of the SIMD-group takes. The second half
+// swaps the two rows of pair a, so that the halves meet in no bank.
 template <typename T>
-inline void rotate_product(threadgroup T* J_minus_I, Pair pair, Rotation<T> rotation, int row) {
-  const T p = J_minus_I[pair.p * gram_stride + row];
-  const T q = J_minus_I[pair.q * gram_stride + row];
-  const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
-  const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
-  const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
-  const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
-  J_minus_I[pair.p * gram_stride + row] = p + change_p;
-  J_minus_I[pair.q * gram_stride + row] = q + change_q;
-}
-
-// One cyclic sweep of two-sided Jacobi over G: G = J^H G J and J_minus_I with it, a step reading G from one of two
-// buffers and writing it to the other. Returns the buffer that it stands in. Thread a + 16 c owns the 2x2 entries where
-// rows of pair a meet columns of pair c, and of J the columns of pair c in rows a and a + 16; the rotation of pair a is
-// found by every half of a SIMD-group, that of pair c is told by the lane that has found it. One barrier a step.
-template <typename T>
-inline threadgroup T* sweep_gram(threadgroup T* from, threadgroup T* to, threadgroup T* J_minus_I, Meetings meetings,
-                                 float tolerance, Team team) {
-  const int a = team.index % limits::block_columns;
-  const int c = team.index / limits::block_columns;
-  const int steps = step_count(meetings);
-  for (int step = 0; step < steps; ++step) {
-    const Pair left = pair_of_step(meetings, step, a < meetings.width ? a : 0);
-    const Pair right = pair_of_step(meetings, step, c < meetings.width ? c : 0);
-    const float alpha = real_part(from[left.p * gram_stride + left.p]);
-    const float beta = real_part(from[left.q * gram_stride + left.q]);
-    const T gamma = from[left.q * gram_stride + left.p];
-    Rotation<T> rotation;
-    rotation.sigma = from_real<T>(0.0f);
-    rotation.sigma_by_1pc = from_real<T>(0.0f);
-    const bool rotates = needs_rotation(alpha, beta, gamma, tolerance);
-    if (rotates) rotation = orthogonalizing_rotation(alpha, beta, gamma);
+inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgroup Rotation<T>* rotations,
+                        Meetings meetings, int step, float tolerance, Team team) {
+  const int a = team.lane % limits::block_columns;
+  const bool is_second = team.lane >= limits::block_columns;
+  Pair left = pair_of_step(meetings, step, min(a, meetings.width - 1));
+  Rotation<T> rotation = choose_rotation<T>(from, left, tolerance);
+  if (team.index < limits::block_columns) rotations[a] = rotation;
+  Rotation<T> turned = rotation;
+  if (is_second) {
+    exchange(left.p, left.q);
+    turned.sigma = -conjugate(rotation.sigma);
+    turned.sigma_by_1pc = -conjugate(rotation.sigma_by_1pc);
+  }
+#pragma unroll
+  for (int c0 = 0; c0 < limits::block_columns; c0 += limits::block_simdgroups) {
+    const int c = c0 + 2 * team.simdgroup + (is_second ? 1 : 0);
     Rotation<T> other;
     other.sigma = simd_shuffle(rotation.sigma, ushort(c));
     other.sigma_by_1pc = simd_shuffle(rotation.sigma_by_1pc, ushort(c));
-    if (a < meetings.width && c < meetings.width) {
-      rotate_gram(from, to, left, right, rotation, other, rotates && a == c);
+    if (max(a, c) >= meetings.width) continue;
+    const Pair right = pair_of_step(meetings, step, c);
+    T pp = from[right.p * gram_stride + left.p];
+    T qp = from[right.p * gram_stride + left.q];
+    T pq = from[right.q * gram_stride + left.p];
+    T qq = from[right.q * gram_stride + left.q];
+    rotate_entries(pp, pq, other);
+    rotate_entries(qp, qq, other);
+    pp = conjugate(pp), qp = conjugate(qp), pq = conjugate(pq), qq = conjugate(qq);
+    rotate_entries(pp, qp, turned);
+    rotate_entries(pq, qq, turned);
+    to[right.p * gram_stride + left.p] = conjugate(pp);
+    to[right.p * gram_stride + left.q] = conjugate(qp);
+    to[right.q * gram_stride + left.p] = conjugate(pq);
+    to[right.q * gram_stride + left.q] = conjugate(qq);
+  }
+}
+
+// The other half, one step later: columns of J, lane l row l. What is held is J - I: a product of small rotations keeps
+// its digits, and columns that it multiplies keep their length to much less than the rounding error of one entry of J.
+template <typename T>
+inline void rotate_product(threadgroup T* J_minus_I, threadgroup const Rotation<T>* rotations, Meetings meetings,
+                           int step, int simdgroup, int row) {
+#pragma unroll
+  for (int c0 = 0; c0 < limits::block_columns; c0 += limits::block_simdgroups / 2) {
+    const int c = c0 + simdgroup;
+    if (c >= meetings.width) continue;
+    const Pair pair = pair_of_step(meetings, step, c);
+    Rotation<T> rotation;
+    rotation.sigma = rotations[c].sigma;
+    rotation.sigma_by_1pc = rotations[c].sigma_by_1pc;
+    const T p = J_minus_I[pair.p * gram_stride + row];
+    const T q = J_minus_I[pair.q * gram_stride + row];
+    const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
+    const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
+    const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
+    const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
+    J_minus_I[pair.p * gram_stride + row] = p + change_p;
+    J_minus_I[pair.q * gram_stride + row] = q + change_q;
+  }
+}
+
+// One cyclic sweep of two-sided Jacobi over G: G = J^H G J and J_minus_I with it, a step reading G from one of two
+// buffers and writing it to the other. Returns the buffer that it stands in. One barrier a step, and one more.
+template <typename T>
+inline threadgroup T* sweep_gram(threadgroup T* from, threadgroup T* to, PairMemory<T> memory, Meetings meetings,
+                                 float tolerance, Team team) {
+  const int half_of_simdgroups = limits::block_simdgroups / 2;
+  const int steps = step_count(meetings);
+  for (int step = 0; step <= steps; ++step) {
+    threadgroup Rotation<T>* const now = memory.rotations + step % 2 * limits::block_columns;
+    threadgroup Rotation<T>* const before = memory.rotations + (step + 1) % 2 * limits::block_columns;
+    if (team.simdgroup >= half_of_simdgroups && step > 0) {
+      rotate_product(memory.J_minus_I, before, meetings, step - 1, team.simdgroup - half_of_simdgroups, team.lane);
     }
-    if (c < meetings.width) {
-      rotate_product(J_minus_I, right, other, a);
-      rotate_product(J_minus_I, right, other, a + limits::block_columns);
+    if (team.simdgroup < half_of_simdgroups && step < steps) {
+      rotate_gram(from, to, now, meetings, step, tolerance, team);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    threadgroup T* const old = from;
-    from = to;
-    to = old;
+    if (step < steps) exchange(from, to);
   }
   return from;
 }
@@ -158,16 +197,6 @@ inline int place_in_order(threadgroup const T* G, int j, int columns) {
   return place;
 }
 
-// What a threadgroup keeps while it works on a pair of blocks: 25 KiB of numbers.
-template <typename T>
-struct PairMemory {
-  threadgroup T* tile;
-  threadgroup T* G;
-  threadgroup T* J_minus_I;
-  threadgroup int* places;
-  threadgroup uint* slots;
-};
-
 // J - I, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns what there was to
 // rotate; where it was nothing, both stay as they were. G is known to all threads, the tile free for use as the second
 // buffer. Two barriers for each look at G, those of sweep_gram, and one that makes all known.
@@ -182,7 +211,7 @@ inline uint solve(PairMemory<T> memory, Meetings meetings, Tolerances tolerances
   threadgroup T* G = memory.G;
   bool again = true;
   for (int time = 0; time < meetings.times && again; ++time) {
-    G = sweep_gram<T>(G, G == memory.G ? memory.tile : memory.G, memory.J_minus_I, meetings, tolerances.cosine, team);
+    G = sweep_gram<T>(G, G == memory.G ? memory.tile : memory.G, memory, meetings, tolerances.cosine, team);
     again = time + 1 < meetings.times &&
             look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) != found_nothing;
   }

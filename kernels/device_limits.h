@@ -104,8 +104,8 @@ enum : int {
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where
   // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
-  block_pairs_per_core = 2,
-  block_rotating_per_core = 4,
+  block_pairs_per_core = 8,
+  block_rotating_per_core = 2,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
   // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
