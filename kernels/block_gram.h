@@ -46,6 +46,7 @@ inline void form_gram(device const T* W, PairTask task, Blocks blocks, long rows
       read_tile(W, task, blocks, rows, start + Tile<T>::rows, end_row, thread_index, held);
     }
     const int staged = min(end_row - start, int(Tile<T>::rows));
+#pragma unroll 2
     for (int i = part; i < staged; i += gram_parts) {
       T left[gram_side];
       T right[gram_side];

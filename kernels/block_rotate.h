@@ -32,7 +32,7 @@ inline void rotate_rows(device T* X, PairTask task, Blocks blocks, long height, 
 #pragma unroll
       for (int r = 0; r < Tile<T>::held_rows; ++r) change.x[s][r] = from_real<T>(0.0f);
     }
-#pragma unroll 4
+#pragma unroll 2
     for (int k = 0; k < columns; ++k) {
       T row[Tile<T>::held_rows];
 #pragma unroll
@@ -82,7 +82,7 @@ template <typename T>
   threadgroup T tile[Tile<T>::entries];
   threadgroup T G[gram_entries];
   threadgroup T J_minus_I[gram_entries];
-  threadgroup Rotation<T> rotations[2 * limits::block_columns];
+  threadgroup PairRotation<T> rotations[2 * limits::block_columns];
   threadgroup int places[limits::block_pair_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   PairMemory<T> memory;

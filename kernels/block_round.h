@@ -78,7 +78,7 @@ template <typename T>
   threadgroup T tile[Tile<T>::entries];
   threadgroup T G[gram_entries];
   threadgroup T J_minus_I[gram_entries];
-  threadgroup Rotation<T> rotations[2 * limits::block_columns];
+  threadgroup PairRotation<T> rotations[2 * limits::block_columns];
   threadgroup int places[limits::block_pair_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   PairMemory<T> memory;

@@ -72,13 +72,21 @@ inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolera
   return threadgroup_max(found, slots, team);
 }
 
+// What those who rotate J must know of a pair of columns.
+template <typename T>
+struct PairRotation {
+  T sigma;
+  T sigma_by_1pc;
+  int p, q;
+};
+
 // What a threadgroup keeps while it works on a pair of blocks: 25 KiB of numbers.
 template <typename T>
 struct PairMemory {
   threadgroup T* tile;
   threadgroup T* G;
   threadgroup T* J_minus_I;
-  threadgroup Rotation<T>* rotations;  // of two steps
+  threadgroup PairRotation<T>* rotations;  // of two steps
   threadgroup int* places;
   threadgroup uint* slots;
 };
@@ -100,13 +108,19 @@ inline Rotation<T> choose_rotation(threadgroup const T* G, Pair pair, float tole
 // rotation of pair a = l % 16, and is told those of the pairs c that its half of the SIMD-group takes. The second half
 // swaps the two rows of pair a, so that the halves meet in no bank.
 template <typename T>
-inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgroup Rotation<T>* rotations,
+inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgroup PairRotation<T>* rotations,
                         Meetings meetings, int step, float tolerance, Team team) {
   const int a = team.lane % limits::block_columns;
   const bool is_second = team.lane >= limits::block_columns;
   Pair left = pair_of_step(meetings, step, min(a, meetings.width - 1));
   Rotation<T> rotation = choose_rotation<T>(from, left, tolerance);
-  if (team.index < limits::block_columns) rotations[a] = rotation;
+  if (team.index < limits::block_columns) {
+    rotations[a].sigma = rotation.sigma;
+    rotations[a].sigma_by_1pc = rotation.sigma_by_1pc;
+    rotations[a].p = left.p;
+    rotations[a].q = left.q;
+  }
+  const int both = left.p + left.q * gram_stride;
   Rotation<T> turned = rotation;
   if (is_second) {
     exchange(left.p, left.q);
@@ -119,8 +133,11 @@ inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgrou
     Rotation<T> other;
     other.sigma = simd_shuffle(rotation.sigma, ushort(c));
     other.sigma_by_1pc = simd_shuffle(rotation.sigma_by_1pc, ushort(c));
+    const int both_of_other = simd_shuffle(both, ushort(c));
     if (max(a, c) >= meetings.width) continue;
-    const Pair right = pair_of_step(meetings, step, c);
+    Pair right;
+    right.p = both_of_other % gram_stride;
+    right.q = both_of_other / gram_stride;
     T pp = from[right.p * gram_stride + left.p];
     T qp = from[right.p * gram_stride + left.q];
     T pq = from[right.q * gram_stride + left.p];
@@ -140,22 +157,23 @@ inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgrou
 // The other half, one step later: columns of J, lane l row l. What is held is J - I: a product of small rotations keeps
 // its digits, and columns that it multiplies keep their length to much less than the rounding error of one entry of J.
 template <typename T>
-inline void rotate_product(threadgroup T* J_minus_I, threadgroup const Rotation<T>* rotations, Meetings meetings,
-                           int step, int simdgroup, int row) {
+inline void rotate_product(threadgroup T* J_minus_I, threadgroup const PairRotation<T>* rotations, int width,
+                           int simdgroup, int row) {
 #pragma unroll
   for (int c0 = 0; c0 < limits::block_columns; c0 += limits::block_simdgroups / 2) {
     const int c = c0 + simdgroup;
-    if (c >= meetings.width) continue;
-    const Pair pair = pair_of_step(meetings, step, c);
-    Rotation<T> rotation;
-    rotation.sigma = rotations[c].sigma;
-    rotation.sigma_by_1pc = rotations[c].sigma_by_1pc;
+    if (c >= width) continue;
+    PairRotation<T> pair;
+    pair.p = rotations[c].p;
+    pair.q = rotations[c].q;
+    pair.sigma = rotations[c].sigma;
+    pair.sigma_by_1pc = rotations[c].sigma_by_1pc;
     const T p = J_minus_I[pair.p * gram_stride + row];
     const T q = J_minus_I[pair.q * gram_stride + row];
     const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
     const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
-    const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
-    const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
+    const T change_p = multiply(-conjugate(pair.sigma), multiply_add(pair.sigma_by_1pc, x, y));
+    const T change_q = multiply(pair.sigma, multiply_add(-conjugate(pair.sigma_by_1pc), y, x));
     J_minus_I[pair.p * gram_stride + row] = p + change_p;
     J_minus_I[pair.q * gram_stride + row] = q + change_q;
   }
@@ -169,10 +187,10 @@ inline threadgroup T* sweep_gram(threadgroup T* from, threadgroup T* to, PairMem
   const int half_of_simdgroups = limits::block_simdgroups / 2;
   const int steps = step_count(meetings);
   for (int step = 0; step <= steps; ++step) {
-    threadgroup Rotation<T>* const now = memory.rotations + step % 2 * limits::block_columns;
-    threadgroup Rotation<T>* const before = memory.rotations + (step + 1) % 2 * limits::block_columns;
+    threadgroup PairRotation<T>* const now = memory.rotations + step % 2 * limits::block_columns;
+    threadgroup PairRotation<T>* const before = memory.rotations + (step + 1) % 2 * limits::block_columns;
     if (team.simdgroup >= half_of_simdgroups && step > 0) {
-      rotate_product(memory.J_minus_I, before, meetings, step - 1, team.simdgroup - half_of_simdgroups, team.lane);
+      rotate_product(memory.J_minus_I, before, meetings.width, team.simdgroup - half_of_simdgroups, team.lane);
     }
     if (team.simdgroup < half_of_simdgroups && step < steps) {
       rotate_gram(from, to, now, meetings, step, tolerance, team);

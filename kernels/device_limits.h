@@ -100,11 +100,11 @@ enum : int {
   block_max_sweeps = 30,
   // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
   // one threadgroup. Slower where they are needed, four times fewer where they are not.
-  block_full_sweeps = 14,
+  block_full_sweeps = 16,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where
   // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
-  block_pairs_per_core = 8,
+  block_pairs_per_core = 2,
   block_rotating_per_core = 2,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
