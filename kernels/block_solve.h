@@ -231,7 +231,7 @@ inline uint solve(PairMemory<T> memory, Meetings meetings, Tolerances tolerances
   for (int time = 0; time < meetings.times && again; ++time) {
     G = sweep_gram<T>(G, G == memory.G ? memory.tile : memory.G, memory, meetings, tolerances.cosine, team);
     again = time + 1 < meetings.times &&
-            look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) != found_nothing;
+            look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) == found_large;
   }
   const int columns = 2 * meetings.width;
   for (int j = team.index; j < columns; j += team.threads) memory.places[j] = place_in_order<T>(G, j, columns);

@@ -93,7 +93,7 @@ enum : int {
   // So many sweeps meet each pair of columns once, which takes the least time where matrices converge at all. In later
   // ones a Gram matrix is swept over this many times, all pairs of columns, before it is formed anew: matrices of small
   // rank and of graded rows need it.
-  block_quick_sweeps = 10,
+  block_quick_sweeps = 12,
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 6 to 8, hard
   // ones up to 12 and the worst seen 17, on rows graded over 12 decades (200x200).
