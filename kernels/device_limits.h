@@ -95,8 +95,8 @@ enum : int {
   // rank and of graded rows need it.
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 6 to 8, hard
-  // ones up to 12 and the worst seen 17, on rows graded over 12 decades (200x200).
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 12 (512x512) to
+  // 15 (1024x1024), as many as are met in full dispatches; rows graded over 12 decades need the most.
   block_max_sweeps = 30,
   // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
   // one threadgroup. Slower where they are needed, four times fewer where they are not.
