@@ -1,6 +1,6 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
-//   2. sweeps: in each, rounds over all pairs of blocks, of three steps (gram, solve, update) or all in one; in late
+//   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate) or all in one; in late
 //      sweeps, which few matrices need, over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
@@ -20,18 +20,21 @@ using torch::stable::Tensor;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// How the work of one matrix is cut up. From its shape alone: a matrix must give the same bits in any batch.
+// How the work of one matrix is cut up. What the bits depend on, chunks, follows from its shape alone: a matrix must
+// give the same in any batch.
 struct Geometry {
   std::int64_t padded;  // columns of W and V
   std::int64_t pairs;   // of blocks in a round
-  std::int64_t w_chunks, v_chunks;
+  std::int64_t chunks;  // of rows that a Gram matrix is summed over
+  std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
 
   explicit Geometry(const Plan& plan)
       : padded(plan.block_width * plan.block_count),
         pairs(plan.block_count / 2),
-        w_chunks(divide_up(plan.rows, limits::block_chunk_rows)),
-        v_chunks(plan.left_columns > 0 ? divide_up(plan.columns, limits::block_chunk_rows) : 0),
+        chunks(divide_up(plan.rows, limits::block_chunk_rows(plan.rows))),
+        w_shares(divide_up(plan.rows, plan.block_share)),
+        v_shares(plan.left_columns > 0 ? divide_up(plan.columns, plan.block_share) : 0),
         measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
                                                limits::block_measure_parts)) {}
 
@@ -42,11 +45,8 @@ struct Geometry {
 
 // Device memory of one call; sizes count the numbers of one matrix.
 struct Workspace {
-  Tensor W, V;       // rows x padded and columns x padded: B and Q while they are rotated
-  Tensor partials;   // Gram matrices of the chunks of each pair
-  Tensor rotations;  // of each pair
-  Tensor rotates;    // whether they are more than the identity
-  Tensor places;     // and where each column goes after them
+  Tensor W, V;      // rows x padded and columns x padded: B and Q while they are rotated
+  Tensor partials;  // Gram matrices of the chunks of each pair
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
@@ -55,15 +55,12 @@ class Encoder {
  public:
   Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type)
       : plan_(plan), geometry_(plan), A_(A), outputs_(outputs) {
-    const std::int64_t entries_of_pair = 4 * plan.block_width * plan.block_width;
     const bool vectors = plan.left_columns > 0;
     workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
     workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
     if (!plan.one_step_rounds) {
-      workspace_.partials = allocate(geometry_.pairs * geometry_.w_chunks * entries_of_pair, number_type);
-      workspace_.rotations = allocate(geometry_.pairs * entries_of_pair, number_type);
-      workspace_.rotates = allocate(geometry_.pairs, ScalarType::Int);
-      workspace_.places = allocate(2 * geometry_.pairs * plan.block_width, ScalarType::Int);
+      constexpr std::int64_t entries_of_pair = limits::block_pair_columns * limits::block_pair_columns;
+      workspace_.partials = allocate(geometry_.pairs * geometry_.chunks * entries_of_pair, number_type);
     }
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
@@ -94,7 +91,7 @@ class Encoder {
     } else if (plan_.one_step_rounds) {
       rounds_of_groups(sweep, 1, plan_.block_count);
     } else {
-      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) three_steps(sweep, round);
+      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) two_steps(sweep, round);
     }
   }
 
@@ -118,17 +115,15 @@ class Encoder {
 
  private:
   // All pairs of blocks that one round of the tournament meets.
-  void three_steps(std::int64_t sweep, std::int64_t round) {
-    const std::int64_t chunks = geometry_.w_chunks + geometry_.v_chunks;
-    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.w_chunks,
+  void two_steps(std::int64_t sweep, std::int64_t round) {
+    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
-            geometry_.w_chunks, round, sweep});
-    launch("solve_", plan_.number_suffix, geometry_.pairs,
-           {workspace_.partials, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
-            plan_.rows, plan_.block_width, plan_.block_count, geometry_.w_chunks, round, sweep});
-    launch("update_", plan_.number_suffix, geometry_.pairs * chunks,
-           {workspace_.W, workspace_.V, workspace_.rotations, workspace_.rotates, workspace_.places, workspace_.states,
-            plan_.rows, plan_.columns, plan_.block_width, plan_.block_count, geometry_.w_chunks, chunks, round, sweep});
+            geometry_.chunks, round, sweep});
+    const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
+    launch("rotate_", plan_.number_suffix, geometry_.pairs * shares,
+           {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, plan_.rows, plan_.columns,
+            plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, geometry_.w_shares, shares,
+            round, sweep});
   }
 
   // The rounds of a sweep in which groups of `size` blocks meet.

@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "plan.h"
+
 namespace metalsvd {
 
 // Tensors are bound as buffers at their storage offset, integers as `constant long&`, both at their place in the list.
@@ -31,7 +33,7 @@ void launch_on_mps(const std::vector<Launch>& launches);
 // graph can capture it.
 void launch_on_cuda(const std::vector<Launch>& launches);
 
-// The threadgroup memory that a kernel may have on the CUDA device of this tensor.
-std::int64_t cuda_threadgroup_bytes(const torch::stable::Tensor& tensor);
+// What the CUDA device of this tensor offers.
+DeviceLimits cuda_limits(const torch::stable::Tensor& tensor);
 
 }  // namespace metalsvd

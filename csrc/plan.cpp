@@ -233,8 +233,12 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
   plan.block_width = divide_up(plan.columns, plan.block_count);
   const std::int64_t pairs = problem.batch * plan.block_count / 2;
-  const std::int64_t chunks = divide_up(plan.rows, limits::block_chunk_rows);
-  plan.one_step_rounds = chunks == 1 || pairs >= limits::block_enough_pairs;
+  const std::int64_t chunks = divide_up(plan.rows, limits::block_chunk_rows(plan.rows));
+  const std::int64_t cores = problem.device.cores;
+  plan.one_step_rounds = chunks == 1 || pairs >= cores * limits::block_pairs_per_core;
+  const std::int64_t rotated_rows = plan.rows + (plan.left_columns > 0 ? plan.columns : 0);
+  const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
+  plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
   plan.block_group_size = std::min<std::int64_t>(plan.block_count / 2, limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
   plan.threadgroups = plan.one_step_rounds ? pairs : pairs * chunks;
@@ -399,7 +403,7 @@ std::string describe(const Plan& plan) {
       plan.method == Method::block
           ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
                 std::to_string(plan.block_count - 1) + " rounds a sweep of " +
-                (plan.one_step_rounds ? "one step" : "three steps") + ", kernels block_*_" + plan.suffix
+                (plan.one_step_rounds ? "one step" : "two steps") + ", kernels block_*_" + plan.suffix
           : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +

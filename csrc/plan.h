@@ -26,8 +26,9 @@ enum class Method { thread, simdgroup, threadgroup, block };
 // than limits::threadgroup_bytes (kernels/cuda).
 struct DeviceLimits {
   std::int64_t threadgroup_bytes;
+  std::int64_t cores;  // where they are assumed: all that depends on them is speed
 };
-inline constexpr DeviceLimits apple_gpu{32 * 1024};
+inline constexpr DeviceLimits apple_gpu{32 * 1024, 40};  // an M4 Max
 
 struct Problem {
   std::int64_t batch;
@@ -70,7 +71,8 @@ struct Plan {
   // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
   std::int64_t block_width;
   std::int64_t block_count;
-  bool one_step_rounds;            // rather than gram, solve and update
+  bool one_step_rounds;            // rather than gram and rotate
+  std::int64_t block_share;        // rows that a threadgroup rotates
   std::int64_t block_group_size;   // of blocks that meet as a whole in late sweeps,
   std::int64_t block_group_count;  // the last of which may have less or none
   std::string suffix;              // of kernels that read or write A, U and Vh

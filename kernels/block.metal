@@ -1,9 +1,8 @@
 #include "block_copy.h"
 #include "block_finish.h"
 #include "block_gram.h"
+#include "block_rotate.h"
 #include "block_round.h"
-#include "block_solve.h"
-#include "block_update.h"
 
 namespace metalsvd {
 
@@ -34,15 +33,13 @@ template [[host_name("block_order_bf16")]] [[kernel]] decltype(block_order<BFloa
 
 template [[host_name("block_gram_f32")]] [[kernel]] decltype(block_gram<float>) block_gram<float>;
 template [[host_name("block_round_f32")]] [[kernel]] decltype(block_round<float>) block_round<float>;
-template [[host_name("block_solve_f32")]] [[kernel]] decltype(block_solve<float>) block_solve<float>;
-template [[host_name("block_update_f32")]] [[kernel]] decltype(block_update<float>) block_update<float>;
+template [[host_name("block_rotate_f32")]] [[kernel]] decltype(block_rotate<float>) block_rotate<float>;
 template [[host_name("block_normalize_f32")]] [[kernel]] decltype(block_normalize<float>) block_normalize<float>;
 template [[host_name("block_panel_f32")]] [[kernel]] decltype(block_panel<float>) block_panel<float>;
 template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<float>) block_reflect<float>;
 template [[host_name("block_gram_c64")]] [[kernel]] decltype(block_gram<float2>) block_gram<float2>;
 template [[host_name("block_round_c64")]] [[kernel]] decltype(block_round<float2>) block_round<float2>;
-template [[host_name("block_solve_c64")]] [[kernel]] decltype(block_solve<float2>) block_solve<float2>;
-template [[host_name("block_update_c64")]] [[kernel]] decltype(block_update<float2>) block_update<float2>;
+template [[host_name("block_rotate_c64")]] [[kernel]] decltype(block_rotate<float2>) block_rotate<float2>;
 template [[host_name("block_normalize_c64")]] [[kernel]] decltype(block_normalize<float2>) block_normalize<float2>;
 template [[host_name("block_panel_c64")]] [[kernel]] decltype(block_panel<float2>) block_panel<float2>;
 template [[host_name("block_reflect_c64")]] [[kernel]] decltype(block_reflect<float2>) block_reflect<float2>;

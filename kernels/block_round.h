@@ -1,13 +1,13 @@
-// Method `block`, a round in one step: one threadgroup does for a pair of blocks what block_gram, block_solve and
-// block_update do with many, to the same bits. It also meets whole groups of blocks, pair after pair: fewer dispatches
+// Method `block`, a round in one step: one threadgroup does for a pair of blocks what block_gram and block_rotate
+// do with many, to the same bits. It also meets whole groups of blocks, pair after pair: fewer dispatches
 // a sweep, each with less to do at the same time.
 #pragma once
 #include <metal_stdlib>
 
 #include "block.h"
 #include "block_gram.h"
+#include "block_rotate.h"
 #include "block_solve.h"
-#include "block_update.h"
 #include "common/pairs.h"
 #include "common/rotation.h"
 #include "common/team.h"
@@ -15,17 +15,6 @@
 namespace metalsvd {
 
 using namespace metal;
-
-// What a threadgroup keeps while it works on a pair of blocks: 26 KiB of complex numbers.
-template <typename T>
-struct RoundMemory {
-  threadgroup T* tile;
-  threadgroup T* G;
-  threadgroup T* J_minus_I;
-  threadgroup SolvePair<T>* pairs;
-  threadgroup int* places;
-  threadgroup uint* slots;
-};
 
 // The blocks of the index-th meeting of two groups of `size` blocks. In the first round of a sweep all blocks of both
 // meet each other, size * (2 size - 1) times; later those of one meet those of the other, size * size times.
@@ -43,44 +32,32 @@ inline Pair meeting_of_groups(Pair groups, int size, bool is_first_round, int in
   return blocks;
 }
 
-// One pair of blocks: its Gram matrix, added chunk after chunk of the rows as block_solve does; its rotations; its
-// columns, rotated. Returns whether it rotated. Those of the functions called, and two barriers.
+// One pair of blocks: its Gram matrix, added chunk after chunk of the rows as block_rotate does; its rotations; its
+// columns, rotated. Returns what there was to rotate. Those of the functions called, and three barriers.
 template <typename T>
-inline bool meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, long rows, long columns,
-                        bool wants_vectors, RoundMemory<T> memory, Team team) {
-  const int pair_columns = 2 * blocks.width;
-  const GramOwner owner = make_gram_owner(team.index, blocks);
-  T sums[4] = {from_real<T>(0.0f), from_real<T>(0.0f), from_real<T>(0.0f), from_real<T>(0.0f)};
-  for (int first_row = 0; first_row < int(rows); first_row += limits::block_chunk_rows) {
-    T sums_of_chunk[4];
-    sum_gram<T>(W, task, blocks, rows, first_row, min(first_row + int(limits::block_chunk_rows), int(rows)),
-                memory.tile, owner, team.index, sums_of_chunk);
-    for (int index = 0; index < 4; ++index) sums[index] += sums_of_chunk[index];
+inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, long rows, long columns,
+                        bool wants_vectors, Meetings meetings, PairMemory<T> memory, Team team) {
+  const int chunk_rows = limits::block_chunk_rows(rows);
+  T sums[gram_entries_per_thread];
+#pragma unroll
+  for (int k = 0; k < gram_entries_per_thread; ++k) sums[k] = from_real<T>(0.0f);
+  for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
+    form_gram<T>(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, rows)), memory.tile,
+                 memory.tile, team.index);
+#pragma unroll
+    for (int k = 0; k < gram_entries_per_thread; ++k) sums[k] += memory.tile[team.index + k * limits::block_threads];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  for (int index = 0; owner.owns && index < 4; ++index) {
-    const int p = 2 * owner.a + index % 2;
-    const int q = 2 * owner.c + index / 2;
-    if (p <= q) memory.G[q * pair_columns + p] = sums[index];
-    if (p < q) memory.G[p * pair_columns + q] = conjugate(sums[index]);
-  }
-  for (int index = team.index; index < pair_columns * pair_columns; index += team.threads) {
-    memory.J_minus_I[index] = from_real<T>(0.0f);
-  }
+#pragma unroll
+  for (int k = 0; k < gram_entries_per_thread; ++k) memory.G[team.index + k * limits::block_threads] = sums[k];
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (!diagonalize<T>(memory.G, memory.J_minus_I, memory.pairs, memory.slots, blocks.width, jacobi_tolerance(int(rows)),
-                      team)) {
-    return false;
-  }
-  for (int j = team.index; j < pair_columns; j += team.threads) {
-    memory.places[j] = place_in_order<T>(memory.G, j, pair_columns);
-  }
-  rotate_rows<T>(W, task, blocks, rows, 0, int(rows), memory.tile, memory.J_minus_I, memory.places, team.index);
-  if (wants_vectors) {
-    rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory.tile, memory.J_minus_I, memory.places, team.index);
-  }
+  const uint found = solve<T>(memory, meetings, make_block_tolerances(int(rows), blocks), team);
+  if (found == found_nothing) return found;
+  rotate_rows<T>(W, task, blocks, rows, 0, int(rows), memory, team.index);
+  if (wants_vectors) rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory, team.index);
   // The next pair reads what this one wrote.
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  return true;
+  return found;
 }
 
 // A round of a sweep in which groups of `group_size` blocks meet, one pair of groups a threadgroup.
@@ -88,7 +65,7 @@ inline bool meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
 // Grid: a threadgroup of block_threads a matrix and pair of groups. Ownership: the threadgroup owns the columns of both
 // groups for the round. Barriers: those of meet_blocks for each pair of blocks. The host promises: `group_count` groups
 // of `group_size` cover the blocks, and are even in number: blocks beyond the last are passed over. Threadgroups of one
-// matrix meet in state_sweep only, as those of block_solve do.
+// matrix meet in state_sweep only, as those of block_rotate do.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_round(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
@@ -98,17 +75,17 @@ template <typename T>
     constant long& round [[buffer(10)]], constant long& sweep [[buffer(11)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup T tile[limits::block_pair_columns * limits::block_tile_stride];
-  threadgroup T G[limits::block_pair_columns * limits::block_pair_columns];
-  threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
-  threadgroup SolvePair<T> pairs[limits::block_columns];
+  threadgroup T tile[Tile<T>::entries];
+  threadgroup T G[gram_entries];
+  threadgroup T J_minus_I[gram_entries];
+  threadgroup PairRotation<T> rotations[2 * limits::block_columns];
   threadgroup int places[limits::block_pair_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
-  RoundMemory<T> memory;
+  PairMemory<T> memory;
   memory.tile = tile;
   memory.G = G;
   memory.J_minus_I = J_minus_I;
-  memory.pairs = pairs;
+  memory.rotations = rotations;
   memory.places = places;
   memory.slots = slots;
 
@@ -125,16 +102,17 @@ template <typename T>
   V += wants_vectors != 0 ? task.matrix * padded_columns(blocks) * columns : 0;
 
   const bool is_first_round = round == 0;
-  const int meetings = is_first_round ? size * (2 * size - 1) : size * size;
-  bool any = false;
-  for (int index = 0; index < meetings; ++index) {
+  const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
+  const Meetings meetings = make_meetings(blocks.width, int(round), int(sweep));
+  uint found = found_nothing;
+  for (int index = 0; index < meeting_count; ++index) {
     const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
     if (meeting.q >= blocks.count) continue;
     task.p = meeting.p * blocks.width;
     task.q = meeting.q * blocks.width;
-    any = meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, memory, team) || any;
+    found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));
   }
-  if (any && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
 }
 
 }  // namespace metalsvd

@@ -1,9 +1,11 @@
-// Method `block`, second step of a round: the rotations of a pair of blocks, from its Gram matrix.
+// Method `block`: the rotations of a pair of blocks, from its Gram matrix, by one threadgroup.
 #pragma once
 #include <metal_stdlib>
 
 #include "block.h"
-#include "common/power_of_two.h"
+#include "block_gram.h"
+#include "common/convergence.h"
+#include "common/pairs.h"
 #include "common/rotation.h"
 #include "common/scalar.h"
 #include "common/team.h"
@@ -12,122 +14,191 @@ namespace metalsvd {
 
 using namespace metal;
 
-// What the threads of one round of rotations must know of a pair of columns of the Gram matrix.
-template <typename T>
-struct SolvePair {
-  Rotation<T> rotation;
-  int p, q;
-  bool rotates;
+// Which pairs of columns of a pair of blocks are met, and how often: those within a block too, or only those across.
+struct Meetings {
+  int width;
+  bool within;
+  int times;
 };
 
-// [x y] J of one row.
-template <typename T>
-inline void rotate_row(thread T& x, thread T& y, Rotation<T> rotation) {
-  const T p = x;
-  const T q = y;
-  x = multiply_add(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, p, q), p);
-  y = multiply_add(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), q, p), q);
+inline Meetings make_meetings(int width, int round, int sweep) {
+  const bool is_quick = sweep <= limits::block_quick_sweeps;
+  Meetings meetings;
+  meetings.width = width;
+  meetings.within = round == 0 || !is_quick;
+  meetings.times = is_quick ? 1 : int(limits::block_inner_sweeps);
+  return meetings;
 }
 
-// The rotation that zeroes entry (p, q) of the Gram matrix G, where it is not zero to working accuracy.
-template <typename T>
-inline SolvePair<T> choose_rotation(threadgroup const T* G, Pair pair, int columns, float tolerance) {
-  SolvePair<T> chosen;
-  chosen.p = pair.p;
-  chosen.q = pair.q;
-  const float alpha = real_part(G[pair.p * columns + pair.p]);
-  const float beta = real_part(G[pair.q * columns + pair.q]);
-  const T gamma = G[pair.q * columns + pair.p];
-  chosen.rotates = needs_rotation(alpha, beta, gamma, tolerance);
-  if (chosen.rotates) chosen.rotation = orthogonalizing_rotation(alpha, beta, gamma);
-  return chosen;
+inline int step_count(Meetings meetings) { return meetings.within ? round_count(2 * meetings.width) : meetings.width; }
+
+// Pair `index` < width of a step: no two share a column.
+inline Pair pair_of_step(Meetings meetings, int step, int index) {
+  if (meetings.within) return round_robin_pair(step, index, 2 * meetings.width);
+  const int across = index + step;
+  Pair pair;
+  pair.p = index;
+  pair.q = meetings.width + (across < meetings.width ? across : across - meetings.width);
+  return pair;
 }
 
-// G = J_a^H G J_c in the 2x2 entries where rows of pair `a` meet columns of pair `c`, and their mirror image.
+inline Tolerances make_block_tolerances(int rows, Blocks blocks) {
+  Tolerances tolerances;
+  tolerances.cosine = jacobi_tolerance(rows);
+  tolerances.small = precise::sqrt(precise::divide(tolerances.cosine, 2.0f * float(padded_columns(blocks))));
+  return tolerances;
+}
+
+// What there is to rotate in G, told to every thread. Two barriers.
 template <typename T>
-inline void rotate_gram(threadgroup T* G, SolvePair<T> a, SolvePair<T> c, bool is_diagonal, int columns) {
-  T pp = G[c.p * columns + a.p];
-  T qp = G[c.p * columns + a.q];
-  T pq = G[c.q * columns + a.p];
-  T qq = G[c.q * columns + a.q];
-  if (c.rotates) {
-    rotate_row(pp, pq, c.rotation);
-    rotate_row(qp, qq, c.rotation);
+inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolerances tolerances,
+                               threadgroup uint* slots, Team team) {
+  uint found = found_nothing;
+  for (int index = team.index; index < gram_entries; index += team.threads) {
+    const int p = index % gram_stride;
+    const int q = index / gram_stride;
+    const bool meets =
+        p < q && q < 2 * meetings.width && (meetings.within || (p < meetings.width && q >= meetings.width));
+    if (!meets) continue;
+    const float alpha = real_part(G[p * gram_stride + p]);
+    const float beta = real_part(G[q * gram_stride + q]);
+    const float size = magnitude(G[index]);
+    const float cosine_of_pair = cosine(alpha, beta, size);
+    if (cosine_of_pair <= tolerances.cosine) continue;
+    const float difference = fabs(beta - alpha);
+    const bool is_small = max(cosine_of_pair * difference, size) <= tolerances.small * difference;
+    found = max(found, uint(is_small ? found_small : found_large));
   }
-  if (a.rotates) {
+  return threadgroup_max(found, slots, team);
+}
+
+// What those who rotate J must know of a pair of columns.
+template <typename T>
+struct PairRotation {
+  T sigma;
+  T sigma_by_1pc;
+  int p, q;
+};
+
+// What a threadgroup keeps while it works on a pair of blocks: 25 KiB of numbers.
+template <typename T>
+struct PairMemory {
+  threadgroup T* tile;
+  threadgroup T* G;
+  threadgroup T* J_minus_I;
+  threadgroup PairRotation<T>* rotations;  // of two steps
+  threadgroup int* places;
+  threadgroup uint* slots;
+};
+
+// The rotation of a pair of columns, the identity where they are orthogonal.
+template <typename T>
+inline Rotation<T> choose_rotation(threadgroup const T* G, Pair pair, float tolerance) {
+  Rotation<T> rotation;
+  rotation.sigma = from_real<T>(0.0f);
+  rotation.sigma_by_1pc = from_real<T>(0.0f);
+  const float alpha = real_part(G[pair.p * gram_stride + pair.p]);
+  const float beta = real_part(G[pair.q * gram_stride + pair.q]);
+  const T gamma = G[pair.q * gram_stride + pair.p];
+  if (needs_rotation(alpha, beta, gamma, tolerance)) rotation = orthogonalizing_rotation(alpha, beta, gamma);
+  return rotation;
+}
+
+// Half of the SIMD-groups: J_a^H G J_c in all 2x2 entries where rows of pair a meet columns of pair c. Lane l finds the
+// rotation of pair a = l % 16, and is told those of the pairs c that its half of the SIMD-group takes. The second half
+// swaps the two rows of pair a, so that the halves meet in no bank.
+template <typename T>
+inline void rotate_gram(threadgroup const T* from, threadgroup T* to, threadgroup PairRotation<T>* rotations,
+                        Meetings meetings, int step, float tolerance, Team team) {
+  const int a = team.lane % limits::block_columns;
+  const bool is_second = team.lane >= limits::block_columns;
+  Pair left = pair_of_step(meetings, step, min(a, meetings.width - 1));
+  Rotation<T> rotation = choose_rotation<T>(from, left, tolerance);
+  if (team.index < limits::block_columns) {
+    rotations[a].sigma = rotation.sigma;
+    rotations[a].sigma_by_1pc = rotation.sigma_by_1pc;
+    rotations[a].p = left.p;
+    rotations[a].q = left.q;
+  }
+  const int both = left.p + left.q * gram_stride;
+  Rotation<T> turned = rotation;
+  if (is_second) {
+    exchange(left.p, left.q);
+    turned.sigma = -conjugate(rotation.sigma);
+    turned.sigma_by_1pc = -conjugate(rotation.sigma_by_1pc);
+  }
+#pragma unroll
+  for (int c0 = 0; c0 < limits::block_columns; c0 += limits::block_simdgroups) {
+    const int c = c0 + 2 * team.simdgroup + (is_second ? 1 : 0);
+    Rotation<T> other;
+    other.sigma = simd_shuffle(rotation.sigma, ushort(c));
+    other.sigma_by_1pc = simd_shuffle(rotation.sigma_by_1pc, ushort(c));
+    const int both_of_other = simd_shuffle(both, ushort(c));
+    if (max(a, c) >= meetings.width) continue;
+    Pair right;
+    right.p = both_of_other % gram_stride;
+    right.q = both_of_other / gram_stride;
+    T pp = from[right.p * gram_stride + left.p];
+    T qp = from[right.p * gram_stride + left.q];
+    T pq = from[right.q * gram_stride + left.p];
+    T qq = from[right.q * gram_stride + left.q];
+    rotate_entries(pp, pq, other);
+    rotate_entries(qp, qq, other);
     pp = conjugate(pp), qp = conjugate(qp), pq = conjugate(pq), qq = conjugate(qq);
-    rotate_row(pp, qp, a.rotation);
-    rotate_row(pq, qq, a.rotation);
-    pp = conjugate(pp), qp = conjugate(qp), pq = conjugate(pq), qq = conjugate(qq);
+    rotate_entries(pp, qp, turned);
+    rotate_entries(pq, qq, turned);
+    to[right.p * gram_stride + left.p] = conjugate(pp);
+    to[right.p * gram_stride + left.q] = conjugate(qp);
+    to[right.q * gram_stride + left.p] = conjugate(pq);
+    to[right.q * gram_stride + left.q] = conjugate(qq);
   }
-  if (is_diagonal) {
-    pp = from_real<T>(real_part(pp));
-    qq = from_real<T>(real_part(qq));
-    qp = pq = from_real<T>(0.0f);
-  }
-  G[c.p * columns + a.p] = pp;
-  G[c.p * columns + a.q] = qp;
-  G[c.q * columns + a.p] = pq;
-  G[c.q * columns + a.q] = qq;
-  if (is_diagonal) return;
-  G[a.p * columns + c.p] = conjugate(pp);
-  G[a.q * columns + c.p] = conjugate(qp);
-  G[a.p * columns + c.q] = conjugate(pq);
-  G[a.q * columns + c.q] = conjugate(qq);
 }
 
-// Columns `pair` of J, entry `row`. What is held is J - I: a product of small rotations keeps its digits, and columns
-// that it multiplies keep their length to much less than the rounding error of one entry of J.
+// The other half, one step later: columns of J, lane l row l. What is held is J - I: a product of small rotations keeps
+// its digits, and columns that it multiplies keep their length to much less than the rounding error of one entry of J.
 template <typename T>
-inline void rotate_product(threadgroup T* J_minus_I, SolvePair<T> pair, int row, int columns) {
-  const T p = J_minus_I[pair.p * columns + row];
-  const T q = J_minus_I[pair.q * columns + row];
-  const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
-  const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
-  const Rotation<T> rotation = pair.rotation;
-  const T change_p = multiply(-conjugate(rotation.sigma), multiply_add(rotation.sigma_by_1pc, x, y));
-  const T change_q = multiply(rotation.sigma, multiply_add(-conjugate(rotation.sigma_by_1pc), y, x));
-  J_minus_I[pair.p * columns + row] = p + change_p;
-  J_minus_I[pair.q * columns + row] = q + change_q;
+inline void rotate_product(threadgroup T* J_minus_I, threadgroup const PairRotation<T>* rotations, int width,
+                           int simdgroup, int row) {
+#pragma unroll
+  for (int c0 = 0; c0 < limits::block_columns; c0 += limits::block_simdgroups / 2) {
+    const int c = c0 + simdgroup;
+    if (c >= width) continue;
+    PairRotation<T> pair;
+    pair.p = rotations[c].p;
+    pair.q = rotations[c].q;
+    pair.sigma = rotations[c].sigma;
+    pair.sigma_by_1pc = rotations[c].sigma_by_1pc;
+    const T p = J_minus_I[pair.p * gram_stride + row];
+    const T q = J_minus_I[pair.q * gram_stride + row];
+    const T x = p + from_real<T>(row == pair.p ? 1.0f : 0.0f);
+    const T y = q + from_real<T>(row == pair.q ? 1.0f : 0.0f);
+    const T change_p = multiply(-conjugate(pair.sigma), multiply_add(pair.sigma_by_1pc, x, y));
+    const T change_q = multiply(pair.sigma, multiply_add(-conjugate(pair.sigma_by_1pc), y, x));
+    J_minus_I[pair.p * gram_stride + row] = p + change_p;
+    J_minus_I[pair.q * gram_stride + row] = q + change_q;
+  }
 }
 
-// J - I = what block_inner_sweeps cyclic sweeps of Jacobi rotate the Gram matrix G of `width` pairs of columns by, and
-// G more diagonal. Returns whether J is not the identity. J_minus_I is zero, and a barrier has been passed. Thread k <
-// width chooses the rotation of the k-th pair of columns; thread (a, c) then owns what is left of 2x2 entries of G, and
-// of J, until the next barrier. Two barriers a round of a sweep, and two where the threadgroup agrees.
+// One cyclic sweep of two-sided Jacobi over G: G = J^H G J and J_minus_I with it, a step reading G from one of two
+// buffers and writing it to the other. Returns the buffer that it stands in. One barrier a step, and one more.
 template <typename T>
-inline bool diagonalize(threadgroup T* G, threadgroup T* J_minus_I, threadgroup SolvePair<T>* pairs,
-                        threadgroup uint* slots, int width, float tolerance, Team team) {
-  const int columns = 2 * width;
-  const int a = team.index % width;
-  const int c = team.index / width;
-  bool any = false;
-  bool again = true;
-  for (int i = 0; i < limits::block_inner_sweeps && again; ++i) {
-    bool rotated = false;
-    for (int step = 0; step < round_count(columns); ++step) {
-      if (team.index < width) {
-        const SolvePair<T> chosen =
-            choose_rotation<T>(G, round_robin_pair(step, team.index, columns), columns, tolerance);
-        rotated = rotated || chosen.rotates;
-        pairs[team.index] = chosen;
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (c < width) {
-        const SolvePair<T> left = pairs[a];
-        const SolvePair<T> right = pairs[c];
-        if (a <= c && (left.rotates || right.rotates)) rotate_gram(G, left, right, a == c, columns);
-        if (right.rotates) {
-          rotate_product(J_minus_I, right, 2 * a, columns);
-          rotate_product(J_minus_I, right, 2 * a + 1, columns);
-        }
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
+inline threadgroup T* sweep_gram(threadgroup T* from, threadgroup T* to, PairMemory<T> memory, Meetings meetings,
+                                 float tolerance, Team team) {
+  const int half_of_simdgroups = limits::block_simdgroups / 2;
+  const int steps = step_count(meetings);
+  for (int step = 0; step <= steps; ++step) {
+    threadgroup PairRotation<T>* const now = memory.rotations + step % 2 * limits::block_columns;
+    threadgroup PairRotation<T>* const before = memory.rotations + (step + 1) % 2 * limits::block_columns;
+    if (team.simdgroup >= half_of_simdgroups && step > 0) {
+      rotate_product(memory.J_minus_I, before, meetings.width, team.simdgroup - half_of_simdgroups, team.lane);
     }
-    again = threadgroup_max(rotated ? 1u : 0u, slots, team) > 0u;
-    any = any || again;
+    if (team.simdgroup < half_of_simdgroups && step < steps) {
+      rotate_gram(from, to, now, meetings, step, tolerance, team);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (step < steps) exchange(from, to);
   }
-  return any;
+  return from;
 }
 
 // Where column j stands in descending order of the squares on the diagonal of G: unsorted, matrices of small rank take
@@ -135,66 +206,37 @@ inline bool diagonalize(threadgroup T* G, threadgroup T* J_minus_I, threadgroup 
 template <typename T>
 inline int place_in_order(threadgroup const T* G, int j, int columns) {
   // Rounding can leave a square below zero: that column still stands before those of the padding.
-  const float square = max(real_part(G[j * columns + j]), 0.0f);
+  const float square = max(real_part(G[j * gram_stride + j]), 0.0f);
   int place = 0;
   for (int other = 0; other < columns; ++other) {
-    const float beside = max(real_part(G[other * columns + other]), 0.0f);
+    const float beside = max(real_part(G[other * gram_stride + other]), 0.0f);
     place += beside > square || (beside == square && other < j) ? 1 : 0;
   }
   return place;
 }
 
-// rotations[pair] = J - I, where J makes the pair's Gram matrix more diagonal; rotates[pair] = whether J is not the
-// identity, in which case state_sweep asks for one more sweep; and places[pair] = where each column then goes, to stand
-// in descending order.
-//
-// Grid: a threadgroup of block_threads a matrix and pair. Ownership: entries of G are dealt to all threads when they
-// are loaded and stored; between, that of diagonalize. Barriers: one before the sweeps, then those of diagonalize. The
-// host promises: as for block_gram, whose partial sums are added chunk after chunk. Threadgroups of one matrix meet in
-// state_sweep only, which is atomic, and which all of them raise to the same number.
+// J - I, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns what there was to
+// rotate; where it was nothing, both stay as they were. G is known to all threads, the tile free for use as the second
+// buffer. Two barriers for each look at G, those of sweep_gram, and one that makes all known.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_solve(
-    device const T* partials [[buffer(0)]], device T* rotations [[buffer(1)]], device int* rotates [[buffer(2)]],
-    device int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
-    constant long& width [[buffer(6)]], constant long& block_count [[buffer(7)]], constant long& chunks [[buffer(8)]],
-    constant long& round [[buffer(9)]], constant long& sweep [[buffer(10)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup T G[limits::block_pair_columns * limits::block_pair_columns];
-  threadgroup T J_minus_I[limits::block_pair_columns * limits::block_pair_columns];
-  threadgroup SolvePair<T> pairs[limits::block_columns];
-  threadgroup uint slots[limits::simdgroups_per_threadgroup];
-
-  const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
-  const Blocks blocks = make_blocks(width, block_count);
-  const PairTask task = make_pair_task(group, 1, int(round), blocks);
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  const int columns = 2 * blocks.width;
-  partials += task.pair * chunks * columns * columns;
-  rotations += task.pair * columns * columns;
-
-  for (int index = team.index; index < columns * columns; index += team.threads) {
-    const int p = index % columns;
-    const int q = index / columns;
-    J_minus_I[index] = from_real<T>(0.0f);
-    if (p > q) continue;
-    T sum = from_real<T>(0.0f);
-    for (long chunk = 0; chunk < chunks; ++chunk) sum += partials[chunk * columns * columns + index];
-    G[q * columns + p] = sum;
-    if (p < q) G[p * columns + q] = conjugate(sum);
+inline uint solve(PairMemory<T> memory, Meetings meetings, Tolerances tolerances, Team team) {
+  const uint found = look_for_rotations<T>(memory.G, meetings, tolerances, memory.slots, team);
+  if (found == found_nothing) return found;
+  for (int index = team.index; index < gram_entries; index += team.threads) {
+    memory.J_minus_I[index] = from_real<T>(0.0f);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const bool any = diagonalize<T>(G, J_minus_I, pairs, slots, blocks.width, jacobi_tolerance(int(rows)), team);
-  if (team.index == 0) {
-    rotates[task.pair] = any ? 1 : 0;
-    if (any) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+  threadgroup T* G = memory.G;
+  bool again = true;
+  for (int time = 0; time < meetings.times && again; ++time) {
+    G = sweep_gram<T>(G, G == memory.G ? memory.tile : memory.G, memory, meetings, tolerances.cosine, team);
+    again =
+        time + 1 < meetings.times && look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) == found_large;
   }
-  if (!any) return;
-  for (int j = team.index; j < columns; j += team.threads) {
-    places[task.pair * columns + j] = place_in_order<T>(G, j, columns);
-  }
-  for (int index = team.index; index < columns * columns; index += team.threads) rotations[index] = J_minus_I[index];
+  const int columns = 2 * meetings.width;
+  for (int j = team.index; j < columns; j += team.threads) memory.places[j] = place_in_order<T>(G, j, columns);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return found;
 }
 
 }  // namespace metalsvd

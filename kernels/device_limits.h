@@ -81,31 +81,36 @@ enum : int {
   block_pair_columns = 2 * block_columns,
   block_threads = block_columns * block_columns,
   block_simdgroups = block_threads / simd_width,
-  // Rows of such a pair that are staged together, a lane each; a column of them is padded by one word against bank
-  // conflicts where lanes walk along rows.
-  block_tile_rows = simd_width,
-  block_tile_stride = block_tile_rows + 1,
-  // Rows that a threadgroup sums up or rotates. More make fewer threadgroups, fewer make the partial Gram matrices, one
-  // of 2 * block_columns rows a chunk, a larger part of the workspace: 1/8 of the matrix.
-  block_chunk_rows = 256,
+  // Rows of such a pair that are staged together, 16 or 8 KiB; a row of them is padded by a number against bank
+  // conflicts where lanes walk down a column. A thread of 256 then owns 4x4 entries of real ones.
+  block_tile_rows = 4 * simd_width,
+  block_complex_tile_rows = simd_width,
+  block_tile_stride = block_pair_columns + 1,
+  // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
+  block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
   // for whether columns are missing or not.
   block_panel_columns = 32,
   block_panel_threads = block_panel_columns / 2 * simd_width,
   // Threadgroups that look for the largest entry of a matrix; each of those that copy it reads what they found.
   block_measure_parts = 64,
-  // Sweeps over a Gram matrix before it is formed anew, fewer where one finds nothing to rotate. With one, matrices of
-  // small rank take four times as many rounds (49 sweeps instead of 13, 96x96); four save little more.
+  // So many sweeps meet each pair of columns once, which takes the least time where matrices converge at all. In later
+  // ones a Gram matrix is swept over this many times, all pairs of columns, before it is formed anew: matrices of small
+  // rank and of graded rows need it.
+  block_quick_sweeps = 12,
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 6 to 8, hard
-  // ones up to 12 and the worst seen 17, on rows graded over 12 decades (200x200).
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 12 (512x512)
+  // to
+  // 15 (1024x1024), as many as are met in full dispatches; rows graded over 12 decades need the most.
   block_max_sweeps = 30,
   // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
   // one threadgroup. Slower where they are needed, four times fewer where they are not.
-  block_full_sweeps = 12,
+  block_full_sweeps = 16,
   block_group_blocks = 4,
-  // A round is one step rather than three where rows are one chunk, or where so many pairs of blocks fill the cores.
-  block_enough_pairs = 32,
+  // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where
+  // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
+  block_pairs_per_core = 2,
+  block_rotating_per_core = 2,
 
   // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
   // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
@@ -156,6 +161,12 @@ constexpr int simdgroup_parts(int rows, int entries) {
 // The lanes that hold a matrix there.
 constexpr int simdgroup_lanes(int rows, int columns, int entries) {
   return (columns + 1) / 2 * simdgroup_parts(rows, entries);
+}
+
+// Rows of a chunk of method `block`, from the shape alone: whole tiles.
+constexpr int block_chunk_rows(long rows) {
+  const long tiles = (rows + block_most_chunks * block_tile_rows - 1) / (block_most_chunks * block_tile_rows);
+  return int(tiles) * block_tile_rows;
 }
 
 // The tile of the tall QR's kernels for this many columns: a chunk, or a block and two parts of one, and a word or two

@@ -70,8 +70,8 @@ def test_blocks_are_few_and_padded_little(shape, blocks):
 
 
 def test_block_cuts_rows_into_chunks():
-    assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 256, 20), torch.bfloat16, driver="block")
-    assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 257, 20), torch.complex64, driver="block")
+    assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 128, 20), torch.bfloat16, driver="block")
+    assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 129, 20), torch.complex64, driver="block")
 
 
 @pytest.mark.parametrize("shape", [(50, 20), (5000, 20)])
@@ -255,10 +255,10 @@ def test_one_matrix_whose_grid_is_beyond_32_bits():
 
 
 def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
-    assert "rounds a sweep of one step" in metalsvd.plan((256, 90))
-    assert "rounds a sweep of three steps" in metalsvd.plan((257, 90))
-    assert "rounds a sweep of three steps" in metalsvd.plan((10, 257, 90))
-    assert "rounds a sweep of one step" in metalsvd.plan((11, 257, 90))  # 3 pairs of blocks each
+    assert "rounds a sweep of one step" in metalsvd.plan((128, 90))
+    assert "rounds a sweep of two steps" in metalsvd.plan((129, 90))
+    assert "rounds a sweep of two steps" in metalsvd.plan((26, 129, 90))
+    assert "rounds a sweep of one step" in metalsvd.plan((27, 129, 90))  # 3 pairs of blocks each, 40 cores
 
 
 def test_unknown_driver():

@@ -91,11 +91,14 @@ Registration::Registration(const Kernel* kernels, std::size_t count) {
 
 }  // namespace cuda
 
-std::int64_t cuda_threadgroup_bytes(const torch::stable::Tensor& tensor) {
-  int bytes = 0;
-  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, tensor.get_device_index()),
-        "reading the shared memory of the device of", "A");
-  return bytes;
+DeviceLimits cuda_limits(const torch::stable::Tensor& tensor) {
+  const auto read = [&tensor](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, tensor.get_device_index()), "reading the limits of the device of",
+          "A");
+    return std::int64_t{value};
+  };
+  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount)};
 }
 
 void launch_on_cuda(const std::vector<Launch>& launches) {

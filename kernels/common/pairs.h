@@ -13,12 +13,14 @@ struct Pair {
 // The rounds of a tournament of `columns`, one more than they need where their number is odd.
 inline int round_count(int columns) { return columns + columns % 2 - 1; }
 
-// Pair `index` (0 <= index < (columns + 1) / 2) of a round. Where `columns` is odd, one pair a round has q == columns:
-// the column that rests.
+// Pair `index` (0 <= index < (columns + 1) / 2) of round `round` < round_count. Where `columns` is odd, one pair a
+// round has q == columns: the column that rests.
 inline Pair round_robin_pair(int round, int index, int columns) {
   const int circle = round_count(columns);
-  const int a = index == 0 ? circle : (round + index) % circle;
-  const int b = index == 0 ? round : (round - index + circle) % circle;
+  const int after = round + index;
+  const int before = round - index;
+  const int a = index == 0 ? circle : after < circle ? after : after - circle;
+  const int b = before < 0 ? before + circle : before;
   Pair pair;
   pair.p = a < b ? a : b;
   pair.q = a < b ? b : a;
