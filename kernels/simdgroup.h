@@ -418,13 +418,13 @@ inline void factor_held(thread Column<T, entries>& x, thread Column<T, entries>&
     const float square = sum_over_parts(float4(square_of_entries<entries>(v), 0.0f, 0.0f, 0.0f), stand).x;
     correct_entries<entries>(v, 0.5f * square);
     const float4 dots = dots_of_entries<entries>(v, x.left, y.left, stand);
-    if (k >= count) continue;
-    if (x_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), x.left);
-    if (y_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), y.left);
+    const bool is_asked = k < count;
+    if (is_asked && x_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), x.left);
+    if (is_asked && y_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), y.left);
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      if (x_rank.place == k) x.left[t] = v[t];
-      if (y_rank.place == k) y.left[t] = v[t];
+      if (is_asked && x_rank.place == k) x.left[t] = v[t];
+      if (is_asked && y_rank.place == k) y.left[t] = v[t];
     }
   }
 }
@@ -454,14 +454,16 @@ inline void complete_held(thread Column<T, entries>& x, thread Column<T, entries
     for (int k = most - 1; k >= 0; --k) {
       broadcast_column(x, y, x_rank, y_rank, k, stand, v);
       const float4 dots = dots_of_entries<entries>(v, a, b, stand);
-      if (k >= count) continue;
-      reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), a);
-      reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), b);
+      if (k < count) {
+        reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), a);
+        reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), b);
+      }
     }
-    if (!incomplete) continue;
     const Place place = left_place(shape);
-    if (a_place < shape.left_columns) store_entries<entries>(a, a_place, shape.rows, place, left, stand);
-    if (b_place < shape.left_columns) store_entries<entries>(b, b_place, shape.rows, place, left, stand);
+    const bool stores_a = incomplete && a_place < shape.left_columns;
+    const bool stores_b = incomplete && b_place < shape.left_columns;
+    if (stores_a) store_entries<entries>(a, a_place, shape.rows, place, left, stand);
+    if (stores_b) store_entries<entries>(b, b_place, shape.rows, place, left, stand);
   }
 }
 

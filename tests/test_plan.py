@@ -201,12 +201,6 @@ def test_driver_can_be_forced(driver):
             torch.float32,
             "33x33 float32 does not fit .* at most 32 rows or columns, whichever are fewer",
         ),
-        (
-            "simdgroup",
-            (9, 9),
-            torch.complex64,
-            "9x9 complex64 does not fit .* at most 8 rows or columns, whichever are fewer",
-        ),
     ],
 )
 def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype, words):
