@@ -185,18 +185,37 @@ METAL_FUNC T length(vec<T, n> x) {
   return sqrt(dot(x, x));
 }
 
+#ifdef __CUDA_ARCH__
+// Not through <bit>, whose builtins nvcc compiles, but not always to what they are.
 template <class T>
 METAL_FUNC T clz(T x) {
-  return static_cast<T>(std::countl_zero(static_cast<std::make_unsigned_t<T>>(x)));
+  static_assert(sizeof(T) == 4);
+  return static_cast<T>(__clz(static_cast<int>(x)));
 }
 template <class T>
 METAL_FUNC T ctz(T x) {
-  return static_cast<T>(std::countr_zero(static_cast<std::make_unsigned_t<T>>(x)));
+  static_assert(sizeof(T) == 4);
+  return static_cast<T>(x == 0 ? 32 : __ffs(static_cast<int>(x)) - 1);
 }
 template <class T>
 METAL_FUNC T popcount(T x) {
-  return static_cast<T>(std::popcount(static_cast<std::make_unsigned_t<T>>(x)));
+  static_assert(sizeof(T) == 4);
+  return static_cast<T>(__popc(static_cast<unsigned>(x)));
 }
+#else
+template <class T>
+METAL_FUNC T clz(T x) {
+  return static_cast<T>(std::countl_zero(static_cast<std::make_unsigned_t<T> >(x)));
+}
+template <class T>
+METAL_FUNC T ctz(T x) {
+  return static_cast<T>(std::countr_zero(static_cast<std::make_unsigned_t<T> >(x)));
+}
+template <class T>
+METAL_FUNC T popcount(T x) {
+  return static_cast<T>(std::popcount(static_cast<std::make_unsigned_t<T> >(x)));
+}
+#endif
 
 }  // namespace metal
 }  // namespace METALSVD_TRANSLATED
