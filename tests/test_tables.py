@@ -46,7 +46,7 @@ LARGER_STEPS = {
     ((1, 133, 60), (1, 134, 60)): (1.7, 1.5),
     # From one dispatch to some for each round of each sweep.
     ((1, 88, 88), (1, 89, 89)): (2.5, 1.5),
-    # The model multiplies the plan of one matrix, in which threadgroups solve the same pair; that of a batch is cheaper.
+    # The model multiplies the plan of one matrix, in which threadgroups solve the same pair; a batch's is cheaper.
     ((1, 256, 63), (1, 256, 64)): (1.6, 2.6),
 }
 
