@@ -93,6 +93,16 @@ class Tile:
     start: int
     end: int
 
+    @property
+    def array(self) -> str:
+        return self.element + self.dimensions
+
+    @property
+    def reference(self) -> str:
+        """The declaration of a reference to such an array, of the tile's name."""
+        name = f"(&{self.name}){self.dimensions}" if self.dimensions else f"&{self.name}"
+        return f"{self.element} {name}"
+
 
 class Syntax:
     """The constructs found in one library."""

@@ -37,9 +37,7 @@ class HostDialect:
         self.source = source
 
     def tile(self, tile: Tile, index: int) -> str:
-        array = f"{tile.element}{tile.dimensions}"
-        reference = f"(&{tile.name}){tile.dimensions}" if tile.dimensions else f"&{tile.name}"
-        return f'[[maybe_unused]] {tile.element} {reference} = metal::emulated::tile<{array}>({index}, "{tile.name}");'
+        return f'[[maybe_unused]] {tile.reference} = metal::emulated::tile<{tile.array}>({index}, "{tile.name}");'
 
     def prologue(self) -> str:
         return (
@@ -108,9 +106,7 @@ class CudaDialect:
         self.source = source
 
     def tile(self, tile: Tile, index: int) -> str:
-        array = f"{tile.element}{tile.dimensions}"
-        reference = f"(&{tile.name}){tile.dimensions}" if tile.dimensions else f"&{tile.name}"
-        return f"{tile.element} {reference} = metal::cuda::tile<{array}, {index}>();"
+        return f"{tile.reference} = metal::cuda::tile<{tile.array}, {index}>();"
 
     def prologue(self) -> str:
         return (

@@ -18,8 +18,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // How the work of one matrix is cut up. What the bits depend on, chunks, follows from its shape alone: a matrix must
 // give the same in any batch.
 struct Geometry {

@@ -34,13 +34,6 @@ ScalarTraits traits_of(Scalar scalar) {
   throw std::logic_error("traits_of: not a Scalar");
 }
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// Words of a tile of so many KiB beside the words that SIMD-groups leave for each other.
-std::int64_t tile_words(std::int64_t kib) {
-  return kib * 1024 / limits::word_bytes - limits::simdgroups_per_threadgroup;
-}
-
 // Words of threadgroup memory that method `threadgroup` needs while it factors B, and for W beside what is left of it.
 std::int64_t threadgroup_words(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
@@ -52,18 +45,18 @@ std::int64_t staged_words(const Problem& problem) {
 }
 
 // The smallest tile of the kernels of method `threadgroup` that takes B and W side by side, in KiB, if there is one.
-std::optional<std::int64_t> staging_tile(const Problem& problem) {
-  for (const std::int64_t kib : {4, 9, 18, 32, 64, 99, 132, 227}) {
-    if (kib * 1024 <= problem.device.threadgroup_bytes && staged_words(problem) <= tile_words(kib)) return kib;
+std::optional<int> staging_tile(const Problem& problem) {
+  for (const int kib : {4, 9, 18, 32, 64, 99, 132, 227}) {
+    if (kib * 1024 <= problem.device.threadgroup_bytes && staged_words(problem) <= limits::tile_words(kib)) return kib;
   }
   return std::nullopt;
 }
 
 // Its other kernels take B and W one after the other.
-constexpr std::int64_t split_tile = limits::threadgroup_bytes / 1024;
+constexpr int split_tile = limits::threadgroup_bytes / 1024;
 
 bool fits_threadgroup(const Problem& problem) {
-  return staging_tile(problem) || threadgroup_words(problem) <= tile_words(split_tile);
+  return staging_tile(problem) || threadgroup_words(problem) <= limits::tile_words(split_tile);
 }
 
 bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
@@ -153,7 +146,7 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_threadgroup(problem)) return;
       refuse(problem, "the threadgroup memory of the GPU: it needs " +
                           std::to_string(threadgroup_words(problem) * limits::word_bytes) + " bytes of the " +
-                          std::to_string(tile_words(split_tile) * limits::word_bytes) +
+                          std::to_string(limits::tile_words(split_tile) * limits::word_bytes) +
                           " that method 'threadgroup' has; method 'block' takes any size");
     case Method::block: return;
   }
@@ -212,7 +205,7 @@ std::int64_t threadgroup_threads(const Problem& problem, std::int64_t rows, std:
 // Where B and W do not fit side by side, both go through device memory, and Q partly stays there; the full factors of
 // tensors narrower than the numbers computed with are completed there.
 void plan_threadgroup(const Problem& problem, Plan& plan) {
-  const std::optional<std::int64_t> staging = staging_tile(problem);
+  const std::optional<int> staging = staging_tile(problem);
   const bool is_split = !staging;
   const bool vectors = plan.left_columns > 0;
   const bool completes = traits_of(problem.scalar).is_narrow() && plan.left_columns > plan.columns;
@@ -221,7 +214,8 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
   const std::int64_t padding = limits::threadgroup_padded_stride(static_cast<int>(plan.columns)) - plan.columns;
   const std::int64_t padded_words = staged_words(problem) + traits_of(problem.scalar).words * padding * plan.columns;
   const bool is_large = staging.value_or(0) > split_tile;
-  plan.tile_bytes = is_large ? std::min(padded_words, tile_words(*staging)) * limits::word_bytes : 0;
+  plan.tile_bytes =
+      is_large ? std::min<std::int64_t>(padded_words, limits::tile_words(*staging)) * limits::word_bytes : 0;
   plan.kernel = "svd_" + plan.library + "_" + tile + "_" + plan.suffix;
   plan.scratch_numbers = problem.batch * ((is_split ? (plan.columns + (vectors ? plan.rows : 0)) * plan.columns : 0) +
                                           (completes ? plan.rows * plan.left_columns : 0));
@@ -249,7 +243,7 @@ void plan_block(const Problem& problem, Plan& plan) {
 std::int64_t chunk_rows(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   return std::min<std::int64_t>(
-      (tile_words(split_tile) - columns) / (traits_of(problem.scalar).words * columns),
+      (limits::tile_words(split_tile) - columns) / (traits_of(problem.scalar).words * columns),
       std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
 }
 

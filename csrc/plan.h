@@ -87,6 +87,9 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver 
 
 std::string_view name_of(Method method);
 
+// a / b, rounded up, of positive numbers.
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // One line for people: "threadgroup: kernel svd_threadgroup_f32, 910 threadgroups of 64 threads", where there is a
 // reduction "tall QR of 200 + 2 + 1 threadgroups of 96 threads a matrix, then threadgroup: ...".
 std::string describe(const Plan& plan);

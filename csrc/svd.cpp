@@ -168,7 +168,7 @@ struct Backend {
 };
 constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
 #ifdef METALSVD_CUDA
-constexpr Backend cuda_backend{launch_on_cuda, [](const Tensor& A) { return cuda_limits(A); }};
+constexpr Backend cuda_backend{launch_on_cuda, cuda_limits};
 #endif
 
 // The steps above.

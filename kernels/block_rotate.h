@@ -85,13 +85,7 @@ template <typename T>
   threadgroup PairRotation<T> rotations[2 * limits::block_columns];
   threadgroup int places[limits::block_pair_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
-  PairMemory<T> memory;
-  memory.tile = tile;
-  memory.G = G;
-  memory.J_minus_I = J_minus_I;
-  memory.rotations = rotations;
-  memory.places = places;
-  memory.slots = slots;
+  const PairMemory<T> memory = make_pair_memory<T>(tile, G, J_minus_I, rotations, places, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
@@ -114,7 +108,7 @@ template <typename T>
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const Meetings meetings = make_meetings(blocks.width, int(round), int(sweep));
-  const uint found = solve<T>(memory, meetings, make_block_tolerances(int(rows), blocks), team);
+  const uint found = solve<T>(memory, meetings, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return;
   if (found == found_large && task.chunk == 0 && team.index == 0) {
     atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);

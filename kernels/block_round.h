@@ -51,7 +51,7 @@ inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
 #pragma unroll
   for (int k = 0; k < gram_entries_per_thread; ++k) memory.G[team.index + k * limits::block_threads] = sums[k];
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve<T>(memory, meetings, make_block_tolerances(int(rows), blocks), team);
+  const uint found = solve<T>(memory, meetings, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return found;
   rotate_rows<T>(W, task, blocks, rows, 0, int(rows), memory, team.index);
   if (wants_vectors) rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory, team.index);
@@ -81,13 +81,7 @@ template <typename T>
   threadgroup PairRotation<T> rotations[2 * limits::block_columns];
   threadgroup int places[limits::block_pair_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
-  PairMemory<T> memory;
-  memory.tile = tile;
-  memory.G = G;
-  memory.J_minus_I = J_minus_I;
-  memory.rotations = rotations;
-  memory.places = places;
-  memory.slots = slots;
+  const PairMemory<T> memory = make_pair_memory<T>(tile, G, J_minus_I, rotations, places, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);

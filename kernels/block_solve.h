@@ -42,13 +42,6 @@ inline Pair pair_of_step(Meetings meetings, int step, int index) {
   return pair;
 }
 
-inline Tolerances make_block_tolerances(int rows, Blocks blocks) {
-  Tolerances tolerances;
-  tolerances.cosine = jacobi_tolerance(rows);
-  tolerances.small = precise::sqrt(precise::divide(tolerances.cosine, 2.0f * float(padded_columns(blocks))));
-  return tolerances;
-}
-
 // What there is to rotate in G, told to every thread. Two barriers.
 template <typename T>
 inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolerances tolerances,
@@ -62,12 +55,7 @@ inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolera
     if (!meets) continue;
     const float alpha = real_part(G[p * gram_stride + p]);
     const float beta = real_part(G[q * gram_stride + q]);
-    const float size = magnitude(G[index]);
-    const float cosine_of_pair = cosine(alpha, beta, size);
-    if (cosine_of_pair <= tolerances.cosine) continue;
-    const float difference = fabs(beta - alpha);
-    const bool is_small = max(cosine_of_pair * difference, size) <= tolerances.small * difference;
-    found = max(found, uint(is_small ? found_small : found_large));
+    found = max(found, found_in_pair(alpha, beta, magnitude(G[index]), tolerances));
   }
   return threadgroup_max(found, slots, team);
 }
@@ -90,6 +78,20 @@ struct PairMemory {
   threadgroup int* places;
   threadgroup uint* slots;
 };
+
+template <typename T>
+inline PairMemory<T> make_pair_memory(threadgroup T* tile, threadgroup T* G, threadgroup T* J_minus_I,
+                                      threadgroup PairRotation<T>* rotations, threadgroup int* places,
+                                      threadgroup uint* slots) {
+  PairMemory<T> memory;
+  memory.tile = tile;
+  memory.G = G;
+  memory.J_minus_I = J_minus_I;
+  memory.rotations = rotations;
+  memory.places = places;
+  memory.slots = slots;
+  return memory;
+}
 
 // The rotation of a pair of columns, the identity where they are orthogonal.
 template <typename T>

@@ -19,19 +19,7 @@ enum : int {
   simdgroups_per_threadgroup = threads_per_threadgroup / simd_width,
   word_bytes = 4,
   // Method `threadgroup` keeps a matrix, its norms and their order in one tile: all the memory but the words above.
-  // Smaller
-  // matrices have kernels that claim less, since a core runs as many threadgroups as its memory has room for. In 9 KiB
-  // 32
-  // real columns fit.
   threadgroup_tile_words = threadgroup_bytes / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_18k_words = 18 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_9k_words = 9 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_4k_words = 4 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  // CUDA only, what a block may have there: 99 KiB at least since 2020, 163 on an A100, 227 on an H100.
-  threadgroup_64k_words = 64 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_99k_words = 99 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_132k_words = 132 * 1024 / word_bytes - simdgroups_per_threadgroup,
-  threadgroup_227k_words = 227 * 1024 / word_bytes - simdgroups_per_threadgroup,
 
   // Lanes that work on a column, or on four at a time, in method `threadgroup`: few, so that little of the work is
   // summing up over lanes and finding the same rotation in each of them.
@@ -43,8 +31,7 @@ enum : int {
   threadgroup_few_matrices = 64,  // that leave most cores of most GPUs with one or none
 
   // Method `thread` holds B and Q, padded to N x N, in registers: with 6 real or 4 complex columns 72 or 64 of the 128
-  // words
-  // that a thread has, the others being left for what it computes.
+  // words that a thread has, the others being left for what it computes.
   thread_method_size = 6,
   thread_method_complex_size = 4,
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
@@ -100,8 +87,7 @@ enum : int {
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 12 (512x512)
-  // to
-  // 15 (1024x1024), as many as are met in full dispatches; rows graded over 12 decades need the most.
+  // to 15 (1024x1024), as many as are met in full dispatches; rows graded over 12 decades need the most.
   block_max_sweeps = 30,
   // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
   // one threadgroup. Slower where they are needed, four times fewer where they are not.
@@ -133,6 +119,11 @@ enum : int {
 
 // Positions in a grid are 32-bit numbers.
 enum : unsigned int { most_grid_threads = 4294967295u };
+
+// Words of a tile of so many KiB. Smaller matrices have kernels of method `threadgroup` that claim less than all the
+// memory, since a core runs as many threadgroups as its memory has room for: in 9 KiB 32 real columns fit. Larger ones
+// are for CUDA, where a block may have 99 KiB at least since 2020, 163 on an A100, 227 on an H100.
+constexpr int tile_words(int kib) { return kib * 1024 / word_bytes - simdgroups_per_threadgroup; }
 
 // Words of the tile of method `threadgroup` that go before numbers, an even number of them.
 constexpr int threadgroup_column_words(int columns) { return (3 * columns + 1) / 2 * 2; }

@@ -39,15 +39,13 @@ inline Four four_columns(int round, int index, int columns) {
 
 // The rows of W that a lane of a team owns: row lane + 8 t is held in register t.
 struct Rows {
-  int lane;   // in the team
-  int count;  // of registers that any lane uses
-  int held;   // of those, this one
+  int lane;  // in the team
+  int held;  // registers that are used
 };
 
 inline Rows make_rows(int rows, Team team) {
   Rows result;
-  result.lane = team.lane % limits::team_lanes;
-  result.count = (rows + limits::team_lanes - 1) / limits::team_lanes;
+  result.lane = lane_in_team(team);
   result.held = (rows - result.lane + limits::team_lanes - 1) / limits::team_lanes;
   return result;
 }
@@ -241,9 +239,8 @@ inline uint sweep(threadgroup T* W, int stride, SplitMatrix<T> Q, Tolerances tol
   const Rows rows = make_rows(columns, team);
   uint found = found_nothing;
   for (int round = 0; round < round_count(blocks); ++round) {
-    for (int index = team.simdgroup * limits::teams_per_simdgroup; 2 * index < blocks;
-         index += team.simdgroups * limits::teams_per_simdgroup) {
-      Four four = four_columns(round, index + team.lane / limits::team_lanes, columns);
+    for (int first = first_team(team); 2 * first < blocks; first += team_step(team)) {
+      const Four four = four_columns(round, first + team_in_simdgroup(team), columns);
       Held<T, entries> held;
       load_held(W, stride, four, rows, held);
       Rotations<T> rotations;

@@ -70,6 +70,34 @@ def assert_families_accurate(
         assert_accurate(A[index], U[index], S[index], V[index].mH, name)
 
 
+def assert_full_matrices_accurate(
+    names: Iterable[str], shape: tuple[int, int], dtype: torch.dtype, target: torch.device, **options
+) -> None:
+    """The same with full matrices, which extend the thin ones to the last bit."""
+    A = matrices.batch_of(names, shape, dtype)
+    full, thin = (metalsvd.svd(A.to(target), full_matrices=full, **options) for full in (True, False))
+    assert_full_extends_thin(full, thin)
+    for index, name in enumerate(names):
+        assert_accurate(A[index], full.U[index], full.S[index], full.Vh[index], name)
+
+
+def assert_only_one_is_not_finite(
+    A: Tensor, poison: float, target: torch.device, entry: tuple[int, int] = (-1, 0), **options
+) -> None:
+    """With ``poison`` at that entry of the second of three matrices, svd_ex reports it, its factors are NaN, and the
+    bits of the others stay."""
+    good = metalsvd.svd_ex(A.to(target), **options)
+    A = A.clone()
+    A[1][entry] = poison
+    bad = metalsvd.svd_ex(A.to(target), **options)
+    assert bad.info.tolist() == [0, 1, 0]
+    for name in ("U", "S", "V"):
+        factor = getattr(bad, name).cpu()
+        for index in (0, 2):
+            assert_same_bits(factor[index], getattr(good, name)[index], f"{name} of {index}")
+        assert torch.isnan(torch.view_as_real(factor[1]) if factor.is_complex() else factor[1]).all()
+
+
 def jacobi_singular_values(A: Tensor) -> Tensor:
     """Singular values of one matrix by one-sided Jacobi in float64: right to the last digits of the smallest, where
     LAPACK is not (Demmel and Veselic 1992). All pairs of a round-robin round are rotated at once."""

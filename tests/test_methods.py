@@ -156,14 +156,7 @@ def test_same_bits_alone_in_any_batch_and_again(driver, dtype, target):
 @pytest.mark.parametrize("driver", SAMPLES)
 def test_a_bad_matrix_leaves_its_neighbours_alone(driver, poison, dtype, target):
     A = random_batch(3, SAMPLES[driver], dtype)
-    good = metalsvd.svd_ex(A.to(target), full_matrices=True, driver=driver)
-    A[1, 2, 1] = poison
-    bad = metalsvd.svd_ex(A.to(target), full_matrices=True, driver=driver)
-    assert bad.info.tolist() == [0, 1, 0]
-    for name in ("U", "S", "V"):
-        for index in (0, 2):
-            checks.assert_same_bits(getattr(bad, name)[index], getattr(good, name)[index], f"{name} of {index}")
-        assert getattr(bad, name)[1].cpu().isnan().all()
+    checks.assert_only_one_is_not_finite(A, poison, target, entry=(2, 1), full_matrices=True, driver=driver)
 
 
 @pytest.mark.parametrize("family", ["row_graded_12", "column_graded_12", "geometric", "kahan", "vandermonde"])

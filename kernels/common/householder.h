@@ -10,15 +10,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The first entry from `first` on that `lane` owns, every 32nd counted from entry 0: a lane must meet the same entries
-// whatever the reflector, since no barrier stands between two of them.
-inline int first_owned(int first, int lane) { return first + ((lane - first) & (limits::simd_width - 1)); }
-
 // v^H x over entries [first, rows), told to every lane of the SIMD-group.
 template <typename T, typename VPointer, typename XPointer, typename Stride>
 inline T column_dot(VPointer v, XPointer x, Stride x_stride, int first, int rows, int lane) {
   T sum = from_real<T>(0.0f);
-  for (int i = first_owned(first, lane); i < rows; i += limits::simd_width) {
+  for (int i = first_owned(first, lane, limits::simd_width); i < rows; i += limits::simd_width) {
     sum = multiply_add(conjugate(v[i]), x[i * x_stride], sum);
   }
   return simd_sum(sum);
@@ -28,7 +24,7 @@ inline T column_dot(VPointer v, XPointer x, Stride x_stride, int first, int rows
 template <typename T, typename VPointer, typename XPointer, typename Stride>
 inline void reflect(VPointer v, float tau, XPointer x, Stride x_stride, int first, int rows, int lane) {
   const T factor = -tau * column_dot<T>(v, x, x_stride, first, rows, lane);
-  for (int i = first_owned(first, lane); i < rows; i += limits::simd_width) {
+  for (int i = first_owned(first, lane, limits::simd_width); i < rows; i += limits::simd_width) {
     x[i * x_stride] = multiply_add(factor, v[i], x[i * x_stride]);
   }
 }
@@ -37,9 +33,10 @@ inline void reflect(VPointer v, float tau, XPointer x, Stride x_stride, int firs
 // every lane. Where what lies below x_k counts as zero, and H = I: tau = 0. One SIMD-group.
 template <typename T, typename Pointer>
 inline T make_reflector(Pointer x, int k, int rows, int lane, thread float& tau) {
-  const int first = first_owned(k, lane);
+  const int first = first_owned(k, lane, limits::simd_width);
   float sum = 0.0f;
-  for (int i = first_owned(k + 1, lane); i < rows; i += limits::simd_width) sum = square_add(T(x[i]), sum);
+  for (int i = first_owned(k + 1, lane, limits::simd_width); i < rows; i += limits::simd_width)
+    sum = square_add(T(x[i]), sum);
   const float below = simd_sum(sum);
   const T head = simd_sum(first == k ? T(x[k]) : from_real<T>(0.0f));
   tau = 0.0f;
@@ -116,7 +113,8 @@ inline void form_columns(threadgroup T* B, threadgroup const float* taus, int ro
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (first_owned_column(k, team) != k) continue;
     // H_k e_k = e_k - tau v conj(v_k)
-    const T factor = -taus[k] * conjugate(simd_sum(first_owned(k, team.lane) == k ? v[k] : from_real<T>(0.0f)));
+    const T factor =
+        -taus[k] * conjugate(simd_sum(first_owned(k, team.lane, limits::simd_width) == k ? v[k] : from_real<T>(0.0f)));
     for (int i = team.lane; i < rows; i += limits::simd_width) {
       const T unit = from_real<T>(i == k ? 1.0f : 0.0f);
       v[i] = i < k ? unit : multiply_add(factor, v[i], unit);

@@ -25,16 +25,8 @@ inline Value sum_over_team(Value value) {
   return value;
 }
 
-// The first column of a SIMD-group's teams, and from there to the next: columns are dealt to teams in turn.
-inline int first_team_column(Team team) { return team.simdgroup * limits::teams_per_simdgroup; }
-inline int team_column_step(Team team) { return team.simdgroups * limits::teams_per_simdgroup; }
-inline int team_in_simdgroup(Team team) { return team.lane / limits::team_lanes; }
-inline int lane_in_team(Team team) { return team.lane % limits::team_lanes; }
-
-// The first row from `first` on that this lane of a team owns: whatever the column and the step, the same rows.
-inline int first_team_row(int first, Team team) {
-  return first + ((lane_in_team(team) - first) & (limits::team_lanes - 1));
-}
+// The first row from `first` on that this lane of a team owns.
+inline int first_team_row(int first, Team team) { return first_owned(first, lane_in_team(team), limits::team_lanes); }
 
 // H = I - tau v v^H, with v_k apart from the rest of v, for which H x = r e_k.
 template <typename T>
@@ -113,14 +105,13 @@ inline int largest_remaining(threadgroup const uint* states, int columns, int la
 }
 
 // Factors B. Leaves v_k in rows k.. of column pivots[k], R above, and the conjugate of its diagonal in `diagonal`,
-// columns
-// + 1 apart. `states` has two words a column; returns which half of it holds the taus. Every SIMD-group finds the pivot
-// and its reflector for itself, from squares that the step before has left; what they all read of column k changes a
-// step later. A barrier a step, and one before them.
+// stride + 1 apart. `states` has two words a column; returns which half of it holds the taus. Every SIMD-group finds
+// the pivot and its reflector for itself, from squares that the step before has left; what they all read of column k
+// changes a step later. A barrier a step, and one before them.
 template <typename T, typename DiagonalPointer>
 inline threadgroup const uint* factor_pivoted(threadgroup T* B, threadgroup uint* states, threadgroup uint* pivots,
                                               DiagonalPointer diagonal, int stride, int rows, int columns, Team team) {
-  for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
+  for (int first = first_team(team); first < columns; first += team_step(team)) {
     const int j = first + team_in_simdgroup(team);
     const float square = square_of_team(B + j * rows, j < columns ? rows : 0, team);
     if (j < columns && lane_in_team(team) == 0) states[j] = as_type<uint>(square);
@@ -132,7 +123,7 @@ inline threadgroup const uint* factor_pivoted(threadgroup T* B, threadgroup uint
     const int pivot = largest_remaining(current, columns, team.lane);
     threadgroup T* v = B + pivot * rows;
     const Reflector<T> reflector = reflector_of(v[k], as_type<float>(current[pivot]));
-    for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
+    for (int first = first_team(team); first < columns; first += team_step(team)) {
       const int j = first + team_in_simdgroup(team);
       const bool remains = j < columns && j != pivot && !is_chosen(current[j]);
       const float square = reflect_team(v, reflector, B + j * rows, remains, k, rows, team);
@@ -160,15 +151,14 @@ inline void form_pivoted(threadgroup T* B, threadgroup const uint* states, threa
     Reflector<T> reflector;
     reflector.head = v[k];
     reflector.tau = tau_of(states[pivots[k]]);
-    for (int first = first_team_column(team); first < columns; first += team_column_step(team)) {
+    for (int first = first_team(team); first < columns; first += team_step(team)) {
       const int j = first + team_in_simdgroup(team);
       const bool is_later = j > k && j < columns;
       reflect_team(v, reflector, B + int(pivots[is_later ? j : k]) * rows, is_later, k, rows, team);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // H_k e_k = e_k - tau v conj(v_k)
-    const bool is_mine =
-        k % (team.simdgroups * limits::teams_per_simdgroup) == first_team_column(team) + team_in_simdgroup(team);
+    const bool is_mine = k % team_step(team) == first_team(team) + team_in_simdgroup(team);
     const T factor = -reflector.tau * conjugate(reflector.head);
     for (int i = lane_in_team(team); is_mine && i < rows; i += limits::team_lanes) {
       const T unit = from_real<T>(i == k ? 1.0f : 0.0f);

@@ -26,6 +26,17 @@ inline Team make_team(uint index, uint threads, uint lane, uint simdgroup) {
   return team;
 }
 
+// The first entry from `first` on that one of `lanes` lanes owns, every `lanes`-th counted from entry 0: a lane must
+// meet the same entries whatever the reflector, since no barrier stands between two of them. `lanes` is a power of two.
+inline int first_owned(int first, int lane, int lanes) { return first + ((lane - first) & (lanes - 1)); }
+
+// A SIMD-group as teams of limits::team_lanes lanes, to which columns, or other work, are dealt in turn: the number of
+// its first team in the threadgroup, from there to the next that it has, this thread's team in it, its lane in that.
+inline int first_team(Team team) { return team.simdgroup * limits::teams_per_simdgroup; }
+inline int team_step(Team team) { return team.simdgroups * limits::teams_per_simdgroup; }
+inline int team_in_simdgroup(Team team) { return team.lane / limits::team_lanes; }
+inline int lane_in_team(Team team) { return team.lane % limits::team_lanes; }
+
 // The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
 // free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {

@@ -8,12 +8,6 @@
 namespace METALSVD_TRANSLATED {
 namespace metal {
 
-enum class mem_flags : uint { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4 };
-
-METAL_FUNC constexpr mem_flags operator|(mem_flags a, mem_flags b) {
-  return static_cast<mem_flags>(static_cast<uint>(a) | static_cast<uint>(b));
-}
-
 // Either orders all memory that the threads it joins share.
 METAL_FUNC void threadgroup_barrier(mem_flags) { __syncthreads(); }
 METAL_FUNC void simdgroup_barrier(mem_flags) { __syncwarp(); }

@@ -317,6 +317,12 @@ struct numeric_limits<bfloat> {
   METAL_FUNC static bfloat quiet_NaN() { return bfloat::from_bits(0x7FC0); }
 };
 
+enum class mem_flags : uint { mem_none = 0, mem_device = 1, mem_threadgroup = 2, mem_texture = 4 };
+
+METAL_FUNC constexpr mem_flags operator|(mem_flags a, mem_flags b) {
+  return static_cast<mem_flags>(static_cast<uint>(a) | static_cast<uint>(b));
+}
+
 }  // namespace metal
 
 }  // namespace METALSVD_TRANSLATED

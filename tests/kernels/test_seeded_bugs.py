@@ -44,7 +44,7 @@ BUGS = {
     ),
     "shifting_owners_of_a_team": (
         "common/pivoted_qr.h",
-        "first + ((lane_in_team(team) - first) & (limits::team_lanes - 1))",
+        "first_owned(first, lane_in_team(team), limits::team_lanes)",
         "first + lane_in_team(team)",
         "race",
     ),
@@ -74,9 +74,9 @@ BUGS = {
     ),
     # Was once in the kernel: two reflectors dealt the rows of a column to the lanes differently.
     "shifting_owners": (
-        "common/householder.h",
-        "first + ((lane - first) & (limits::simd_width - 1))",
-        "first + lane",
+        "common/team.h",
+        "first + ((lane - first) & (lanes - 1))",
+        "first + lane % lanes",
         "race",
     ),
 }
