@@ -67,22 +67,42 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// Lanes that a matrix takes in the kernel of method `simdgroup` of so many entries a column and lane.
-std::int64_t simdgroup_lanes(std::int64_t rows, std::int64_t columns, int entries) {
-  return limits::simdgroup_lanes(static_cast<int>(rows), static_cast<int>(columns), entries);
+// How method `simdgroup` holds B: a column in `parts` lanes of so many entries, its pairs in one SIMD-group or spread
+// over several of a threadgroup.
+struct Line {
+  int entries;
+  std::int64_t parts;
+  std::int64_t pairs;
+  std::int64_t simdgroups;  // for one matrix
+
+  std::int64_t slots() const { return limits::simd_width / parts; }  // for pairs, of a SIMD-group
+  bool is_spread() const { return simdgroups > 1; }
+};
+
+// Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
+bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
+  const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : simdgroups;
+  const std::int64_t box_words = 2 * line.entries * line.parts * traits_of(problem.scalar).words;
+  return simdgroups * limits::simd_width <= limits::simdgroup_spread_threads &&
+         boxes * box_words <= limits::simdgroup_box_words;
 }
 
-// The entries of the kernel of method `simdgroup` for B: of those where a SIMD-group has lanes enough, the one that
-// holds a matrix in the fewest registers. 0 where there is none.
-int simdgroup_entries(const Problem& problem, std::int64_t rows, std::int64_t columns) {
-  if (rows > limits::simdgroup_most_rows || columns > limits::simd_width) return 0;
-  int best = 0;
+// Of the lines for which there is a kernel, the one that holds a matrix in the fewest SIMD-groups and then registers.
+std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
+  std::optional<Line> best;
   for (const int entries :
        {limits::simdgroup_few_entries, limits::simdgroup_some_entries, limits::simdgroup_most_entries}) {
     if (is_complex(problem) && entries > limits::simdgroup_complex_entries) break;
-    const std::int64_t lanes = simdgroup_lanes(rows, columns, entries);
-    if (lanes > limits::simd_width) continue;
-    if (best == 0 || entries * lanes < best * simdgroup_lanes(rows, columns, best)) best = entries;
+    Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2), 1};
+    if (line.parts > limits::simd_width) continue;
+    line.simdgroups = divide_up(line.pairs, line.slots());
+    const bool has_kernel = !line.is_spread() || is_complex(problem) || entries > limits::simdgroup_few_entries;
+    if (!has_kernel || (line.is_spread() && !has_room(problem, line, line.simdgroups, 1))) continue;
+    const auto registers = [](const Line& of) {
+      return std::pair(of.is_spread(), of.entries * of.pairs * of.parts);
+    };
+    if (!best || registers(line) < registers(*best)) best = line;
   }
   return best;
 }
@@ -90,13 +110,15 @@ int simdgroup_entries(const Problem& problem, std::int64_t rows, std::int64_t co
 // The most rows that B may have for method `simdgroup`; less than columns where these are too many.
 std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {
   std::int64_t rows = limits::simdgroup_most_rows;
-  while (rows > 0 && simdgroup_entries(problem, rows, columns) == 0) --rows;
+  while (rows > 0 && !simdgroup_line(problem, rows, columns)) --rows;
   return rows;
 }
 
-bool fits_simdgroup(const Problem& problem) {
-  return simdgroup_entries(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n)) > 0;
+std::optional<Line> simdgroup_line(const Problem& problem) {
+  return simdgroup_line(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n));
 }
+
+bool fits_simdgroup(const Problem& problem) { return simdgroup_line(problem).has_value(); }
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
@@ -135,7 +157,7 @@ void check_fits(const Problem& problem, Method method) {
       if (fits_simdgroup(problem)) return;
       const std::int64_t columns = std::min(problem.m, problem.n);
       const std::int64_t rows = most_simdgroup_rows(problem, columns);
-      std::int64_t most_columns = limits::simd_width;
+      std::int64_t most_columns = limits::simdgroup_most_rows;
       while (most_simdgroup_rows(problem, most_columns) < most_columns) --most_columns;
       const std::string limit =
           rows < columns ? std::to_string(most_columns) + " rows or columns, whichever are fewer"
@@ -180,10 +202,33 @@ void plan_thread(const Problem& problem, Plan& plan) {
   share_threadgroups(problem, threads, threads, plan);
 }
 
+// How many SIMD-groups of a threadgroup share lines that are spread: where there are matrices enough, so many that the
+// fewest lanes are left over.
+std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
+  std::int64_t best = line.simdgroups;
+  std::int64_t best_matrices = 1;
+  for (std::int64_t simdgroups = best + 1; simdgroups <= limits::simdgroup_sharing_simdgroups; ++simdgroups) {
+    const std::int64_t matrices = simdgroups * line.slots() / line.pairs;
+    const bool is_enough = problem.batch >= matrices * limits::simdgroup_enough_threadgroups;
+    if (!is_enough || !has_room(problem, line, simdgroups, matrices)) break;
+    if (simdgroups * best_matrices < best * matrices) {
+      best = simdgroups;
+      best_matrices = matrices;
+    }
+  }
+  return best;
+}
+
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  const int entries = simdgroup_entries(problem, plan.rows, plan.columns);
-  plan.kernel = "svd_simdgroup_" + std::to_string(entries) + "_" + plan.suffix;
-  const std::int64_t matrices = limits::simd_width / simdgroup_lanes(plan.rows, plan.columns, entries);
+  const Line line = *simdgroup_line(problem);
+  plan.kernel = (line.is_spread() ? "svd_simdgroups_" : "svd_simdgroup_") + std::to_string(line.entries) + "_" +
+                plan.suffix;
+  if (line.is_spread()) {
+    const std::int64_t simdgroups = sharing_simdgroups(problem, line);
+    share_threadgroups(problem, simdgroups * line.slots() / line.pairs, simdgroups * limits::simd_width, plan);
+    return;
+  }
+  const std::int64_t matrices = line.slots() / line.pairs;
   const std::int64_t simdgroups =
       std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
                                limits::simdgroup_method_simdgroups);

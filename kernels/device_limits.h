@@ -44,7 +44,13 @@ enum : int {
   simdgroup_some_entries = 12,
   simdgroup_most_entries = 16,
   simdgroup_complex_entries = 8,
-  simdgroup_most_rows = 64,
+  simdgroup_most_rows = 128,
+  // Where a matrix takes more than a SIMD-group, its columns are spread over those of a threadgroup, which needs the
+  // registers of so many threads at once, and memory for the columns that go from one SIMD-group to another.
+  simdgroup_spread_threads = 512,
+  simdgroup_box_words = 4096,
+  simdgroup_most_box_lanes = simdgroup_box_words / (2 * simdgroup_few_entries),
+  simdgroup_sharing_simdgroups = 8,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
@@ -147,11 +153,6 @@ constexpr int simdgroup_parts(int rows, int entries) {
   int parts = 1;
   while (parts * entries < rows) parts *= 2;
   return parts;
-}
-
-// The lanes that hold a matrix there.
-constexpr int simdgroup_lanes(int rows, int columns, int entries) {
-  return (columns + 1) / 2 * simdgroup_parts(rows, entries);
 }
 
 // Rows of a chunk of method `block`, from the shape alone: whole tiles.

@@ -16,5 +16,17 @@ template
     [[host_name("svd_simdgroup_16_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 16>) svd_simdgroup<BFloat16, 16>;
 template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 8>) svd_simdgroup<float2, 8>;
 template [[host_name("svd_simdgroup_8_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 8>) svd_simdgroup<half2, 8>;
+template
+    [[host_name("svd_simdgroups_12_f32")]] [[kernel]] decltype(svd_simdgroups<float, 12>) svd_simdgroups<float, 12>;
+template [[host_name("svd_simdgroups_12_f16")]] [[kernel]] decltype(svd_simdgroups<half, 12>) svd_simdgroups<half, 12>;
+template [[host_name(
+    "svd_simdgroups_12_bf16")]] [[kernel]] decltype(svd_simdgroups<BFloat16, 12>) svd_simdgroups<BFloat16, 12>;
+template
+    [[host_name("svd_simdgroups_16_f32")]] [[kernel]] decltype(svd_simdgroups<float, 16>) svd_simdgroups<float, 16>;
+template [[host_name("svd_simdgroups_16_f16")]] [[kernel]] decltype(svd_simdgroups<half, 16>) svd_simdgroups<half, 16>;
+template [[host_name(
+    "svd_simdgroups_16_bf16")]] [[kernel]] decltype(svd_simdgroups<BFloat16, 16>) svd_simdgroups<BFloat16, 16>;
+template [[host_name("svd_simdgroups_8_c64")]] [[kernel]] decltype(svd_simdgroups<float2, 8>) svd_simdgroups<float2, 8>;
+template [[host_name("svd_simdgroups_8_c32")]] [[kernel]] decltype(svd_simdgroups<half2, 8>) svd_simdgroups<half2, 8>;
 
 }  // namespace metalsvd

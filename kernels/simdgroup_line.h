@@ -1,0 +1,326 @@
+// The lines of pairs of columns of method `simdgroup` (kernels/simdgroup.h): who holds what, and how columns and what
+// the lanes of a matrix must agree on come from one lane to another.
+//
+// A group of lanes holds as many lines as it has room for: a SIMD-group, or, where lines are `spread`, all SIMD-groups
+// of the threadgroup. Lanes of a SIMD-group exchange by SIMD operations. From one SIMD-group to another a column goes
+// through a box in threadgroup memory. A box belongs to a pair and the next of its line and is used in turn: what one
+// of the two pairs has put there the other takes a barrier later, each lane the words of its part, before it puts
+// something there itself. So a round needs one barrier, and lines that are not spread need none.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/scalar.h"
+#include "common/shape.h"
+#include "common/team.h"
+#include "device_limits.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// One lane's entries of a column of B, which becomes P diag(sigma) and then P, and of the column of Q below it: rows
+// part, part + parts, part + 2 parts, ... Those of Q count in two halves, which are skipped where they are not used.
+template <typename T, int entries>
+struct Column {
+  enum : int { step = 16 / sizeof(T), first_half = (entries / 2 + step - 1) / step * step };
+  T left[entries];
+  T right[entries];
+  float square;  // of B's column, to the rounding errors of the rotations since it was summed up
+};
+
+// Where a lane stands, and which of its registers its matrix uses.
+template <bool is_spread>
+struct Stand {
+  int lane;  // of the SIMD-group
+  int simdgroup;
+  int simdgroups;  // over which lines may be spread, or 1
+  int matrix;      // of the group; one beyond the last for lanes that are left over
+  int matrices;    // of the group
+  int pair;
+  int part;
+  int parts;
+  int pairs_in_line;
+  int first_slot;  // of the matrix. Slots are the places for pairs, numbered through the group
+  int right_used;  // entries of Q; none without vectors
+  // The same part of the neighbours, as if the line were a ring: the lane, or where it is another SIMD-group's, this
+  // lane itself and the box between, which is otherwise none. Lanes that are left over see themselves.
+  ushort lane_before;
+  ushort lane_after;
+  int box_before;
+  int box_after;
+  threadgroup float4* boxes;
+  threadgroup float* box_squares;
+  threadgroup uint* marks;  // a word for each SIMD-group
+};
+
+enum : int { no_box = -1 };
+
+// The box before a pair that stands at `slot`, in another SIMD-group than its neighbour: each SIMD-group has one for a
+// line that goes on in it, and one for a line that begins in it, not at its first slot, and goes on behind it.
+template <bool is_spread>
+inline int box_of(int slot, bool is_first, int slots_of_simdgroup, Stand<is_spread> stand) {
+  const int simdgroup = slot / slots_of_simdgroup;
+  return is_first && slot % slots_of_simdgroup != 0 ? stand.simdgroups + simdgroup : simdgroup;
+}
+
+template <bool is_spread>
+inline bool has_matrix(Stand<is_spread> stand) {
+  return stand.matrix < stand.matrices;
+}
+
+template <bool is_spread>
+inline bool stands_last(Stand<is_spread> stand) {
+  return stand.pair == stand.pairs_in_line - 1;
+}
+
+template <bool is_spread>
+inline int row_of(Stand<is_spread> stand, int t) {
+  return stand.part + t * stand.parts;
+}
+
+template <bool is_spread>
+inline int slot_of(Stand<is_spread> stand) {
+  return stand.first_slot + stand.pair;
+}
+
+template <bool is_spread, int entries>
+inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threadgroup float* box_squares,
+                                   threadgroup uint* marks, Team team) {
+  Stand<is_spread> stand;
+  stand.parts = limits::simdgroup_parts(shape.rows, entries);
+  stand.pairs_in_line = (shape.columns + 1) / 2;
+  stand.right_used = shape.left_columns > 0 ? (shape.columns + stand.parts - 1) / stand.parts : 0;
+  stand.lane = team.lane;
+  stand.simdgroup = is_spread ? team.simdgroup : 0;
+  stand.simdgroups = is_spread ? team.simdgroups : 1;
+  stand.boxes = boxes;
+  stand.box_squares = box_squares;
+  stand.marks = marks;
+  const int slots = limits::simd_width / stand.parts;  // of a SIMD-group
+  const int slot = stand.simdgroup * slots + team.lane / stand.parts;
+  stand.matrices = stand.simdgroups * slots / stand.pairs_in_line;
+  stand.matrix = slot / stand.pairs_in_line;
+  stand.pair = slot % stand.pairs_in_line;
+  stand.part = team.lane % stand.parts;
+  stand.first_slot = slot - stand.pair;
+  const bool is_first = stand.pair == 0;
+  const bool is_last = stands_last(stand);
+  const int before = !has_matrix(stand) ? slot : is_first ? slot + stand.pairs_in_line - 1 : slot - 1;
+  const int after = !has_matrix(stand) ? slot : is_last ? stand.first_slot : slot + 1;
+  const bool is_before_here = before / slots == stand.simdgroup;
+  const bool is_after_here = after / slots == stand.simdgroup;
+  stand.lane_before = ushort(is_before_here ? before % slots * stand.parts + stand.part : team.lane);
+  stand.lane_after = ushort(is_after_here ? after % slots * stand.parts + stand.part : team.lane);
+  stand.box_before = is_before_here ? int(no_box) : box_of(slot, is_first, slots, stand);
+  stand.box_after = is_after_here ? int(no_box) : box_of(after, is_last, slots, stand);
+  return stand;
+}
+
+// The lanes of the SIMD-group where this holds, a bit each.
+inline uint lanes_where(bool condition) { return uint(simd_vote::vote_t(simd_ballot(condition))); }
+
+// The bits of those lanes of a SIMD-group of the group that hold the matrix.
+template <bool is_spread>
+inline uint lanes_of_matrix(Stand<is_spread> stand, int simdgroup) {
+  const int first = stand.first_slot * stand.parts - simdgroup * limits::simd_width;
+  const int behind = min(first + stand.pairs_in_line * stand.parts, int(limits::simd_width));
+  if (behind <= 0 || first >= limits::simd_width) return 0u;
+  const uint below_behind = 0xffffffffu >> (limits::simd_width - behind);
+  return first <= 0 ? below_behind : below_behind & (0xffffffffu << first);
+}
+
+// Where a condition holds.
+struct Holds {
+  bool in_matrix;  // in a lane of this lane's matrix
+  bool in_group;   // in any lane of the group
+};
+
+// Two barriers where lines are spread.
+template <bool is_spread>
+inline Holds where_it_holds(bool condition, Stand<is_spread> stand) {
+  const uint lanes_here = lanes_where(condition);
+  Holds holds;
+  holds.in_group = lanes_here != 0u;
+  holds.in_matrix = (lanes_here & lanes_of_matrix(stand, stand.simdgroup)) != 0u;
+  if (!is_spread) return holds;
+  if (stand.lane == 0) stand.marks[stand.simdgroup] = lanes_here;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int simdgroup = 0; simdgroup < stand.simdgroups; ++simdgroup) {
+    const uint lanes = stand.marks[simdgroup];
+    holds.in_group = holds.in_group || lanes != 0u;
+    holds.in_matrix = holds.in_matrix || (lanes & lanes_of_matrix(stand, simdgroup)) != 0u;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return holds;
+}
+
+// The largest over the lanes of a group, told to each of them. Two barriers where lines are spread.
+template <bool is_spread>
+inline int max_over_group(int value, Stand<is_spread> stand) {
+  int largest = simd_max(value);
+  if (!is_spread) return largest;
+  if (stand.lane == 0) stand.marks[stand.simdgroup] = uint(largest);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int simdgroup = 0; simdgroup < stand.simdgroups; ++simdgroup) {
+    largest = max(largest, int(stand.marks[simdgroup]));
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return largest;
+}
+
+// The largest over the lanes of a matrix, told to each of them. Two barriers where lines are spread.
+template <bool is_spread>
+inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
+  for (int distance = 1; distance < stand.parts; distance *= 2) {
+    value = max(value, simd_shuffle_xor(value, ushort(distance)));
+  }
+  if (!is_spread) {
+    for (int pair = 1; pair < stand.pairs_in_line; ++pair) value = max(value, simd_shuffle(value, stand.lane_after));
+    return value;
+  }
+  threadgroup uint* words = (threadgroup uint*)stand.boxes;
+  if (stand.part == 0) words[slot_of(stand)] = value;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
+  for (int pair = 0; pair < pairs; ++pair) value = max(value, words[stand.first_slot + pair]);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return value;
+}
+
+// The sum over the lanes of a pair, told to each of them.
+template <typename T, bool is_spread>
+inline T sum_over_parts(T value, Stand<is_spread> stand) {
+  for (int distance = 1; distance < stand.parts; distance *= 2) value += simd_shuffle_xor(value, ushort(distance));
+  return value;
+}
+
+// Two real numbers for an entry, to carry it beside others.
+inline float2 to_floats(float a) { return float2(a, 0.0f); }
+inline float2 to_floats(float2 a) { return a; }
+template <typename T>
+inline T from_floats(float x, float y);
+template <>
+inline float from_floats<float>(float x, float) {
+  return x;
+}
+template <>
+inline float2 from_floats<float2>(float x, float y) {
+  return float2(x, y);
+}
+
+// 16 bytes of a column, at once to another lane.
+inline float4 packed(thread const float* x) { return float4(x[0], x[1], x[2], x[3]); }
+inline float4 packed(thread const float2* x) { return float4(x[0].x, x[0].y, x[1].x, x[1].y); }
+inline void unpack(float4 words, thread float* x) {
+  x[0] = words.x;
+  x[1] = words.y;
+  x[2] = words.z;
+  x[3] = words.w;
+}
+inline void unpack(float4 words, thread float2* x) {
+  x[0] = float2(words.x, words.y);
+  x[1] = float2(words.z, words.w);
+}
+
+// `count` entries of x go to the box, or come from it, each lane its own. They lie there from `first` on: those of a
+// column's `right` behind the `entries` of its `left`.
+template <int entries, int count, typename T, bool is_spread>
+inline void put_entries(thread const T* x, int box, int first, Stand<is_spread> stand) {
+  const int step = 16 / sizeof(T);
+  threadgroup float4* place = stand.boxes + (box * 2 * entries + first) / step * stand.parts + stand.part;
+#pragma unroll
+  for (int t = 0; t < count; t += step) place[t / step * stand.parts] = packed(x + t);
+}
+
+template <int entries, int count, typename T, bool is_spread>
+inline void take_entries(thread T* x, int box, int first, Stand<is_spread> stand) {
+  const int step = 16 / sizeof(T);
+  threadgroup const float4* place = stand.boxes + (box * 2 * entries + first) / step * stand.parts + stand.part;
+#pragma unroll
+  for (int t = 0; t < count; t += step) unpack(place[t / step * stand.parts], x + t);
+}
+
+template <typename T, int entries, bool is_spread>
+inline void put_into_box(thread const Column<T, entries>& column, int box, Stand<is_spread> stand) {
+  const int first_half = Column<T, entries>::first_half;
+  stand.box_squares[box * stand.parts + stand.part] = column.square;
+  put_entries<entries, entries>(column.left, box, 0, stand);
+  if (stand.right_used > 0) put_entries<entries, first_half>(column.right, box, entries, stand);
+  if (stand.right_used > first_half)
+    put_entries<entries, entries - first_half>(column.right + first_half, box, entries + first_half, stand);
+}
+
+template <typename T, int entries, bool is_spread>
+inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_spread> stand) {
+  const int first_half = Column<T, entries>::first_half;
+  column.square = stand.box_squares[box * stand.parts + stand.part];
+  take_entries<entries, entries>(column.left, box, 0, stand);
+  if (stand.right_used > 0) take_entries<entries, first_half>(column.right, box, entries, stand);
+  if (stand.right_used > first_half)
+    take_entries<entries, entries - first_half>(column.right + first_half, box, entries + first_half, stand);
+}
+
+// x comes from lane `source`, for all lanes at once.
+template <int count, typename T>
+inline void shuffle_entries(thread T* x, ushort source) {
+  const int step = 16 / sizeof(T);
+#pragma unroll
+  for (int t = 0; t < count; t += step) unpack(simd_shuffle(packed(x + t), source), x + t);
+}
+
+template <typename T, int entries, bool is_spread>
+inline void shuffle_column(thread Column<T, entries>& column, ushort source, Stand<is_spread> stand) {
+  const int first_half = Column<T, entries>::first_half;
+  column.square = simd_shuffle(column.square, source);
+  shuffle_entries<entries>(column.left, source);
+  if (stand.right_used > 0) shuffle_entries<first_half>(column.right, source);
+  if (stand.right_used > first_half) shuffle_entries<entries - first_half>(column.right + first_half, source);
+}
+
+template <int count, typename T>
+inline void exchange_entries(thread T* x, thread T* y, bool exchanged) {
+#pragma unroll
+  for (int t = 0; t < count; ++t) {
+    const T old = x[t];
+    x[t] = exchanged ? y[t] : old;
+    y[t] = exchanged ? old : y[t];
+  }
+}
+
+template <typename T, int entries, bool is_spread>
+inline void exchange_columns(thread Column<T, entries>& x, thread Column<T, entries>& y, bool exchanged,
+                             Stand<is_spread> stand) {
+  const int first_half = Column<T, entries>::first_half;
+  exchange_entries<1>(&x.square, &y.square, exchanged);
+  exchange_entries<entries>(x.left, y.left, exchanged);
+  if (stand.right_used > 0) exchange_entries<first_half>(x.right, y.right, exchanged);
+  if (stand.right_used > first_half)
+    exchange_entries<entries - first_half>(x.right + first_half, y.right + first_half, exchanged);
+}
+
+// After an even round: the first column of each pair stays, the second is that of the next pair, of the first where the
+// line ends. A barrier where lines are spread.
+template <typename T, int entries, bool is_spread>
+inline void move_second_columns(thread Column<T, entries>& y, Stand<is_spread> stand) {
+  if (is_spread) {
+    if (stand.box_before != no_box) put_into_box(y, stand.box_before, stand);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  shuffle_column(y, stand.lane_after, stand);
+  if (is_spread && stand.box_after != no_box) take_from_box(y, stand.box_after, stand);
+}
+
+// After an odd round: back, so that each pair has the first columns of the pairs that met, before and behind it. Where
+// the line ends they are the two ends of the line, in each other's place. A barrier where lines are spread.
+template <typename T, int entries, bool is_spread>
+inline void move_first_columns(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
+  exchange_columns(x, y, stands_last(stand), stand);
+  if (is_spread) {
+    if (stand.box_after != no_box) put_into_box(x, stand.box_after, stand);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  shuffle_column(x, stand.lane_before, stand);
+  if (is_spread && stand.box_before != no_box) take_from_box(x, stand.box_before, stand);
+}
+
+}  // namespace metalsvd
