@@ -67,42 +67,46 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// How method `simdgroup` holds B: a column in `parts` lanes of so many entries, its pairs in one SIMD-group or spread
-// over several of a threadgroup.
+// How method `simdgroup` holds B: a column in `parts` lanes of so many entries, its pairs in one SIMD-group, or spread
+// over those of a threadgroup.
 struct Line {
   int entries;
   std::int64_t parts;
   std::int64_t pairs;
-  std::int64_t simdgroups;  // for one matrix
+  bool is_spread;
 
-  std::int64_t slots() const { return limits::simd_width / parts; }  // for pairs, of a SIMD-group
-  bool is_spread() const { return simdgroups > 1; }
+  std::int64_t slots() const { return limits::simd_width / parts; }      // for pairs, of a SIMD-group
+  std::int64_t simdgroups() const { return divide_up(pairs, slots()); }  // for one matrix
+  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do.
+  double cost() const {
+    constexpr double spread_cost = 1.4;  // of the exchange through memory, measured
+    const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / (slots() / pairs));
+    return (is_spread ? spread_cost : 1.0) * lanes * (entries + limits::simdgroup_work_of_pair);
+  }
 };
 
 // Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : simdgroups;
-  const std::int64_t box_words = 2 * line.entries * line.parts * traits_of(problem.scalar).words;
+  const auto number_bytes = static_cast<int>(traits_of(problem.scalar).words * limits::word_bytes);
   return simdgroups * limits::simd_width <= limits::simdgroup_spread_threads &&
-         boxes * box_words <= limits::simdgroup_box_words;
+         boxes * line.parts * limits::simdgroup_box_bytes(line.entries, number_bytes) <= limits::simdgroup_boxes_bytes;
 }
 
-// Of the lines for which there is a kernel, the one that holds a matrix in the fewest SIMD-groups and then registers.
+// Of the lines for which there is a kernel the one that costs least.
 std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
+  const std::vector<int> all_entries = is_complex(problem) ? std::vector{8, 10} : std::vector{8, 12, 16, 20};
   std::optional<Line> best;
-  for (const int entries :
-       {limits::simdgroup_few_entries, limits::simdgroup_some_entries, limits::simdgroup_most_entries}) {
-    if (is_complex(problem) && entries > limits::simdgroup_complex_entries) break;
-    Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2), 1};
-    if (line.parts > limits::simd_width) continue;
-    line.simdgroups = divide_up(line.pairs, line.slots());
-    const bool has_kernel = !line.is_spread() || is_complex(problem) || entries > limits::simdgroup_few_entries;
-    if (!has_kernel || (line.is_spread() && !has_room(problem, line, line.simdgroups, 1))) continue;
-    const auto registers = [](const Line& of) {
-      return std::pair(of.is_spread(), of.entries * of.pairs * of.parts);
-    };
-    if (!best || registers(line) < registers(*best)) best = line;
+  for (const int entries : all_entries) {
+    for (const bool is_spread : {false, true}) {
+      if (is_spread && entries == 8 && !is_complex(problem)) continue;
+      const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
+                      is_spread};
+      if (line.parts > limits::simd_width) continue;
+      if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
+      if (!best || line.cost() < best->cost()) best = line;
+    }
   }
   return best;
 }
@@ -205,8 +209,8 @@ void plan_thread(const Problem& problem, Plan& plan) {
 // How many SIMD-groups of a threadgroup share lines that are spread: where there are matrices enough, so many that the
 // fewest lanes are left over.
 std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
-  std::int64_t best = line.simdgroups;
-  std::int64_t best_matrices = 1;
+  std::int64_t best = line.simdgroups();
+  std::int64_t best_matrices = best * line.slots() / line.pairs;
   for (std::int64_t simdgroups = best + 1; simdgroups <= limits::simdgroup_sharing_simdgroups; ++simdgroups) {
     const std::int64_t matrices = simdgroups * line.slots() / line.pairs;
     const bool is_enough = problem.batch >= matrices * limits::simdgroup_enough_threadgroups;
@@ -221,18 +225,16 @@ std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
 
 void plan_simdgroup(const Problem& problem, Plan& plan) {
   const Line line = *simdgroup_line(problem);
-  plan.kernel = (line.is_spread() ? "svd_simdgroups_" : "svd_simdgroup_") + std::to_string(line.entries) + "_" +
-                plan.suffix;
-  if (line.is_spread()) {
-    const std::int64_t simdgroups = sharing_simdgroups(problem, line);
-    share_threadgroups(problem, simdgroups * line.slots() / line.pairs, simdgroups * limits::simd_width, plan);
-    return;
-  }
-  const std::int64_t matrices = line.slots() / line.pairs;
+  const std::string entries = std::to_string(line.entries);
+  plan.kernel = (line.is_spread ? "svd_simdgroups_" : "svd_simdgroup_") + entries + "_" + plan.suffix;
+  const std::int64_t matrices = line.slots() / line.pairs;  // where it is not spread
   const std::int64_t simdgroups =
-      std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
-                               limits::simdgroup_method_simdgroups);
-  share_threadgroups(problem, simdgroups * matrices, simdgroups * limits::simd_width, plan);
+      line.is_spread
+          ? sharing_simdgroups(problem, line)
+          : std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
+                                     limits::simdgroup_method_simdgroups);
+  const std::int64_t together = line.is_spread ? simdgroups * line.slots() / line.pairs : simdgroups * matrices;
+  share_threadgroups(problem, together, simdgroups * limits::simd_width, plan);
 }
 
 // A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:

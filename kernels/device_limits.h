@@ -37,19 +37,16 @@ enum : int {
   // Enough to hide each other's latency, few enough to spread small batches over the cores.
   thread_method_threads = 128,
 
-  // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 8, 12 or 16
-  // entries of each a lane, of complex ones 8: 32 to 64 of the 128 words that a thread has. More rows are left to a
-  // threadgroup.
-  simdgroup_few_entries = 8,
-  simdgroup_some_entries = 12,
-  simdgroup_most_entries = 16,
-  simdgroup_complex_entries = 8,
+  // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 20 entries of
+  // each a lane, of complex ones 10: 80 of the 128 words that a thread has. More rows are left to a threadgroup.
   simdgroup_most_rows = 128,
-  // Where a matrix takes more than a SIMD-group, its columns are spread over those of a threadgroup, which needs the
-  // registers of so many threads at once, and memory for the columns that go from one SIMD-group to another.
+  // What a lane has to do beside its entries, counted in them, when a pair meets.
+  simdgroup_work_of_pair = 8,
+  // Where a matrix takes more than a SIMD-group, or would leave too many of its lanes over, the columns of several are
+  // spread over the SIMD-groups of a threadgroup. It needs the registers of so many threads at once, and memory for the
+  // columns that go from one SIMD-group to another.
   simdgroup_spread_threads = 512,
-  simdgroup_box_words = 4096,
-  simdgroup_most_box_lanes = simdgroup_box_words / (2 * simdgroup_few_entries),
+  simdgroup_boxes_bytes = 18 * 1024,
   simdgroup_sharing_simdgroups = 8,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
@@ -154,6 +151,9 @@ constexpr int simdgroup_parts(int rows, int entries) {
   while (parts * entries < rows) parts *= 2;
   return parts;
 }
+
+// What a lane puts there of a column of B and of Q: numbers of so many bytes, and 16 bytes more.
+constexpr int simdgroup_box_bytes(int entries, int number_bytes) { return 2 * entries * number_bytes + 16; }
 
 // Rows of a chunk of method `block`, from the shape alone: whole tiles.
 constexpr int block_chunk_rows(long rows) {

@@ -78,10 +78,7 @@ template <typename T, int entries, bool is_spread>
 inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool may,
                  Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
-  T dot = from_real<T>(0.0f);
-#pragma unroll
-  for (int t = 0; t < entries; ++t) dot = multiply_add(conjugate(x.left[t]), y.left[t], dot);
-  dot = sum_over_parts(dot, stand);
+  const T dot = dot_of_entries<entries>(x.left, y.left, stand);
   const uint found = may ? found_in_pair(x.square, y.square, magnitude(dot), tolerances) : uint(found_nothing);
   if (found == found_nothing) return found;
   const Rotation<T> rotation = orthogonalizing_rotation(x.square, y.square, dot);
@@ -200,7 +197,7 @@ template <typename Storage, int entries>
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false, entries>(shape, nullptr, nullptr, nullptr, team);
+  const Stand<false> stand = make_stand<false, entries>(shape, nullptr, nullptr, team);
   const long first_index = (long(threadgroup_index) * long(team.simdgroups) + long(team.simdgroup)) * stand.matrices;
   if (first_index >= batch) return;
   const bool exists = has_matrix(stand) && first_index + stand.matrix < batch;
@@ -229,12 +226,11 @@ template <typename Storage, int entries>
     constant long& column_stride [[buffer(13)]], uint threadgroup_index [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup float4 boxes[limits::simdgroup_box_words / 4];
-  threadgroup float box_squares[limits::simdgroup_most_box_lanes];
+  threadgroup float4 boxes[limits::simdgroup_boxes_bytes / 16];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true, entries>(shape, boxes, box_squares, marks, team);
+  const Stand<true> stand = make_stand<true, entries>(shape, boxes, marks, team);
   const long first_index = long(threadgroup_index) * stand.matrices;
   const bool exists = has_matrix(stand) && first_index + stand.matrix < batch;
   const long index = exists ? first_index + stand.matrix : first_index;

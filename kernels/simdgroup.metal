@@ -14,8 +14,14 @@ template [[host_name("svd_simdgroup_16_f32")]] [[kernel]] decltype(svd_simdgroup
 template [[host_name("svd_simdgroup_16_f16")]] [[kernel]] decltype(svd_simdgroup<half, 16>) svd_simdgroup<half, 16>;
 template
     [[host_name("svd_simdgroup_16_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 16>) svd_simdgroup<BFloat16, 16>;
+template [[host_name("svd_simdgroup_20_f32")]] [[kernel]] decltype(svd_simdgroup<float, 20>) svd_simdgroup<float, 20>;
+template [[host_name("svd_simdgroup_20_f16")]] [[kernel]] decltype(svd_simdgroup<half, 20>) svd_simdgroup<half, 20>;
+template
+    [[host_name("svd_simdgroup_20_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 20>) svd_simdgroup<BFloat16, 20>;
 template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 8>) svd_simdgroup<float2, 8>;
 template [[host_name("svd_simdgroup_8_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 8>) svd_simdgroup<half2, 8>;
+template [[host_name("svd_simdgroup_10_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 10>) svd_simdgroup<float2, 10>;
+template [[host_name("svd_simdgroup_10_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 10>) svd_simdgroup<half2, 10>;
 template
     [[host_name("svd_simdgroups_12_f32")]] [[kernel]] decltype(svd_simdgroups<float, 12>) svd_simdgroups<float, 12>;
 template [[host_name("svd_simdgroups_12_f16")]] [[kernel]] decltype(svd_simdgroups<half, 12>) svd_simdgroups<half, 12>;
@@ -26,7 +32,16 @@ template
 template [[host_name("svd_simdgroups_16_f16")]] [[kernel]] decltype(svd_simdgroups<half, 16>) svd_simdgroups<half, 16>;
 template [[host_name(
     "svd_simdgroups_16_bf16")]] [[kernel]] decltype(svd_simdgroups<BFloat16, 16>) svd_simdgroups<BFloat16, 16>;
+template
+    [[host_name("svd_simdgroups_20_f32")]] [[kernel]] decltype(svd_simdgroups<float, 20>) svd_simdgroups<float, 20>;
+template [[host_name("svd_simdgroups_20_f16")]] [[kernel]] decltype(svd_simdgroups<half, 20>) svd_simdgroups<half, 20>;
+template [[host_name(
+    "svd_simdgroups_20_bf16")]] [[kernel]] decltype(svd_simdgroups<BFloat16, 20>) svd_simdgroups<BFloat16, 20>;
 template [[host_name("svd_simdgroups_8_c64")]] [[kernel]] decltype(svd_simdgroups<float2, 8>) svd_simdgroups<float2, 8>;
 template [[host_name("svd_simdgroups_8_c32")]] [[kernel]] decltype(svd_simdgroups<half2, 8>) svd_simdgroups<half2, 8>;
+template
+    [[host_name("svd_simdgroups_10_c64")]] [[kernel]] decltype(svd_simdgroups<float2, 10>) svd_simdgroups<float2, 10>;
+template
+    [[host_name("svd_simdgroups_10_c32")]] [[kernel]] decltype(svd_simdgroups<half2, 10>) svd_simdgroups<half2, 10>;
 
 }  // namespace metalsvd

@@ -166,9 +166,10 @@ inline void broadcast_column(thread const Column<T, entries>& x, thread const Co
   for (int t = 0; t < entries; ++t) v[t] = holds_x ? x.left[t] : y.left[t];
   if (is_spread) {
     const int box = min(stand.matrix, stand.matrices - 1);
-    if (holds) put_entries<entries, entries>(v, box, 0, stand);
+    threadgroup float4* place_of_part = place_in_box<entries, T>(box, stand);
+    if (holds) put_entries<entries>(v, place_of_part);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    take_entries<entries, entries>(v, box, 0, stand);
+    take_entries<entries>(v, place_of_part);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   } else {
     const uint holders = lanes_where(holds) & lanes_of_matrix(stand, stand.simdgroup);
@@ -177,22 +178,20 @@ inline void broadcast_column(thread const Column<T, entries>& x, thread const Co
   }
 }
 
-// v^H a and v^H b, told to every lane of the pair.
+// x^H y, told to every lane of the pair.
 template <int entries, typename T, bool is_spread>
-inline float4 dots_of_entries(thread const T* v, thread const T* a, thread const T* b, Stand<is_spread> stand) {
-  T a_dot = from_real<T>(0.0f);
-  T b_dot = from_real<T>(0.0f);
+inline T dot_of_entries(thread const T* x, thread const T* y, Stand<is_spread> stand) {
+  T dot = from_real<T>(0.0f);
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    a_dot = multiply_add(conjugate(v[t]), a[t], a_dot);
-    b_dot = multiply_add(conjugate(v[t]), b[t], b_dot);
-  }
-  return sum_over_parts(float4(to_floats(a_dot), to_floats(b_dot)), stand);
+  for (int t = 0; t < entries; ++t) dot = multiply_add(conjugate(x[t]), y[t], dot);
+  return sum_over_parts(dot, stand);
 }
 
-// a -= v (v^H a), given v^H a: a reflector where |v|^2 is two.
-template <int entries, typename T>
-inline void reflect_entries(thread const T* v, T dot, thread T* a) {
+// a -= v (v^H a): a reflector where |v|^2 is two. Nothing where it is not `asked`.
+template <int entries, typename T, bool is_spread>
+inline void reflect_entries(thread const T* v, thread T* a, bool asked, Stand<is_spread> stand) {
+  const T dot = dot_of_entries<entries>(v, a, stand);
+  if (!asked) return;
 #pragma unroll
   for (int t = 0; t < entries; ++t) a[t] = multiply_add(-dot, v[t], a[t]);
 }
@@ -211,22 +210,19 @@ inline void factor_held(thread Column<T, entries>& x, thread Column<T, entries>&
       if (i < k) v[t] = from_real<T>(0.0f);
       if (i == k) head = v[t];
     }
-    const float4 sums = sum_over_parts(float4(square_of_entries<entries>(v), to_floats(head), 0.0f), stand);
-    head = from_floats<T>(sums.y, sums.z);
+    head = sum_over_parts(head, stand);
     // v = x + phase(x_k) |x| e_k, which loses no digit; its square is 2 |x| (|x| + |x_k|)
-    const float norm = precise::sqrt(sums.x);
+    const float norm = precise::sqrt(sum_over_parts(square_of_entries<entries>(v), stand));
     const float size = magnitude(head);
     const float length = norm > 0.0f ? precise::sqrt(norm * (norm + size)) : 1.0f;
     head = head + norm * (size > 0.0f ? phase(head) : from_real<T>(1.0f));
 #pragma unroll
     for (int t = 0; t < entries; ++t) v[t] = divide(row_of(stand, t) == k ? head : v[t], length);
     // Once more to the square 2, without which H_k is not quite unitary.
-    const float square = sum_over_parts(float4(square_of_entries<entries>(v), 0.0f, 0.0f, 0.0f), stand).x;
-    correct_entries<entries>(v, 0.5f * square);
-    const float4 dots = dots_of_entries<entries>(v, x.left, y.left, stand);
+    correct_entries<entries>(v, 0.5f * sum_over_parts(square_of_entries<entries>(v), stand));
     const bool is_asked = k < count;
-    if (is_asked && x_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), x.left);
-    if (is_asked && y_rank.place > k) reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), y.left);
+    reflect_entries<entries>(v, x.left, is_asked && x_rank.place > k, stand);
+    reflect_entries<entries>(v, y.left, is_asked && y_rank.place > k, stand);
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       if (is_asked && x_rank.place == k) x.left[t] = v[t];
@@ -236,8 +232,8 @@ inline void factor_held(thread Column<T, entries>& x, thread Column<T, entries>&
 }
 
 // Fills columns [count, left_columns) of P with an orthonormal basis of what its first `count` columns leave: column k
-// is H_0 .. H_{count-1} e_k. Every pair of lanes makes two columns at a time. P is lost. Called by all lanes of a
-// group, those too whose matrix is not `incomplete`.
+// is H_0 .. H_{count-1} e_k. Every pair of lanes makes one at a time. P is lost. Called by all lanes of a group, those
+// too whose matrix is not `incomplete`.
 template <typename Storage, typename T, int entries, bool is_spread>
 inline void complete_held(thread Column<T, entries>& x, thread Column<T, entries>& y, Rank x_rank, Rank y_rank,
                           int nonzero, bool incomplete, device Storage* left, Shape shape, Stand<is_spread> stand) {
@@ -245,31 +241,18 @@ inline void complete_held(thread Column<T, entries>& x, thread Column<T, entries
   const int most = max_over_group(count, stand);
   const int missing = max_over_group(incomplete ? shape.left_columns - count : 0, stand);
   T v[entries];
-  T a[entries];
-  T b[entries];
+  T column[entries];
   factor_held(x, y, x_rank, y_rank, count, most, stand, v);
-  for (int first = 0; first < missing; first += 2 * stand.pairs_in_line) {
-    const int a_place = count + first + 2 * stand.pair;
-    const int b_place = a_place + 1;
+  for (int first = 0; first < missing; first += stand.pairs_in_line) {
+    const int place = count + first + stand.pair;
 #pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      const int i = row_of(stand, t);
-      a[t] = from_real<T>(i == a_place ? 1.0f : 0.0f);
-      b[t] = from_real<T>(i == b_place ? 1.0f : 0.0f);
-    }
+    for (int t = 0; t < entries; ++t) column[t] = from_real<T>(row_of(stand, t) == place ? 1.0f : 0.0f);
     for (int k = most - 1; k >= 0; --k) {
       broadcast_column(x, y, x_rank, y_rank, k, stand, v);
-      const float4 dots = dots_of_entries<entries>(v, a, b, stand);
-      if (k < count) {
-        reflect_entries<entries>(v, from_floats<T>(dots.x, dots.y), a);
-        reflect_entries<entries>(v, from_floats<T>(dots.z, dots.w), b);
-      }
+      reflect_entries<entries>(v, column, k < count, stand);
     }
-    const Place place = left_place(shape);
-    const bool stores_a = incomplete && a_place < shape.left_columns;
-    const bool stores_b = incomplete && b_place < shape.left_columns;
-    if (stores_a) store_entries<entries>(a, a_place, shape.rows, place, left, stand);
-    if (stores_b) store_entries<entries>(b, b_place, shape.rows, place, left, stand);
+    if (!incomplete || place >= shape.left_columns) continue;
+    store_entries<entries>(column, place, shape.rows, left_place(shape), left, stand);
   }
 }
 

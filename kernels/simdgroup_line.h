@@ -49,7 +49,6 @@ struct Stand {
   int box_before;
   int box_after;
   threadgroup float4* boxes;
-  threadgroup float* box_squares;
   threadgroup uint* marks;  // a word for each SIMD-group
 };
 
@@ -84,8 +83,7 @@ inline int slot_of(Stand<is_spread> stand) {
 }
 
 template <bool is_spread, int entries>
-inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threadgroup float* box_squares,
-                                   threadgroup uint* marks, Team team) {
+inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threadgroup uint* marks, Team team) {
   Stand<is_spread> stand;
   stand.parts = limits::simdgroup_parts(shape.rows, entries);
   stand.pairs_in_line = (shape.columns + 1) / 2;
@@ -94,7 +92,6 @@ inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threa
   stand.simdgroup = is_spread ? team.simdgroup : 0;
   stand.simdgroups = is_spread ? team.simdgroups : 1;
   stand.boxes = boxes;
-  stand.box_squares = box_squares;
   stand.marks = marks;
   const int slots = limits::simd_width / stand.parts;  // of a SIMD-group
   const int slot = stand.simdgroup * slots + team.lane / stand.parts;
@@ -222,42 +219,51 @@ inline void unpack(float4 words, thread float2* x) {
   x[1] = float2(words.z, words.w);
 }
 
-// `count` entries of x go to the box, or come from it, each lane its own. They lie there from `first` on: those of a
-// column's `right` behind the `entries` of its `left`.
-template <int entries, int count, typename T, bool is_spread>
-inline void put_entries(thread const T* x, int box, int first, Stand<is_spread> stand) {
-  const int step = 16 / sizeof(T);
-  threadgroup float4* place = stand.boxes + (box * 2 * entries + first) / step * stand.parts + stand.part;
-#pragma unroll
-  for (int t = 0; t < count; t += step) place[t / step * stand.parts] = packed(x + t);
+// What a lane puts into a box: its entries of `left`, those of `right`, and the square, 16 bytes of which also keep the
+// lanes of a pair in different banks.
+template <int entries, typename T, bool is_spread>
+inline threadgroup float4* place_in_box(int box, Stand<is_spread> stand) {
+  return stand.boxes + (box * stand.parts + stand.part) * (limits::simdgroup_box_bytes(entries, sizeof(T)) / 16);
 }
 
-template <int entries, int count, typename T, bool is_spread>
-inline void take_entries(thread T* x, int box, int first, Stand<is_spread> stand) {
+template <int count, typename T>
+inline void put_entries(thread const T* x, threadgroup float4* place) {
   const int step = 16 / sizeof(T);
-  threadgroup const float4* place = stand.boxes + (box * 2 * entries + first) / step * stand.parts + stand.part;
 #pragma unroll
-  for (int t = 0; t < count; t += step) unpack(place[t / step * stand.parts], x + t);
+  for (int t = 0; t < count; t += step) place[t / step] = packed(x + t);
+}
+
+template <int count, typename T>
+inline void take_entries(thread T* x, threadgroup const float4* place) {
+  const int step = 16 / sizeof(T);
+#pragma unroll
+  for (int t = 0; t < count; t += step) unpack(place[t / step], x + t);
 }
 
 template <typename T, int entries, bool is_spread>
 inline void put_into_box(thread const Column<T, entries>& column, int box, Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
-  stand.box_squares[box * stand.parts + stand.part] = column.square;
-  put_entries<entries, entries>(column.left, box, 0, stand);
-  if (stand.right_used > 0) put_entries<entries, first_half>(column.right, box, entries, stand);
-  if (stand.right_used > first_half)
-    put_entries<entries, entries - first_half>(column.right + first_half, box, entries + first_half, stand);
+  const int step = Column<T, entries>::step;
+  threadgroup float4* place = place_in_box<entries, T>(box, stand);
+  place[2 * entries / step].x = column.square;
+  put_entries<entries>(column.left, place);
+  place += entries / step;
+  if (stand.right_used > 0) put_entries<first_half>(column.right, place);
+  place += first_half / step;
+  if (stand.right_used > first_half) put_entries<entries - first_half>(column.right + first_half, place);
 }
 
 template <typename T, int entries, bool is_spread>
 inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
-  column.square = stand.box_squares[box * stand.parts + stand.part];
-  take_entries<entries, entries>(column.left, box, 0, stand);
-  if (stand.right_used > 0) take_entries<entries, first_half>(column.right, box, entries, stand);
-  if (stand.right_used > first_half)
-    take_entries<entries, entries - first_half>(column.right + first_half, box, entries + first_half, stand);
+  const int step = Column<T, entries>::step;
+  threadgroup const float4* place = place_in_box<entries, T>(box, stand);
+  column.square = place[2 * entries / step].x;
+  take_entries<entries>(column.left, place);
+  place += entries / step;
+  if (stand.right_used > 0) take_entries<first_half>(column.right, place);
+  place += first_half / step;
+  if (stand.right_used > first_half) take_entries<entries - first_half>(column.right + first_half, place);
 }
 
 // x comes from lane `source`, for all lanes at once.
