@@ -47,7 +47,7 @@ enum : int {
   // columns that go from one SIMD-group to another.
   simdgroup_spread_threads = 512,
   simdgroup_boxes_bytes = 18 * 1024,
-  simdgroup_sharing_simdgroups = 8,
+  simdgroup_sharing_simdgroups = 4,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,

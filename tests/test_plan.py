@@ -83,7 +83,9 @@ def test_wide_is_planned_as_its_transpose(shape):
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((7, 130, 33, 33), "910 threadgroups of 96 threads"),
+        ((7, 130, 33, 33), "304 threadgroups of 128 threads"),  # 3 matrices of 17 pairs, 16 a SIMD-group
+        ((383, 33, 33), "192 threadgroups of 96 threads"),
+        ((5, 33, 33), "5 threadgroups of 64 threads"),
         ((7, 130, 9, 9), "152 threadgroups of 32 threads"),  # 6 matrices of 5 lanes a SIMD-group
         ((5000, 9, 9), "209 threadgroups of 128 threads"),
         ((8, 8, 8), "1 threadgroups of 32 threads"),
@@ -153,29 +155,40 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
         ((8, 8), torch.float16, "svd_simdgroup_8_f16"),
         ((9, 9), torch.float32, "svd_simdgroup_12_f32"),
         ((12, 12), torch.bfloat16, "svd_simdgroup_12_bf16"),
-        ((13, 13), torch.float32, "svd_simdgroup_8_f32"),  # two lanes a column
-        ((16, 16), torch.float32, "svd_simdgroup_8_f32"),
-        ((5, 5), torch.complex64, "svd_simdgroup_8_c64"),
-        ((16, 16), torch.complex64, "svd_simdgroup_8_c64"),
-        ((17, 17), torch.complex64, "svd_threadgroup_9k_c64"),
-        ((32, 16), torch.complex64, "svd_simdgroup_8_c64"),
-        ((33, 16), torch.complex64, "svd_threadgroup_9k_c64"),
-        ((64, 8), torch.complex64, "svd_simdgroup_8_c64"),
-        ((17, 17), torch.float32, "svd_simdgroup_12_f32"),
+        ((13, 13), torch.float32, "svd_simdgroup_16_f32"),
+        ((16, 16), torch.float32, "svd_simdgroup_16_f32"),
+        ((17, 17), torch.float32, "svd_simdgroup_20_f32"),
+        ((20, 20), torch.float32, "svd_simdgroup_20_f32"),
+        ((21, 21), torch.float32, "svd_simdgroups_12_f32"),  # two lanes a column, and 16 pairs a SIMD-group
         ((24, 24), torch.float32, "svd_simdgroup_12_f32"),
         ((25, 25), torch.float32, "svd_simdgroup_16_f32"),
         ((32, 32), torch.float32, "svd_simdgroup_16_f32"),
-        ((33, 32), torch.float32, "svd_threadgroup_9k_f32"),
-        ((33, 20), torch.float32, "svd_threadgroup_9k_f32"),
-        ((20, 8), torch.float32, "svd_simdgroup_12_f32"),
-        ((48, 16), torch.float32, "svd_simdgroup_12_f32"),
+        ((33, 33), torch.float32, "svd_simdgroups_20_f32"),
+        ((41, 41), torch.float32, "svd_simdgroups_12_f32"),  # four lanes a column
+        ((49, 49), torch.bfloat16, "svd_simdgroups_16_bf16"),
+        ((65, 65), torch.float32, "svd_simdgroups_20_f32"),
+        ((81, 81), torch.float32, "svd_simdgroups_12_f32"),  # eight
+        ((128, 128), torch.float32, "svd_simdgroups_16_f32"),
+        ((129, 129), torch.float32, "block_*_f32"),
+        ((33, 32), torch.float32, "svd_simdgroup_20_f32"),
+        ((20, 8), torch.float32, "svd_simdgroup_20_f32"),
         ((64, 16), torch.float32, "svd_simdgroup_16_f32"),
-        ((65, 16), torch.float32, "svd_threadgroup_9k_f32"),
-        ((8, 65), torch.float32, "svd_threadgroup_4k_f32"),
+        ((65, 16), torch.float32, "svd_simdgroup_20_f32"),
+        ((3, 128), torch.float32, "svd_simdgroup_16_f32"),
+        ((129, 20), torch.float32, "svd_threadgroup_18k_f32"),
+        ((3, 129), torch.float32, "svd_threadgroup_4k_f32"),
+        ((5, 5), torch.complex64, "svd_simdgroup_8_c64"),
+        ((16, 16), torch.complex64, "svd_simdgroup_8_c64"),
+        ((17, 17), torch.complex64, "svd_simdgroups_10_c64"),
+        ((21, 21), torch.complex64, "svd_simdgroups_8_c64"),
+        ((33, 16), torch.complex64, "svd_simdgroup_10_c64"),
+        ((64, 64), torch.complex64, "svd_simdgroups_8_c64"),
+        ((80, 80), torch.complex64, "svd_simdgroups_10_c64"),
+        ((81, 81), torch.complex64, "block_*_c64"),
     ],
 )
 def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, kernel):
-    assert f"kernel {kernel}," in metalsvd.plan(shape, dtype)
+    assert re.search(rf"kernels? {re.escape(kernel)},", metalsvd.plan(shape, dtype))
 
 
 @pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
@@ -188,18 +201,18 @@ def test_driver_can_be_forced(driver):
     [
         ("thread", (7, 2), torch.float32, "7x2 float32 does not fit .* 'thread' takes at most 6 rows and 6 columns"),
         ("thread", (5, 2), torch.complex64, "5x2 complex64 does not fit .* takes at most 4 rows and 4 columns"),
-        ("simdgroup", (65, 3), torch.float32, "65x3 float32 does not fit .* at most a matrix of 64x3 or its transpose"),
+        ("simdgroup", (129, 3), torch.float32, "129x3 float32 does not fit .* at most a matrix of 128x3 or its transpose"),
         (
             "simdgroup",
-            (20, 49),
-            torch.float32,
-            "20x49 float32 does not fit .* at most a matrix of 32x20 or its transpose",
+            (70, 129),
+            torch.complex64,
+            "70x129 complex64 does not fit .* at most a matrix of 80x70 or its transpose",
         ),
         (
             "simdgroup",
-            (33, 33),
-            torch.float32,
-            "33x33 float32 does not fit .* at most 32 rows or columns, whichever are fewer",
+            (100, 90),
+            torch.complex64,
+            "100x90 complex64 does not fit .* at most 80 rows or columns, whichever are fewer",
         ),
     ],
 )
@@ -227,9 +240,10 @@ def test_the_most_rows_are_planned():
     [
         (2**32 - 1025, (3, 3), {}, "thread"),
         ((2**32 - 1025) // 4, (7, 7), {}, "simdgroup"),
-        ((2**32 - 1025) // 96, (33, 33), {}, "threadgroup"),
-        ((2**32 - 1025) // (2 * 16 * 256), (128, 128), {}, "block"),
-        ((2**32 - 1025) // (16 * 256), (128, 128), {"compute_uv": False}, "block"),
+        ((2**32 - 1025) // 512, (128, 128), {}, "simdgroup"),
+        ((2**32 - 1025) // 64, (129, 20), {}, "threadgroup"),
+        ((2**32 - 1025) // (5 * 10 * 256), (129, 129), {}, "block"),
+        ((2**32 - 1025) // (5 * 5 * 256), (129, 129), {"compute_uv": False}, "block"),
         ((2**32 - 1025) // (19999 * 256), (20000, 1), {"full_matrices": True}, "thread"),
         ((2**32 - 1025) // (40 * 256), (20000, 1), {}, "thread"),
     ],
@@ -249,10 +263,10 @@ def test_one_matrix_whose_grid_is_beyond_32_bits():
 
 
 def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
-    assert "rounds a sweep of one step" in metalsvd.plan((128, 90))
-    assert "rounds a sweep of two steps" in metalsvd.plan((129, 90))
-    assert "rounds a sweep of two steps" in metalsvd.plan((26, 129, 90))
-    assert "rounds a sweep of one step" in metalsvd.plan((27, 129, 90))  # 3 pairs of blocks each, 40 cores
+    for shape in (128, 90), (27, 129, 90):  # 3 pairs of blocks each, 40 cores
+        assert "rounds a sweep of one step" in metalsvd.plan(shape, driver="block")
+    for shape in (129, 90), (26, 129, 90):
+        assert "rounds a sweep of two steps" in metalsvd.plan(shape, driver="block")
 
 
 def test_unknown_driver():

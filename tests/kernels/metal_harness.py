@@ -114,7 +114,8 @@ class _Builder:
 def build(folder: pathlib.Path, metal_files: list[pathlib.Path], extra_flags: tuple[str, ...] = ()) -> pathlib.Path:
     """The shared library of emulator, harness and kernels, each kernel plain and instrumented."""
     builder = _Builder(folder)
-    jobs = [(builder.translate(path), KERNEL_FLAGS + extra) for path in metal_files for extra in ([], CHECKED_FLAGS)]
+    kernel_flags = [*KERNEL_FLAGS, *extra_flags]
+    jobs = [(builder.translate(path), kernel_flags + extra) for path in metal_files for extra in ([], CHECKED_FLAGS)]
     core = [ROOT / "csrc" / "emulator" / f"{name}.cpp" for name in CORE] + [
         HERE / "harness.cpp",
         HERE / "fake_torch.cpp",
