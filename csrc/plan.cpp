@@ -313,7 +313,8 @@ bool reduces_first(const Problem& problem, const std::optional<std::string>& dri
     return true;
   }
   const bool is_tall = rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
-  return can_reduce(problem) && rows > columns && (is_tall || !fits_threadgroup(problem));
+  const bool fits_one = fits_simdgroup(problem) || fits_threadgroup(problem);
+  return can_reduce(problem) && rows > columns && (is_tall || !fits_one);
 }
 
 // The nodes of each level: as few as chunks of `most_rows` allow, until one R is left.

@@ -39,7 +39,7 @@ enum : int {
 
   // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 20 entries of
   // each a lane, of complex ones 10: 80 of the 128 words that a thread has. More rows are left to a threadgroup.
-  simdgroup_most_rows = 128,
+  simdgroup_most_rows = 512,
   // What a lane has to do beside its entries, counted in them, when a pair meets.
   simdgroup_work_of_pair = 8,
   // Where a matrix takes more than a SIMD-group, or would leave too many of its lanes over, the columns of several are

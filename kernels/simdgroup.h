@@ -1,15 +1,16 @@
-// Method `simdgroup`: one-sided Jacobi in registers, several matrices a SIMD-group.
+// Method `simdgroup`: one-sided Jacobi in registers, several matrices a SIMD-group or several SIMD-groups a matrix.
 //
 // The algorithm of `thread` (kernels/thread.h) shared out to lanes. The columns of B, with those of Q below them, stand
 // in a line of pairs; each pair is held by one lane, or by `parts` of them where a column has more rows than a lane has
 // registers for. The pairs of a sweep are met by odd-even transposition (Stewart 1985; Luk and Park 1989): neighbours
 // meet and change places, in even rounds those of a pair, in odd rounds the second of a pair and the first of the next,
 // until the line is reversed and each column has met each. Between two rounds only one column of a pair moves to
-// another lane, half of what a tournament moves.
+// another lane (simdgroup_line.h), half of what a tournament moves. The square of a column moves with it: it is summed
+// up once a sweep, and each rotation tells what one column gains and the other loses.
 //
-// A SIMD-group has as many matrices as it has lanes for. All its lanes take part in all its SIMD operations until the
-// last of its matrices is done; a matrix that is done, is not finite or is missing at the end of the batch rotates no
-// more, and no lane reads another matrix but those that are left over, which store nothing.
+// A group of lanes, a SIMD-group or where lines are spread a threadgroup, has as many matrices as it has lanes for. All
+// its lanes take part in all its SIMD operations and barriers until the last of its matrices is done; a matrix that is
+// done, is not finite or is missing at the end of the batch rotates no more. Lanes that are left over store nothing.
 //
 // B = P diag(sigma) Q^H; lanes hold zeros beyond its rows and columns. A zero column is never rotated, and sorts last.
 // Every loop over registers has compile-time bounds, so that none is indexed at run time.

@@ -107,7 +107,7 @@ def is_reduced(shape, dtype=torch.float32, **options):
     [
         ((512, 3), (513, 3), torch.float32),
         ((3, 512), (3, 513), torch.complex64),
-        ((133, 60), (134, 60), torch.float32),  # from here on the matrix does not fit one threadgroup
+        ((160, 60), (161, 60), torch.float32),  # from here on the matrix does not fit one threadgroup
         ((44, 91), (44, 92), torch.complex64),
     ],
 )
@@ -174,9 +174,9 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
         ((20, 8), torch.float32, "svd_simdgroup_20_f32"),
         ((64, 16), torch.float32, "svd_simdgroup_16_f32"),
         ((65, 16), torch.float32, "svd_simdgroup_20_f32"),
-        ((3, 128), torch.float32, "svd_simdgroup_16_f32"),
-        ((129, 20), torch.float32, "svd_threadgroup_18k_f32"),
-        ((3, 129), torch.float32, "svd_threadgroup_4k_f32"),
+        ((3, 129), torch.float32, "svd_simdgroup_20_f32"),
+        ((512, 8), torch.float32, "svd_simdgroups_16_f32"),  # a column all over a SIMD-group
+        ((512, 9), torch.float32, "svd_threadgroup_32k_f32"),
         ((5, 5), torch.complex64, "svd_simdgroup_8_c64"),
         ((16, 16), torch.complex64, "svd_simdgroup_8_c64"),
         ((17, 17), torch.complex64, "svd_simdgroups_10_c64"),
@@ -201,7 +201,13 @@ def test_driver_can_be_forced(driver):
     [
         ("thread", (7, 2), torch.float32, "7x2 float32 does not fit .* 'thread' takes at most 6 rows and 6 columns"),
         ("thread", (5, 2), torch.complex64, "5x2 complex64 does not fit .* takes at most 4 rows and 4 columns"),
-        ("simdgroup", (129, 3), torch.float32, "129x3 float32 does not fit .* at most a matrix of 128x3 or its transpose"),
+        ("simdgroup", (513, 3), torch.float32, "513x3 float32 does not fit .* at most a matrix of 512x3 or its transpose"),
+        (
+            "simdgroup",
+            (200, 200),
+            torch.float32,
+            "200x200 float32 does not fit .* at most 128 rows or columns, whichever are fewer",
+        ),
         (
             "simdgroup",
             (70, 129),
@@ -241,7 +247,7 @@ def test_the_most_rows_are_planned():
         (2**32 - 1025, (3, 3), {}, "thread"),
         ((2**32 - 1025) // 4, (7, 7), {}, "simdgroup"),
         ((2**32 - 1025) // 512, (128, 128), {}, "simdgroup"),
-        ((2**32 - 1025) // 64, (129, 20), {}, "threadgroup"),
+        ((2**32 - 1025) // 96, (512, 12), {}, "threadgroup"),
         ((2**32 - 1025) // (5 * 10 * 256), (129, 129), {}, "block"),
         ((2**32 - 1025) // (5 * 5 * 256), (129, 129), {"compute_uv": False}, "block"),
         ((2**32 - 1025) // (19999 * 256), (20000, 1), {"full_matrices": True}, "thread"),
