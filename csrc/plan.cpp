@@ -87,7 +87,7 @@ struct Line {
 
 // Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
-  const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : simdgroups;
+  const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : std::max<std::int64_t>(simdgroups, 2);
   const auto number_bytes = static_cast<int>(traits_of(problem.scalar).words * limits::word_bytes);
   return simdgroups * limits::simd_width <= limits::simdgroup_spread_threads &&
          boxes * line.parts * limits::simdgroup_box_bytes(line.entries, number_bytes) <= limits::simdgroup_boxes_bytes;

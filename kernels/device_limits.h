@@ -47,6 +47,10 @@ enum : int {
   // columns that go from one SIMD-group to another.
   simdgroup_spread_threads = 512,
   simdgroup_boxes_bytes = 18 * 1024,
+  simdgroup_spread_origins = 512,  // columns of all matrices of a threadgroup
+  simdgroup_words_bytes = 256,     // of a SIMD-group where columns are not spread: two words a pair
+  // Up to so many columns sweeps of B itself cost less, on random matrices, than a QR factorisation and fewer sweeps.
+  simdgroup_plain_columns = 40,
   simdgroup_sharing_simdgroups = 4,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,

@@ -18,14 +18,23 @@ namespace metalsvd {
 
 using namespace metal;
 
-// One lane's entries of a column of B, which becomes P diag(sigma) and then P, and of the column of Q below it: rows
-// part, part + parts, part + 2 parts, ... Those of Q count in two halves, which are skipped where they are not used.
+// Threadgroup memory of a group of lanes, for all its matrices.
+struct LineMemory {
+  threadgroup float4* boxes;  // and whatever else lanes tell each other before and after the sweeps
+  int float4s;                // that have room there
+  threadgroup int* origins;   // where B is factored: for each row of W the column of B that it comes from
+  threadgroup uint* marks;    // where lines are spread a word for each SIMD-group
+};
+
+// One lane's entries of a column of W, which is B until it has been factored, and of the column of Q below it: rows
+// part, part + parts, part + 2 parts, ... Those of W count in two halves, of which sweeps skip the second where W has
+// no rows.
 template <typename T, int entries>
 struct Column {
   enum : int { step = 16 / sizeof(T), first_half = (entries / 2 + step - 1) / step * step };
-  T left[entries];
-  T right[entries];
-  float square;  // of B's column, to the rounding errors of the rotations since it was summed up
+  T W[entries];
+  T Q[entries];
+  float square;  // of W's column, to the rounding errors of the rotations since it was summed up
 };
 
 // Where a lane stands, and which of its registers its matrix uses.
@@ -40,16 +49,18 @@ struct Stand {
   int part;
   int parts;
   int pairs_in_line;
+  int columns;
   int first_slot;  // of the matrix. Slots are the places for pairs, numbered through the group
-  int right_used;  // entries of Q; none without vectors
+  bool factors;    // B is factored first
+  int w_used;      // entries of a column of W
+  int q_used;      // none without vectors
   // The same part of the neighbours, as if the line were a ring: the lane, or where it is another SIMD-group's, this
   // lane itself and the box between, which is otherwise none. Lanes that are left over see themselves.
   ushort lane_before;
   ushort lane_after;
   int box_before;
   int box_after;
-  threadgroup float4* boxes;
-  threadgroup uint* marks;  // a word for each SIMD-group
+  LineMemory memory;
 };
 
 enum : int { no_box = -1 };
@@ -83,16 +94,20 @@ inline int slot_of(Stand<is_spread> stand) {
 }
 
 template <bool is_spread, int entries>
-inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threadgroup uint* marks, Team team) {
+inline Stand<is_spread> make_stand(Shape shape, LineMemory memory, Team team) {
   Stand<is_spread> stand;
   stand.parts = limits::simdgroup_parts(shape.rows, entries);
   stand.pairs_in_line = (shape.columns + 1) / 2;
-  stand.right_used = shape.left_columns > 0 ? (shape.columns + stand.parts - 1) / stand.parts : 0;
+  stand.columns = shape.columns;
+  stand.factors = is_spread && shape.columns > limits::simdgroup_plain_columns;
+  const int of_columns = (shape.columns + stand.parts - 1) / stand.parts;
+  const int of_rows = (shape.rows + stand.parts - 1) / stand.parts;
+  stand.w_used = stand.factors ? of_columns : of_rows;
+  stand.q_used = shape.left_columns == 0 ? 0 : stand.factors ? of_rows : of_columns;
   stand.lane = team.lane;
   stand.simdgroup = is_spread ? team.simdgroup : 0;
   stand.simdgroups = is_spread ? team.simdgroups : 1;
-  stand.boxes = boxes;
-  stand.marks = marks;
+  stand.memory = memory;
   const int slots = limits::simd_width / stand.parts;  // of a SIMD-group
   const int slot = stand.simdgroup * slots + team.lane / stand.parts;
   stand.matrices = stand.simdgroups * slots / stand.pairs_in_line;
@@ -111,6 +126,16 @@ inline Stand<is_spread> make_stand(Shape shape, threadgroup float4* boxes, threa
   stand.box_before = is_before_here ? int(no_box) : box_of(slot, is_first, slots, stand);
   stand.box_after = is_after_here ? int(no_box) : box_of(after, is_last, slots, stand);
   return stand;
+}
+
+// A barrier for the lanes of a group.
+template <bool is_spread>
+inline void group_barrier(Stand<is_spread>) {
+  if (is_spread) {
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  } else {
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+  }
 }
 
 // The lanes of the SIMD-group where this holds, a bit each.
@@ -140,10 +165,10 @@ inline Holds where_it_holds(bool condition, Stand<is_spread> stand) {
   holds.in_group = lanes_here != 0u;
   holds.in_matrix = (lanes_here & lanes_of_matrix(stand, stand.simdgroup)) != 0u;
   if (!is_spread) return holds;
-  if (stand.lane == 0) stand.marks[stand.simdgroup] = lanes_here;
+  if (stand.lane == 0) stand.memory.marks[stand.simdgroup] = lanes_here;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int simdgroup = 0; simdgroup < stand.simdgroups; ++simdgroup) {
-    const uint lanes = stand.marks[simdgroup];
+    const uint lanes = stand.memory.marks[simdgroup];
     holds.in_group = holds.in_group || lanes != 0u;
     holds.in_matrix = holds.in_matrix || (lanes & lanes_of_matrix(stand, simdgroup)) != 0u;
   }
@@ -156,31 +181,27 @@ template <bool is_spread>
 inline int max_over_group(int value, Stand<is_spread> stand) {
   int largest = simd_max(value);
   if (!is_spread) return largest;
-  if (stand.lane == 0) stand.marks[stand.simdgroup] = uint(largest);
+  if (stand.lane == 0) stand.memory.marks[stand.simdgroup] = uint(largest);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int simdgroup = 0; simdgroup < stand.simdgroups; ++simdgroup) {
-    largest = max(largest, int(stand.marks[simdgroup]));
+    largest = max(largest, int(stand.memory.marks[simdgroup]));
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   return largest;
 }
 
-// The largest over the lanes of a matrix, told to each of them. Two barriers where lines are spread.
+// The largest over the lanes of a matrix, told to each of them. Two barriers.
 template <bool is_spread>
 inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
   for (int distance = 1; distance < stand.parts; distance *= 2) {
     value = max(value, simd_shuffle_xor(value, ushort(distance)));
   }
-  if (!is_spread) {
-    for (int pair = 1; pair < stand.pairs_in_line; ++pair) value = max(value, simd_shuffle(value, stand.lane_after));
-    return value;
-  }
-  threadgroup uint* words = (threadgroup uint*)stand.boxes;
+  threadgroup uint* words = (threadgroup uint*)stand.memory.boxes;
   if (stand.part == 0) words[slot_of(stand)] = value;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  group_barrier(stand);
   const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
   for (int pair = 0; pair < pairs; ++pair) value = max(value, words[stand.first_slot + pair]);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  group_barrier(stand);
   return value;
 }
 
@@ -219,11 +240,11 @@ inline void unpack(float4 words, thread float2* x) {
   x[1] = float2(words.z, words.w);
 }
 
-// What a lane puts into a box: its entries of `left`, those of `right`, and the square, 16 bytes of which also keep the
-// lanes of a pair in different banks.
+// What a lane puts into a box: its entries of W, those of Q, and the square, 16 bytes of which also keep the lanes of a
+// pair in different banks.
 template <int entries, typename T, bool is_spread>
 inline threadgroup float4* place_in_box(int box, Stand<is_spread> stand) {
-  return stand.boxes + (box * stand.parts + stand.part) * (limits::simdgroup_box_bytes(entries, sizeof(T)) / 16);
+  return stand.memory.boxes + (box * stand.parts + stand.part) * (limits::simdgroup_box_bytes(entries, sizeof(T)) / 16);
 }
 
 template <int count, typename T>
@@ -246,11 +267,11 @@ inline void put_into_box(thread const Column<T, entries>& column, int box, Stand
   const int step = Column<T, entries>::step;
   threadgroup float4* place = place_in_box<entries, T>(box, stand);
   place[2 * entries / step].x = column.square;
-  put_entries<entries>(column.left, place);
+  put_entries<first_half>(column.W, place);
+  if (stand.w_used > first_half) put_entries<entries - first_half>(column.W + first_half, place + first_half / step);
   place += entries / step;
-  if (stand.right_used > 0) put_entries<first_half>(column.right, place);
-  place += first_half / step;
-  if (stand.right_used > first_half) put_entries<entries - first_half>(column.right + first_half, place);
+  if (stand.q_used > 0) put_entries<first_half>(column.Q, place);
+  if (stand.q_used > first_half) put_entries<entries - first_half>(column.Q + first_half, place + first_half / step);
 }
 
 template <typename T, int entries, bool is_spread>
@@ -259,11 +280,11 @@ inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_s
   const int step = Column<T, entries>::step;
   threadgroup const float4* place = place_in_box<entries, T>(box, stand);
   column.square = place[2 * entries / step].x;
-  take_entries<entries>(column.left, place);
+  take_entries<first_half>(column.W, place);
+  if (stand.w_used > first_half) take_entries<entries - first_half>(column.W + first_half, place + first_half / step);
   place += entries / step;
-  if (stand.right_used > 0) take_entries<first_half>(column.right, place);
-  place += first_half / step;
-  if (stand.right_used > first_half) take_entries<entries - first_half>(column.right + first_half, place);
+  if (stand.q_used > 0) take_entries<first_half>(column.Q, place);
+  if (stand.q_used > first_half) take_entries<entries - first_half>(column.Q + first_half, place + first_half / step);
 }
 
 // x comes from lane `source`, for all lanes at once.
@@ -278,9 +299,10 @@ template <typename T, int entries, bool is_spread>
 inline void shuffle_column(thread Column<T, entries>& column, ushort source, Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
   column.square = simd_shuffle(column.square, source);
-  shuffle_entries<entries>(column.left, source);
-  if (stand.right_used > 0) shuffle_entries<first_half>(column.right, source);
-  if (stand.right_used > first_half) shuffle_entries<entries - first_half>(column.right + first_half, source);
+  shuffle_entries<first_half>(column.W, source);
+  if (stand.w_used > first_half) shuffle_entries<entries - first_half>(column.W + first_half, source);
+  if (stand.q_used > 0) shuffle_entries<first_half>(column.Q, source);
+  if (stand.q_used > first_half) shuffle_entries<entries - first_half>(column.Q + first_half, source);
 }
 
 template <int count, typename T>
@@ -298,10 +320,24 @@ inline void exchange_columns(thread Column<T, entries>& x, thread Column<T, entr
                              Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
   exchange_entries<1>(&x.square, &y.square, exchanged);
-  exchange_entries<entries>(x.left, y.left, exchanged);
-  if (stand.right_used > 0) exchange_entries<first_half>(x.right, y.right, exchanged);
-  if (stand.right_used > first_half)
-    exchange_entries<entries - first_half>(x.right + first_half, y.right + first_half, exchanged);
+  exchange_entries<first_half>(x.W, y.W, exchanged);
+  if (stand.w_used > first_half) {
+    exchange_entries<entries - first_half>(x.W + first_half, y.W + first_half, exchanged);
+  }
+  if (stand.q_used > 0) exchange_entries<first_half>(x.Q, y.Q, exchanged);
+  if (stand.q_used > first_half) {
+    exchange_entries<entries - first_half>(x.Q + first_half, y.Q + first_half, exchanged);
+  }
+}
+
+// Q = I.
+template <typename T, int entries, bool is_spread>
+inline void put_unit_vectors(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    x.Q[t] = from_real<T>(row_of(stand, t) == 2 * stand.pair ? 1.0f : 0.0f);
+    y.Q[t] = from_real<T>(row_of(stand, t) == 2 * stand.pair + 1 ? 1.0f : 0.0f);
+  }
 }
 
 // After an even round: the first column of each pair stays, the second is that of the next pair, of the first where the

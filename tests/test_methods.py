@@ -19,7 +19,7 @@ SMALL_SHAPES = [(5, 5), (7, 8), (8, 8), (9, 8), (10, 9), (16, 16), (17, 16), (32
 THREAD_SHAPES = [(5, 5), (6, 6), (6, 4), (3, 5)]
 REAL_SHAPES = [(12, 11), (13, 13), (17, 17), (20, 24), (25, 25), (32, 32), (33, 16), (15, 64)]
 # Method `simdgroup` spreads them over two SIMD-groups and more.
-SPREAD_SHAPES = [(21, 21), (24, 33), (33, 33), (41, 40), (5, 400)]
+SPREAD_SHAPES = [(21, 21), (24, 33), (33, 33), (41, 40), (41, 41), (43, 50), (5, 400)]
 COMPLEX_SPREAD_SHAPES = [(11, 11), (17, 17), (21, 24), (65, 9)]
 SHAPES = {
     ("thread", torch.float32): TINY_SHAPES + THREAD_SHAPES,
