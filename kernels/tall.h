@@ -68,18 +68,4 @@ inline typename StorageTraits<Storage>::Number scaled_entry(Storage entry, uint 
   return magnitude < not_finite_bits ? scale(to_number(entry), exponent) : T(not_a_number());
 }
 
-// Entry `index` of rows x columns, dealt so that neighbouring threads meet entries that lie side by side: those of a
-// column (`along_rows`) or of a row.
-struct Dealt {
-  int i;
-  int j;
-};
-
-inline Dealt deal(int index, int rows, int columns, bool along_rows) {
-  Dealt entry;
-  entry.i = along_rows ? index % rows : index / columns;
-  entry.j = along_rows ? index / rows : index % columns;
-  return entry;
-}
-
 }  // namespace metalsvd

@@ -14,6 +14,7 @@ enum : int {
   staged_c_packs = 1024,
   most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
   rows_a_thread = 4,
+  v_packs_a_thread = staged_v_packs / limits::tall_threads,
   tile_packs = limits::tall_tile_packs
 };
 
@@ -41,13 +42,48 @@ inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
   return tiling;
 }
 
-// Stages rows [first, first + rows) of V.
+// What a thread moves of a part: packs of V, and those of C that it owns.
+struct Part {
+  float4 v[v_packs_a_thread];
+  float4 c[rows_a_thread];
+};
+
+// Rows [first, first + rows) of V.
 template <typename T>
-inline void stage_v(device const T* V, long row_stride, int first, int rows, threadgroup float4* staged, Tiling tiling,
+inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part& part, Tiling tiling,
                     Team team) {
-  for (int index = team.index; index < rows * tiling.v_packs; index += team.threads) {
+#pragma unroll
+  for (int s = 0; s < v_packs_a_thread; ++s) {
+    const int index = team.index + s * team.threads;
+    if (index >= rows * tiling.v_packs) break;
     device const float4* row = (device const float4*)(V + (first + index / tiling.v_packs) * row_stride);
-    staged[index] = row[index % tiling.v_packs];
+    part.v[s] = row[index % tiling.v_packs];
+  }
+}
+
+inline void stage_v(thread const Part& part, int rows, threadgroup float4* staged, Tiling tiling, Team team) {
+#pragma unroll
+  for (int s = 0; s < v_packs_a_thread; ++s) {
+    const int index = team.index + s * team.threads;
+    if (index < rows * tiling.v_packs) staged[index] = part.v[s];
+  }
+}
+
+// The row of a part that a thread owns as its r-th, if there is one.
+inline int owned_row(int r, Tiling tiling) { return tiling.slot + r * tiling.slots; }
+inline bool owns_row(int r, int rows, Tiling tiling) {
+  return tiling.slot < tiling.slots && owned_row(r, tiling) < rows;
+}
+
+// The rows of C at places[first] and on.
+template <typename T>
+inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows, thread Part& part,
+                    Tiling tiling) {
+#pragma unroll
+  for (int r = 0; r < rows_a_thread; ++r) {
+    part.c[r] = zero_pack();
+    if (!owns_row(r, rows, tiling)) continue;
+    part.c[r] = ((device const float4*)(C + places[owned_row(r, tiling)] * row_stride))[tiling.group];
   }
 }
 
@@ -155,10 +191,10 @@ inline void report_largest(thread const Largest<T>& largest, threadgroup float4*
   }
 }
 
-// V W for the rows of a part that a thread owns, taken off what `rows` holds of C.
-template <typename T>
-inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
-                              thread float4* rows, Tiling tiling) {
+// V W for the first `count` rows of a part that a thread owns, taken off what `c` holds of them.
+template <typename T, int count>
+inline void subtract_from_rows(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
+                               thread float4* c, Tiling tiling) {
   for (int pack = 0; pack < tiling.v_packs; ++pack) {
     float4 w[packed_count<T>()];
 #pragma unroll
@@ -166,13 +202,24 @@ inline void subtract_products(threadgroup const float4* V, threadgroup const flo
       w[q] = W[(pack * packed_count<T>() + q) * tiling.groups + tiling.group];
     }
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
-      const int i = tiling.slot + r * tiling.slots;
-      if (i >= part_rows) break;
-      const float4 v = V[i * tiling.v_packs + pack];
+    for (int r = 0; r < count; ++r) {
+      // Rows beyond the part are computed, and not stored.
+      const float4 v = V[min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs + pack];
 #pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) rows[r] = multiply_add(-number_at<T>(v, q), w[q], rows[r]);
+      for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
     }
+  }
+}
+
+template <typename T>
+inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows, thread float4* c,
+                              Tiling tiling) {
+  if (part_rows > 2 * tiling.slots) {
+    subtract_from_rows<T, rows_a_thread>(V, W, part_rows, c, tiling);
+  } else if (part_rows > tiling.slots) {
+    subtract_from_rows<T, 2>(V, W, part_rows, c, tiling);
+  } else {
+    subtract_from_rows<T, 1>(V, W, part_rows, c, tiling);
   }
 }
 
@@ -218,43 +265,52 @@ template <typename T>
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
+  // What comes next is fetched while a part is worked on.
+  Part next;
   float4 sums[packed_count<T>()];
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
+  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
   for (int first = 0; first < node.rows; first += tiling.part) {
     const int part_rows = min(tiling.part, node.rows - first);
-    stage_v(V, V_row_stride, first, part_rows, staged_V, tiling, team);
-    for (int i = tiling.slot; tiling.slot < tiling.slots && i < part_rows; i += tiling.slots) {
-      device const float4* row = (device const float4*)(C + places[first + i] * C_row_stride);
-      staged[i * tiling.groups + tiling.group] = row[tiling.group];
+    const int next_first = first + part_rows;
+    const int next_rows = min(tiling.part, node.rows - next_first);
+    stage_v(next, part_rows, staged_V, tiling, team);
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) {
+      if (owns_row(r, part_rows, tiling)) staged[owned_row(r, tiling) * tiling.groups + tiling.group] = next.c[r];
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling, team);
+    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
     add_products<T>(staged_V, staged, part_rows, sums, tiling);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
+  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
   multiply_joint(joint, sums, adjoint != 0, staged, tiling, team);
 
   Largest<T> met;
   start_largest(met);
   for (int first = 0; first < node.rows; first += tiling.part) {
     const int part_rows = min(tiling.part, node.rows - first);
-    stage_v(V, V_row_stride, first, part_rows, staged_V, tiling, team);
+    const int next_first = first + part_rows;
+    const int next_rows = min(tiling.part, node.rows - next_first);
+    stage_v(next, part_rows, staged_V, tiling, team);
     float4 own[rows_a_thread];
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
-      const int i = tiling.slot + r * tiling.slots;
-      own[r] = zero_pack();
-      if (tiling.slot >= tiling.slots || i >= part_rows) continue;
-      own[r] = ((device const float4*)(C + places[first + i] * C_row_stride))[tiling.group];
-    }
+    for (int r = 0; r < rows_a_thread; ++r) own[r] = next.c[r];
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling, team);
+    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
     subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) {
-      const int i = tiling.slot + r * tiling.slots;
-      if (tiling.slot >= tiling.slots || i >= part_rows) continue;
-      ((device float4*)(C + places[first + i] * C_row_stride))[tiling.group] = own[r];
-      if (reports > 0) meet(met, own[r], places[first + i]);
+      if (!owns_row(r, part_rows, tiling)) continue;
+      const int place = places[first + owned_row(r, tiling)];
+      ((device float4*)(C + place * C_row_stride))[tiling.group] = own[r];
+      if (reports > 0) meet(met, own[r], place);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
@@ -298,7 +354,9 @@ template <typename T>
   C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
 
   const int head_rows = min(int(columns), node.rows);
-  stage_v(V, V_row_stride, 0, head_rows, staged_V, tiling, team);
+  Part next;
+  fetch_v(V, V_row_stride, 0, head_rows, next, tiling, team);
+  stage_v(next, head_rows, staged_V, tiling, team);
   for (int i = tiling.slot; tiling.slot < tiling.slots && i < head_rows; i += tiling.slots) {
     T entries[packed_count<T>()];
 #pragma unroll
@@ -314,28 +372,31 @@ template <typename T>
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
   add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
   multiply_joint(joint, sums, false, staged, tiling, team);
 
   Largest<T> met;
   start_largest(met);
   for (int first = 0; first < node.rows; first += tiling.part) {
     const int part_rows = min(tiling.part, node.rows - first);
-    stage_v(V, V_row_stride, first, part_rows, staged_V, tiling, team);
+    const int next_first = first + part_rows;
+    stage_v(next, part_rows, staged_V, tiling, team);
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling, team);
     float4 own[rows_a_thread];
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) {
-      const int i = first + tiling.slot + r * tiling.slots;
+      const int i = first + owned_row(r, tiling);
       own[r] = zero_pack();
       if (i < head_rows && tiling.slot < tiling.slots) own[r] = staged_Z[i * tiling.groups + tiling.group];
     }
     subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) {
-      const int i = tiling.slot + r * tiling.slots;
-      if (tiling.slot >= tiling.slots || i >= part_rows) continue;
-      ((device float4*)(C + (first + i) * C_row_stride))[tiling.group] = own[r];
-      if (reports > 0) meet(met, own[r], int(node.first_row) + first + i);
+      if (!owns_row(r, part_rows, tiling)) continue;
+      const int i = first + owned_row(r, tiling);
+      ((device float4*)(C + i * C_row_stride))[tiling.group] = own[r];
+      if (reports > 0) meet(met, own[r], int(node.first_row) + i);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }

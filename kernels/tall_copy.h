@@ -33,9 +33,44 @@ inline Tile make_tile(long index, long rows, long columns) {
 }
 
 // Where entry (i, j) of a tile is staged: a number of padding a column keeps both directions from one bank.
-inline int place_in_tile(Dealt entry, Tile tile) { return entry.j * (tile.rows | 1) + entry.i; }
+inline int place_in_tile(int i, int j, Tile tile) { return j * (tile.rows | 1) + i; }
 
 enum : int { staged_numbers = limits::tall_copy_numbers + limits::tall_copy_columns };
+
+// How threads walk over `lines` of `line` entries that lie side by side: entries place, place + across, ... of lines
+// first, first + step, ..., so that neighbours meet neighbours.
+struct Walk {
+  int first;
+  int step;
+  int place;
+  int across;
+};
+
+inline Walk make_walk(int line, Team team) {
+  Walk walk;
+  walk.across = min(line, team.threads);
+  walk.step = team.threads / walk.across;
+  walk.first = team.index / walk.across;
+  walk.place = team.index % walk.across;
+  return walk;
+}
+
+// The largest magnitude bits of entries first, first + step, ... of so many that lie `stride` apart.
+template <typename Storage>
+inline uint largest_of_line(device const Storage* A, int first, int step, int count, long stride) {
+  uint largest = 0u;
+  int i = first;
+  // Four at a time, so that their loads go out together.
+  for (; i < count - 3 * step; i += 4 * step) {
+    const uint a = magnitude_bits(to_number(A[i * stride]));
+    const uint b = magnitude_bits(to_number(A[(i + step) * stride]));
+    const uint c = magnitude_bits(to_number(A[(i + 2 * step) * stride]));
+    const uint d = magnitude_bits(to_number(A[(i + 3 * step) * stride]));
+    largest = max(largest, max(max(a, b), max(c, d)));
+  }
+  for (; i < count; i += step) largest = max(largest, magnitude_bits(to_number(A[i * stride])));
+  return largest;
+}
 
 // The largest magnitude bits in a strip of a matrix.
 //
@@ -56,17 +91,18 @@ template <typename Storage>
   A += node.matrix * batch_stride + node.first_row * row_stride;
 
   uint largest = 0u;
-  // A row, or a column, after the other, or where they are short as many as the threads can take.
   const int line = along_rows ? node.rows : int(columns);
   const int lines = along_rows ? int(columns) : node.rows;
   const long line_stride = along_rows ? column_stride : row_stride;
-  const long step = along_rows ? row_stride : column_stride;
-  const int across = min(line, team.threads);
-  const int down = team.threads / across;
-  const int first_line = team.index / across;
-  for (int i = first_line; first_line < down && i < lines; i += down) {
-    for (int j = team.index % across; j < line; j += across) {
-      largest = max(largest, magnitude_bits(to_number(A[i * line_stride + j * step])));
+  const long stride = along_rows ? row_stride : column_stride;
+  const Walk walk = make_walk(line, team);
+  if (walk.across == line) {
+    if (walk.first < walk.step) {
+      largest = largest_of_line(A + walk.place * stride, walk.first, walk.step, lines, line_stride);
+    }
+  } else {
+    for (int i = 0; i < lines; ++i) {
+      largest = max(largest, largest_of_line(A + i * line_stride, walk.place, walk.across, line, stride));
     }
   }
   largest = threadgroup_max(largest, slots, team);
@@ -97,18 +133,24 @@ template <typename Storage>
   A += tile.matrix * batch_stride + tile.first_row * row_stride + tile.first_column * column_stride;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
 
-  for (int index = team.index; index < tile.rows * tile.columns; index += team.threads) {
-    const Dealt entry = deal(index, tile.rows, tile.columns, row_stride < column_stride);
-    T number = from_real<T>(0.0f);
-    if (tile.first_column + entry.j < columns) {
-      number = scaled_entry(A[entry.i * row_stride + entry.j * column_stride], magnitude, exponent);
+  const bool along_rows = row_stride < column_stride;
+  const Walk reading = make_walk(along_rows ? tile.rows : tile.columns, team);
+  for (int a = reading.first; reading.first < reading.step && a < (along_rows ? tile.columns : tile.rows);
+       a += reading.step) {
+    for (int b = reading.place; b < (along_rows ? tile.rows : tile.columns); b += reading.across) {
+      const int i = along_rows ? b : a;
+      const int j = along_rows ? a : b;
+      T number = from_real<T>(0.0f);
+      if (tile.first_column + j < columns) {
+        number = scaled_entry(A[i * row_stride + j * column_stride], magnitude, exponent);
+      }
+      staged[place_in_tile(i, j, tile)] = number;
     }
-    staged[place_in_tile(entry, tile)] = number;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < tile.rows * tile.columns; index += team.threads) {
-    const Dealt entry = deal(index, tile.rows, tile.columns, false);
-    numbers[entry.i * stride + entry.j] = staged[place_in_tile(entry, tile)];
+  const Walk writing = make_walk(tile.columns, team);
+  for (int i = writing.first; writing.first < writing.step && i < tile.rows; i += writing.step) {
+    numbers[i * stride + writing.place] = staged[place_in_tile(i, writing.place, tile)];
   }
 }
 
@@ -218,11 +260,15 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_device);
   // U needs no turn. V^H has a row for each column of P.
   const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
-  for (long index = team.index; index < columns * count; index += team.threads) {
-    const long place = vectors + (transposed != 0 ? index : index / count * columns + index % count);
-    T entry = right_of_R[place];
-    if (transposed == 0) entry = multiply(conjugate(turns[column + index % count]), entry);
-    right[place] = to_storage<Storage>(entry);
+  const Walk walk = make_walk(transposed != 0 ? int(columns) : count, team);
+  const int lines = transposed != 0 ? count : int(columns);
+  for (int a = walk.first; walk.first < walk.step && a < lines; a += walk.step) {
+    for (int b = walk.place; b < (transposed != 0 ? int(columns) : count); b += walk.across) {
+      const long place = vectors + a * columns + b;
+      T entry = right_of_R[place];
+      if (transposed == 0) entry = multiply(conjugate(turns[column + b]), entry);
+      right[place] = to_storage<Storage>(entry);
+    }
   }
 }
 
@@ -237,19 +283,20 @@ template <typename Storage>
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& left_columns [[buffer(5)]],
     constant long& stride [[buffer(6)]], constant long& transposed [[buffer(7)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]]) {
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 tile_numbers[staged_numbers];
   threadgroup T* staged = (threadgroup T*)tile_numbers;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Tile tile = make_tile(threadgroup_index, rows, left_columns);
   turns += tile.matrix * columns;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
-  for (int index = int(thread_index); index < tile.rows * tile.columns; index += int(threads)) {
-    const Dealt entry = deal(index, tile.rows, tile.columns, false);
-    const long column = tile.first_column + entry.j;
-    T number = numbers[entry.i * stride + entry.j];
-    if (column < columns) number = multiply(turns[column], number);
-    staged[place_in_tile(entry, tile)] = number;
+  const Walk reading = make_walk(tile.columns, team);
+  const long column = tile.first_column + reading.place;
+  const T turn = column < columns ? turns[column] : from_real<T>(1.0f);
+  for (int i = reading.first; reading.first < reading.step && i < tile.rows; i += reading.step) {
+    staged[place_in_tile(i, reading.place, tile)] = multiply(turn, numbers[i * stride + reading.place]);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -257,9 +304,14 @@ template <typename Storage>
   const long row_stride = is_transposed ? left_columns : 1;
   const long column_stride = is_transposed ? 1 : rows;
   left += tile.matrix * rows * left_columns + tile.first_row * row_stride + tile.first_column * column_stride;
-  for (int index = int(thread_index); index < tile.rows * tile.columns; index += int(threads)) {
-    const Dealt entry = deal(index, tile.rows, tile.columns, !is_transposed);
-    left[entry.i * row_stride + entry.j * column_stride] = to_storage<Storage>(staged[place_in_tile(entry, tile)]);
+  const Walk writing = make_walk(is_transposed ? tile.columns : tile.rows, team);
+  for (int a = writing.first; writing.first < writing.step && a < (is_transposed ? tile.rows : tile.columns);
+       a += writing.step) {
+    for (int b = writing.place; b < (is_transposed ? tile.columns : tile.rows); b += writing.across) {
+      const int i = is_transposed ? a : b;
+      const int j = is_transposed ? b : a;
+      left[i * row_stride + j * column_stride] = to_storage<Storage>(staged[place_in_tile(i, j, tile)]);
+    }
   }
 }
 

@@ -13,6 +13,9 @@ using namespace metal;
 // the rows of R, as many as a panel has columns, are all in the first packs.
 enum : int { panel_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::team_lanes)) };
 
+// They are taken in blocks, each with one look at where the rows end, so that its loads go out together.
+enum : int { block_packs = 4 };
+
 template <typename T>
 inline int row_in_pack(int pack, int place, Team team) {
   return (pack * limits::team_lanes + lane_in_team(team)) * packed_count<T>() + place;
@@ -32,12 +35,16 @@ inline float make_panel_reflector(thread float4* x, int packs, int k, bool is_mi
     if (row > k) below = square_add(entry, below);
     if (row == k) head = entry;
   }
+  float4 squares = float4(below, 0.0f, 0.0f, 0.0f);
 #pragma unroll
-  for (int p = 1; p < panel_packs; ++p) {
-    if (p >= packs) break;
-    below = fma(x[p].x, x[p].x, fma(x[p].y, x[p].y, fma(x[p].z, x[p].z, fma(x[p].w, x[p].w, below))));
+  for (int b = 0; b < panel_packs; b += block_packs) {
+    if (b >= packs) break;
+#pragma unroll
+    for (int p = b; p < b + block_packs; ++p) {
+      if (p > 0) squares = fma(x[p], x[p], squares);
+    }
   }
-  below = sum_over_team(below);
+  below = sum_over_team((squares.x + squares.y) + (squares.z + squares.w));
   head = sum_over_team(head);
 
   float tau = 0.0f;
@@ -67,10 +74,49 @@ inline float make_panel_reflector(thread float4* x, int packs, int k, bool is_mi
   return tau;
 }
 
+inline void store_column(thread const float4* x, int packs, threadgroup float4* v, Team team) {
+#pragma unroll
+  for (int b = 0; b < panel_packs; b += block_packs) {
+    if (b >= packs) break;
+#pragma unroll
+    for (int p = b; p < b + block_packs; ++p) v[p * limits::team_lanes + lane_in_team(team)] = x[p];
+  }
+}
+
+// v^H x, told to every lane of the team.
+template <typename T>
+inline T product_with_column(threadgroup const float4* v, thread const float4* x, int packs, Team team) {
+  float4 even = zero_pack();
+  float4 odd = zero_pack();
+#pragma unroll
+  for (int b = 0; b < panel_packs; b += block_packs) {
+    if (b >= packs) break;
+#pragma unroll
+    for (int p = b; p < b + block_packs; p += 2) {
+      even = conjugate_multiply_add<T>(v[p * limits::team_lanes + lane_in_team(team)], x[p], even);
+      odd = conjugate_multiply_add<T>(v[(p + 1) * limits::team_lanes + lane_in_team(team)], x[p + 1], odd);
+    }
+  }
+  return sum_over_team(sum_of_pack<T>(even + odd));
+}
+
+// x += factor v
+template <typename T>
+inline void add_column(T factor, threadgroup const float4* v, thread float4* x, int packs, Team team) {
+#pragma unroll
+  for (int b = 0; b < panel_packs; b += block_packs) {
+    if (b >= packs) break;
+#pragma unroll
+    for (int p = b; p < b + block_packs; ++p) {
+      x[p] = multiply_add(factor, v[p * limits::team_lanes + lane_in_team(team)], x[p]);
+    }
+  }
+}
+
 // Factors the columns that the teams hold: leaves v of each in x, R row-major, and the taus and the products
 // v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column: its owner makes it a
 // reflector as soon as it has applied the one before, while others still apply that one to theirs.
-template <typename T>
+template <typename T, int most_columns>
 inline void factor_panel(thread float4* x, int packs, int columns, int stride, threadgroup float4* steps,
                          threadgroup T* gram, threadgroup float* taus, device T* R, bool keeps, Team team) {
   const int mine = first_team(team) + team_in_simdgroup(team);
@@ -78,47 +124,41 @@ inline void factor_panel(thread float4* x, int packs, int columns, int stride, t
     threadgroup float4* v = steps + k % 2 * panel_packs * limits::team_lanes;
     if (k / limits::teams_per_simdgroup == team.simdgroup) {
       const float tau = make_panel_reflector<T>(x, packs, k, mine == k, R + k, stride, team);
-#pragma unroll
-      for (int p = 0; p < panel_packs; ++p) {
-        if (p < packs && mine == k) v[p * limits::team_lanes + lane_in_team(team)] = x[p];
-      }
+      if (mine == k) store_column(x, packs, v, team);
       if (mine == k && lane_in_team(team) == 0) taus[k] = tau;
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // Those of earlier columns only find the products.
     if (!keeps && k >= first_team(team) + limits::teams_per_simdgroup - 1) continue;
-    float4 products = zero_pack();
-#pragma unroll
-    for (int p = 0; p < panel_packs; ++p) {
-      if (p >= packs) break;
-      products = conjugate_multiply_add<T>(v[p * limits::team_lanes + lane_in_team(team)], x[p], products);
-    }
-    const T product = sum_over_team(sum_of_pack<T>(products));
-    if (mine < k && lane_in_team(team) == 0) gram[k * stride + mine] = conjugate(product);
+    const T product = product_with_column<T>(v, x, packs, team);
+    if (mine < k && lane_in_team(team) == 0) gram[k * most_columns + mine] = conjugate(product);
     if (k >= first_team(team) + limits::teams_per_simdgroup - 1) continue;
     const T factor = mine > k ? -taus[k] * product : from_real<T>(0.0f);
-#pragma unroll
-    for (int p = 0; p < panel_packs; ++p) {
-      if (p >= packs) break;
-      x[p] = multiply_add(factor, v[p * limits::team_lanes + lane_in_team(team)], x[p]);
-    }
+    add_column(factor, v, x, packs, team);
   }
 }
 
 // The triangle T for which H_0 H_1 .. = I - V T V^H, column-major: tau_j on its diagonal, -tau_j T V^H v_j above. One
-// SIMD-group; a lane owns a row.
-template <typename T>
-inline void join_reflectors(threadgroup const T* gram, threadgroup const float* taus, threadgroup T* triangle,
-                            int columns, int stride, device T* joint, int lane) {
-  if (lane >= stride) return;
-  for (int j = 0; j < stride; ++j) {
-    T entry = from_real<T>(0.0f);
-    if (j < columns && lane < columns) {
-      for (int k = 0; k < j; ++k) entry = multiply_add(triangle[k * stride + lane], gram[j * stride + k], entry);
-      entry = lane < j ? -taus[j] * entry : from_real<T>(lane == j ? taus[j] : 0.0f);
+// SIMD-group; a lane owns a row, in registers.
+template <typename T, int most_columns>
+inline void join_reflectors(threadgroup const T* gram, threadgroup const float* taus, int columns, int stride,
+                            device T* joint, int lane) {
+  T row[most_columns];
+#pragma unroll
+  for (int j = 0; j < most_columns; ++j) {
+    if (j >= stride) break;
+    T even = from_real<T>(0.0f);
+    T odd = from_real<T>(0.0f);
+    const float tau = j < columns ? taus[j] : 0.0f;
+    if (j < columns) {
+#pragma unroll
+      for (int k = 0; k < j; k += 2) {
+        even = multiply_add(row[k], gram[j * most_columns + k], even);
+        if (k + 1 < j) odd = multiply_add(row[k + 1], gram[j * most_columns + k + 1], odd);
+      }
     }
-    triangle[j * stride + lane] = entry;
-    joint[j * stride + lane] = entry;
+    row[j] = lane < j ? -tau * (even + odd) : from_real<T>(lane == j ? tau : 0.0f);
+    if (lane < stride) joint[j * stride + lane] = row[j];
   }
 }
 
@@ -182,7 +222,7 @@ template <typename Storage>
   }
 
   threadgroup T* gram = (threadgroup T*)products;
-  factor_panel<T>(x, packs, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  factor_panel<T, most_columns>(x, packs, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
   const bool is_padding = mine >= columns && mine < stride;
   for (int row = lane_in_team(team); is_padding && row < stride; row += limits::team_lanes) {
     R[row * stride + mine] = from_real<T>(0.0f);
@@ -200,7 +240,7 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (team.simdgroup != 0) return;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
-  join_reflectors<T>(gram, taus, (threadgroup T*)steps, int(columns), stride, joint, team.lane);
+  join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);
 }
 
 }  // namespace metalsvd
