@@ -253,7 +253,7 @@ bool reduces_first(const Problem& problem, const std::optional<std::string>& dri
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.
 Panel plan_panel(const Reduction& reduction, std::int64_t first, std::int64_t columns, std::int64_t chunk_rows) {
   const std::int64_t padded = reduction.padded(columns);
-  const std::int64_t threads = divide_up(padded, limits::teams_per_simdgroup) * limits::simd_width;
+  const std::int64_t threads = divide_up(padded, limits::tall_held_columns) * limits::simd_width;
   Panel panel{first, columns, padded, {}, chunk_rows / padded, threads};
   std::int64_t nodes = divide_up(reduction.rows - first, chunk_rows);
   panel.nodes.push_back(nodes);
@@ -389,7 +389,8 @@ std::string_view name_of(Method method) {
 
 std::int64_t copied_tiles(std::int64_t rows, std::int64_t columns) {
   const std::int64_t across = divide_up(columns, limits::tall_copy_columns);
-  const std::int64_t height = limits::tall_copy_numbers / divide_up(columns, across);
+  const std::int64_t height =
+      std::min<std::int64_t>(limits::tall_copy_numbers / divide_up(columns, across), limits::tall_threads);
   return across * divide_up(rows, height);
 }
 

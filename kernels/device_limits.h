@@ -99,12 +99,12 @@ enum : int {
   block_rotating_per_core = 2,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
-  // complex columns, and nodes of at most so many
-  // of a column, 512 or 256 rows: 64 words of registers for each of 256 threads, and 16 nodes or more meet in one
-  // above.
+  // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
+  // words of registers a lane (reading the reflector once for all of them), and 16 nodes or more meet in one above.
   tall_pack_bytes = 16,
   tall_panel_bytes = 128,
   tall_chunk_bytes = 2048,
+  tall_held_columns = 4,
   tall_threads = 256,
   // Packs of a row that a threadgroup applies reflectors to: 64 real columns. So many and a node's share of
   // the reflectors take most of the threadgroup memory.

@@ -68,4 +68,33 @@ inline typename StorageTraits<Storage>::Number scaled_entry(Storage entry, uint 
   return magnitude < not_finite_bits ? scale(to_number(entry), exponent) : T(not_a_number());
 }
 
+// How threads walk over lines of `line` entries that lie side by side, no more than there are threads: each takes entry
+// `place` of lines first, first + step, ...
+struct Walk {
+  int first;
+  int step;
+  int place;
+};
+
+inline Walk make_walk(int line, Team team) {
+  Walk walk;
+  walk.step = team.threads / line;
+  walk.place = team.index % line;
+  // Threads that are left over have no line.
+  walk.first = team.index / line < walk.step ? team.index / line : limits::most_rows;
+  return walk;
+}
+
+// Entries that a thread reads before it uses the first of them.
+enum : int { batch_entries = 4 };
+
+// The next of them: of lines first, first + step, ... of those that lie `stride` apart, as far as there are any.
+template <typename Storage>
+inline void fetch_lines(device const Storage* A, int first, int step, int lines, long stride, thread Storage* fetched) {
+#pragma unroll
+  for (int s = 0; s < batch_entries; ++s) {
+    if (first + s * step < lines) fetched[s] = A[(first + s * step) * stride];
+  }
+}
+
 }  // namespace metalsvd

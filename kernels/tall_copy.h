@@ -21,7 +21,7 @@ struct Tile {
 inline Tile make_tile(long index, long rows, long columns) {
   const long across = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
   const long width = (columns + across - 1) / across;
-  const long height = limits::tall_copy_numbers / width;
+  const long height = min(long(limits::tall_copy_numbers) / width, long(limits::tall_threads));
   const long down = (rows + height - 1) / height;
   Tile tile;
   tile.matrix = index / (across * down);
@@ -37,38 +37,18 @@ inline int place_in_tile(int i, int j, Tile tile) { return j * (tile.rows | 1) +
 
 enum : int { staged_numbers = limits::tall_copy_numbers + limits::tall_copy_columns };
 
-// How threads walk over `lines` of `line` entries that lie side by side: entries place, place + across, ... of lines
-// first, first + step, ..., so that neighbours meet neighbours.
-struct Walk {
-  int first;
-  int step;
-  int place;
-  int across;
-};
-
-inline Walk make_walk(int line, Team team) {
-  Walk walk;
-  walk.across = min(line, team.threads);
-  walk.step = team.threads / walk.across;
-  walk.first = team.index / walk.across;
-  walk.place = team.index % walk.across;
-  return walk;
-}
-
 // The largest magnitude bits of entries first, first + step, ... of so many that lie `stride` apart.
 template <typename Storage>
 inline uint largest_of_line(device const Storage* A, int first, int step, int count, long stride) {
   uint largest = 0u;
-  int i = first;
-  // Four at a time, so that their loads go out together.
-  for (; i < count - 3 * step; i += 4 * step) {
-    const uint a = magnitude_bits(to_number(A[i * stride]));
-    const uint b = magnitude_bits(to_number(A[(i + step) * stride]));
-    const uint c = magnitude_bits(to_number(A[(i + 2 * step) * stride]));
-    const uint d = magnitude_bits(to_number(A[(i + 3 * step) * stride]));
-    largest = max(largest, max(max(a, b), max(c, d)));
+  for (int i = first; i < count; i += batch_entries * step) {
+    Storage fetched[batch_entries];
+    fetch_lines(A, i, step, count, stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      if (i + s * step < count) largest = max(largest, magnitude_bits(to_number(fetched[s])));
+    }
   }
-  for (; i < count; i += step) largest = max(largest, magnitude_bits(to_number(A[i * stride])));
   return largest;
 }
 
@@ -95,18 +75,41 @@ template <typename Storage>
   const int lines = along_rows ? int(columns) : node.rows;
   const long line_stride = along_rows ? column_stride : row_stride;
   const long stride = along_rows ? row_stride : column_stride;
-  const Walk walk = make_walk(line, team);
-  if (walk.across == line) {
-    if (walk.first < walk.step) {
-      largest = largest_of_line(A + walk.place * stride, walk.first, walk.step, lines, line_stride);
-    }
+  if (line <= team.threads) {
+    const Walk walk = make_walk(line, team);
+    largest = largest_of_line(A + walk.place * stride, walk.first, walk.step, lines, line_stride);
   } else {
     for (int i = 0; i < lines; ++i) {
-      largest = max(largest, largest_of_line(A + i * line_stride, walk.place, walk.across, line, stride));
+      largest = max(largest, largest_of_line(A + i * line_stride, team.index, team.threads, line, stride));
     }
   }
   largest = threadgroup_max(largest, slots, team);
   if (team.index == 0) magnitudes[strip] = largest;
+}
+
+// A tile of B, scaled, to `staged`; columns beyond the last are zero.
+template <typename Storage, typename T>
+inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Tile tile, long columns, long row_stride,
+                       long column_stride, threadgroup T* staged, Team team) {
+  const bool along_rows = row_stride < column_stride;
+  const int there = int(min(long(tile.columns), columns - tile.first_column));
+  const int lines = along_rows ? there : tile.rows;
+  const Walk walk = make_walk(along_rows ? tile.rows : there, team);
+  for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
+    Storage fetched[batch_entries];
+    fetch_lines(A + walk.place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
+                along_rows ? column_stride : row_stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int line = first + s * walk.step;
+      if (line >= lines) break;
+      staged[place_in_tile(along_rows ? walk.place : line, along_rows ? line : walk.place, tile)] =
+          scaled_entry(fetched[s], magnitude, exponent);
+    }
+  }
+  for (int index = team.index; index < (tile.columns - there) * tile.rows; index += team.threads) {
+    staged[place_in_tile(index % tile.rows, there + index / tile.rows, tile)] = from_real<T>(0.0f);
+  }
 }
 
 // B, scaled by the power of two of its matrix, to numbers.
@@ -133,23 +136,10 @@ template <typename Storage>
   A += tile.matrix * batch_stride + tile.first_row * row_stride + tile.first_column * column_stride;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
 
-  const bool along_rows = row_stride < column_stride;
-  const Walk reading = make_walk(along_rows ? tile.rows : tile.columns, team);
-  for (int a = reading.first; reading.first < reading.step && a < (along_rows ? tile.columns : tile.rows);
-       a += reading.step) {
-    for (int b = reading.place; b < (along_rows ? tile.rows : tile.columns); b += reading.across) {
-      const int i = along_rows ? b : a;
-      const int j = along_rows ? a : b;
-      T number = from_real<T>(0.0f);
-      if (tile.first_column + j < columns) {
-        number = scaled_entry(A[i * row_stride + j * column_stride], magnitude, exponent);
-      }
-      staged[place_in_tile(i, j, tile)] = number;
-    }
-  }
+  stage_tile(A, magnitude, exponent, tile, columns, row_stride, column_stride, staged, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Walk writing = make_walk(tile.columns, team);
-  for (int i = writing.first; writing.first < writing.step && i < tile.rows; i += writing.step) {
+  for (int i = writing.first; i < tile.rows; i += writing.step) {
     numbers[i * stride + writing.place] = staged[place_in_tile(i, writing.place, tile)];
   }
 }
@@ -260,14 +250,22 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_device);
   // U needs no turn. V^H has a row for each column of P.
   const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
-  const Walk walk = make_walk(transposed != 0 ? int(columns) : count, team);
-  const int lines = transposed != 0 ? count : int(columns);
-  for (int a = walk.first; walk.first < walk.step && a < lines; a += walk.step) {
-    for (int b = walk.place; b < (transposed != 0 ? int(columns) : count); b += walk.across) {
-      const long place = vectors + a * columns + b;
-      T entry = right_of_R[place];
-      if (transposed == 0) entry = multiply(conjugate(turns[column + b]), entry);
-      right[place] = to_storage<Storage>(entry);
+  if (transposed != 0) {
+    for (long index = vectors + team.index; index < vectors + columns * count; index += team.threads) {
+      right[index] = to_storage<Storage>(right_of_R[index]);
+    }
+    return;
+  }
+  const Walk walk = make_walk(count, team);
+  const T turn = conjugate(turns[column + walk.place]);
+  for (int first_line = walk.first; first_line < columns; first_line += batch_entries * walk.step) {
+    T fetched[batch_entries];
+    fetch_lines(right_of_R + vectors + walk.place, first_line, walk.step, int(columns), columns, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int line = first_line + s * walk.step;
+      if (line >= columns) break;
+      right[vectors + line * columns + walk.place] = to_storage<Storage>(multiply(turn, fetched[s]));
     }
   }
 }
@@ -295,8 +293,14 @@ template <typename Storage>
   const Walk reading = make_walk(tile.columns, team);
   const long column = tile.first_column + reading.place;
   const T turn = column < columns ? turns[column] : from_real<T>(1.0f);
-  for (int i = reading.first; reading.first < reading.step && i < tile.rows; i += reading.step) {
-    staged[place_in_tile(i, reading.place, tile)] = multiply(turn, numbers[i * stride + reading.place]);
+  for (int first = reading.first; first < tile.rows; first += batch_entries * reading.step) {
+    T fetched[batch_entries];
+    fetch_lines(numbers + reading.place, first, reading.step, tile.rows, stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int i = first + s * reading.step;
+      if (i < tile.rows) staged[place_in_tile(i, reading.place, tile)] = multiply(turn, fetched[s]);
+    }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
@@ -305,13 +309,10 @@ template <typename Storage>
   const long column_stride = is_transposed ? 1 : rows;
   left += tile.matrix * rows * left_columns + tile.first_row * row_stride + tile.first_column * column_stride;
   const Walk writing = make_walk(is_transposed ? tile.columns : tile.rows, team);
-  for (int a = writing.first; writing.first < writing.step && a < (is_transposed ? tile.rows : tile.columns);
-       a += writing.step) {
-    for (int b = writing.place; b < (is_transposed ? tile.columns : tile.rows); b += writing.across) {
-      const int i = is_transposed ? a : b;
-      const int j = is_transposed ? b : a;
-      left[i * row_stride + j * column_stride] = to_storage<Storage>(staged[place_in_tile(i, j, tile)]);
-    }
+  for (int line = writing.first; line < (is_transposed ? tile.rows : tile.columns); line += writing.step) {
+    const int i = is_transposed ? line : writing.place;
+    const int j = is_transposed ? writing.place : line;
+    left[i * row_stride + j * column_stride] = to_storage<Storage>(staged[place_in_tile(i, j, tile)]);
   }
 }
 

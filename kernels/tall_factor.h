@@ -2,50 +2,48 @@
 #pragma once
 #include <metal_stdlib>
 
-#include "common/pivoted_qr.h"
 #include "tall.h"
 
 namespace metalsvd {
 
 using namespace metal;
 
-// A team of lanes holds a column of the node in registers. Pack p of lane l holds rows (8 p + l) packed_count and on:
+// A SIMD-group holds some columns of the node in registers. Pack p of lane l holds rows (32 p + l) packed_count and on:
 // the rows of R, as many as a panel has columns, are all in the first packs.
-enum : int { panel_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::team_lanes)) };
+enum : int {
+  held_columns = limits::tall_held_columns,
+  held_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::simd_width)),
+  pack_rows_bytes = limits::simd_width * int(sizeof(float4))  // of a column, in a pack of all lanes
+};
 
-// They are taken in blocks, each with one look at where the rows end, so that its loads go out together.
-enum : int { block_packs = 4 };
+// A column of the node, as a lane holds it.
+struct HeldColumn {
+  float4 packs[held_packs];
+};
 
 template <typename T>
 inline int row_in_pack(int pack, int place, Team team) {
-  return (pack * limits::team_lanes + lane_in_team(team)) * packed_count<T>() + place;
+  return (pack * limits::simd_width + team.lane) * packed_count<T>() + place;
 }
 
 // What step k asks of its column x: makes x the v of the reflector H for which H x = r e_k, tells tau, and writes the
-// column of R. The other teams of the SIMD-group run along, and write nothing.
+// column of R.
 template <typename T>
-inline float make_panel_reflector(thread float4* x, int packs, int k, bool is_mine, device T* R_column, int stride,
-                                  Team team) {
-  float below = 0.0f;
+inline float make_held_reflector(thread HeldColumn& x, int k, device T* R_column, int stride, Team team) {
+  float4 squares = zero_pack();
+#pragma unroll
+  for (int p = 1; p < held_packs; ++p) squares = fma(x.packs[p], x.packs[p], squares);
+  float below = (squares.x + squares.y) + (squares.z + squares.w);
   T head = from_real<T>(0.0f);
 #pragma unroll
   for (int i = 0; i < packed_count<T>(); ++i) {
     const int row = row_in_pack<T>(0, i, team);
-    const T entry = number_at<T>(x[0], i);
+    const T entry = number_at<T>(x.packs[0], i);
     if (row > k) below = square_add(entry, below);
     if (row == k) head = entry;
   }
-  float4 squares = float4(below, 0.0f, 0.0f, 0.0f);
-#pragma unroll
-  for (int b = 0; b < panel_packs; b += block_packs) {
-    if (b >= packs) break;
-#pragma unroll
-    for (int p = b; p < b + block_packs; ++p) {
-      if (p > 0) squares = fma(x[p], x[p], squares);
-    }
-  }
-  below = sum_over_team((squares.x + squares.y) + (squares.z + squares.w));
-  head = sum_over_team(head);
+  below = simd_sum(below);
+  head = simd_sum(head);
 
   float tau = 0.0f;
   T r = head;
@@ -60,81 +58,71 @@ inline float make_panel_reflector(thread float4* x, int packs, int k, bool is_mi
     tau = precise::divide(2.0f, square_add(v_k, below));
     r = -norm * unit;
   }
-  if (!is_mine) return tau;
   T entries[packed_count<T>()];
 #pragma unroll
   for (int i = 0; i < packed_count<T>(); ++i) {
     const int row = row_in_pack<T>(0, i, team);
-    const T entry = number_at<T>(x[0], i);
+    const T entry = number_at<T>(x.packs[0], i);
     const T zero = from_real<T>(0.0f);
     if (row < stride) R_column[row * stride] = row < k ? entry : row == k ? r : zero;
     entries[i] = row < k ? zero : row == k ? v_k : entry;
   }
-  x[0] = pack_of(entries);
+  x.packs[0] = pack_of(entries);
   return tau;
 }
 
-inline void store_column(thread const float4* x, int packs, threadgroup float4* v, Team team) {
-#pragma unroll
-  for (int b = 0; b < panel_packs; b += block_packs) {
-    if (b >= packs) break;
-#pragma unroll
-    for (int p = b; p < b + block_packs; ++p) v[p * limits::team_lanes + lane_in_team(team)] = x[p];
-  }
-}
-
-// v^H x, told to every lane of the team.
+// The products v^H x of the columns that are held, summed over the SIMD-group.
 template <typename T>
-inline T product_with_column(threadgroup const float4* v, thread const float4* x, int packs, Team team) {
-  float4 even = zero_pack();
-  float4 odd = zero_pack();
+inline void products_of_held(thread const HeldColumn& v, thread const HeldColumn* x, thread T* products) {
 #pragma unroll
-  for (int b = 0; b < panel_packs; b += block_packs) {
-    if (b >= packs) break;
+  for (int c = 0; c < held_columns; ++c) {
+    float4 sum = zero_pack();
 #pragma unroll
-    for (int p = b; p < b + block_packs; p += 2) {
-      even = conjugate_multiply_add<T>(v[p * limits::team_lanes + lane_in_team(team)], x[p], even);
-      odd = conjugate_multiply_add<T>(v[(p + 1) * limits::team_lanes + lane_in_team(team)], x[p + 1], odd);
-    }
+    for (int p = 0; p < held_packs; ++p) sum = conjugate_multiply_add<T>(v.packs[p], x[c].packs[p], sum);
+    products[c] = sum_of_pack<T>(sum);
   }
-  return sum_over_team(sum_of_pack<T>(even + odd));
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) products[c] = simd_sum(products[c]);
 }
 
-// x += factor v
-template <typename T>
-inline void add_column(T factor, threadgroup const float4* v, thread float4* x, int packs, Team team) {
-#pragma unroll
-  for (int b = 0; b < panel_packs; b += block_packs) {
-    if (b >= packs) break;
-#pragma unroll
-    for (int p = b; p < b + block_packs; ++p) {
-      x[p] = multiply_add(factor, v[p * limits::team_lanes + lane_in_team(team)], x[p]);
-    }
-  }
-}
-
-// Factors the columns that the teams hold: leaves v of each in x, R row-major, and the taus and the products
+// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and the taus and the products
 // v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column: its owner makes it a
 // reflector as soon as it has applied the one before, while others still apply that one to theirs.
 template <typename T, int most_columns>
-inline void factor_panel(thread float4* x, int packs, int columns, int stride, threadgroup float4* steps,
-                         threadgroup T* gram, threadgroup float* taus, device T* R, bool keeps, Team team) {
-  const int mine = first_team(team) + team_in_simdgroup(team);
-  for (int k = 0; k < columns; ++k) {
-    threadgroup float4* v = steps + k % 2 * panel_packs * limits::team_lanes;
-    if (k / limits::teams_per_simdgroup == team.simdgroup) {
-      const float tau = make_panel_reflector<T>(x, packs, k, mine == k, R + k, stride, team);
-      if (mine == k) store_column(x, packs, v, team);
-      if (mine == k && lane_in_team(team) == 0) taus[k] = tau;
+inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* gram,
+                         threadgroup float* taus, device T* R, bool keeps, Team team) {
+  const int mine = team.simdgroup * held_columns;
+  for (int first = 0; first < columns; first += held_columns) {
+#pragma unroll
+    for (int place = 0; place < held_columns; ++place) {
+      const int k = first + place;
+      if (k >= columns) break;
+      threadgroup float4* step = steps + k % 2 * held_packs * limits::simd_width;
+      if (first == mine) {
+        const float tau = make_held_reflector<T>(x[place], k, R + k, stride, team);
+#pragma unroll
+        for (int p = 0; p < held_packs; ++p) step[p * limits::simd_width + team.lane] = x[place].packs[p];
+        if (team.lane == 0) taus[k] = tau;
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      // Those of earlier columns only find the products.
+      const bool is_over = k >= mine + held_columns - 1;
+      if (is_over && !keeps) continue;
+      HeldColumn v;
+#pragma unroll
+      for (int p = 0; p < held_packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+      T products[held_columns];
+      products_of_held(v, x, products);
+      const float tau = taus[k];
+#pragma unroll
+      for (int c = 0; c < held_columns; ++c) {
+        if (mine + c < k && team.lane == 0) gram[k * most_columns + mine + c] = conjugate(products[c]);
+        const T factor = mine + c > k ? -tau * products[c] : from_real<T>(0.0f);
+        if (is_over) continue;
+#pragma unroll
+        for (int p = 0; p < held_packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
+      }
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    // Those of earlier columns only find the products.
-    if (!keeps && k >= first_team(team) + limits::teams_per_simdgroup - 1) continue;
-    const T product = product_with_column<T>(v, x, packs, team);
-    if (mine < k && lane_in_team(team) == 0) gram[k * most_columns + mine] = conjugate(product);
-    if (k >= first_team(team) + limits::teams_per_simdgroup - 1) continue;
-    const T factor = mine > k ? -taus[k] * product : from_real<T>(0.0f);
-    add_column(factor, v, x, packs, team);
   }
 }
 
@@ -162,12 +150,58 @@ inline void join_reflectors(threadgroup const T* gram, threadgroup const float* 
   }
 }
 
+// Rows of a panel on their way between device memory and registers: those of pack p of all lanes, column-major.
+template <typename T>
+inline int staged_rows() {
+  return int(pack_rows_bytes / sizeof(T));
+}
+// From one column to the next; a pack of padding, against bank conflicts.
+template <typename T>
+inline int staged_stride() {
+  return staged_rows<T>() + packed_count<T>();
+}
+
+// Stages `rows` of them from `source`; the others, and columns beyond the last, are zero.
+template <typename Storage, typename T>
+inline void stage_panel(device const Storage* source, int rows, int columns, int stride, long row_stride,
+                        long column_stride, bool is_scaled, uint magnitude, int exponent, threadgroup T* staged,
+                        Team team) {
+  const bool along_rows = row_stride < column_stride;
+  const bool is_whole = rows == staged_rows<T>() && columns == stride;
+  for (int index = team.index; !is_whole && index < stride * staged_rows<T>(); index += team.threads) {
+    staged[index / staged_rows<T>() * staged_stride<T>() + index % staged_rows<T>()] = from_real<T>(0.0f);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  // A line along rows may have more entries than there are threads.
+  const int most_line = min(along_rows ? rows : columns, team.threads);
+  const int lines = along_rows ? columns : rows;
+  const Walk walk = make_walk(max(most_line, 1), team);
+  for (int skipped = 0; skipped < (along_rows ? rows : columns); skipped += most_line) {
+    const int place = skipped + walk.place;
+    if (place >= (along_rows ? rows : columns)) break;
+    for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
+      Storage fetched[batch_entries];
+      fetch_lines(source + place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
+                  along_rows ? column_stride : row_stride, fetched);
+#pragma unroll
+      for (int s = 0; s < batch_entries; ++s) {
+        const int line = first + s * walk.step;
+        if (line >= lines) break;
+        staged[(along_rows ? line : place) * staged_stride<T>() + (along_rows ? place : line)] =
+            is_scaled ? scaled_entry(fetched[s], magnitude, exponent) : to_number(fetched[s]);
+      }
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
 // A node: its rows of the panel, scaled where there are `strips` that tell how, to V, T and R.
 //
-// Grid: one threadgroup a node, of team_lanes threads at least for each column of the panel with its last pack filled.
-// Ownership: a team owns a column, in registers. Barriers: two where the threadgroup agrees on the magnitude, one a
-// column, and one before T is made. The host promises: a node has at most tall_chunk_bytes of each column; rows of V, T
-// and R are as wide as the panel is with its last pack filled, and there are as many of T and R; V may be the source.
+// Grid: one threadgroup a node, of a SIMD-group for each tall_held_columns of the panel with its last pack filled.
+// Ownership: a SIMD-group owns columns, in registers; entries are dealt to all threads while they are staged. Barriers:
+// two where the threadgroup agrees on the magnitude, three a pack of rows to load and two to store, one a column, and
+// one before T is made. The host promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are
+// as wide as the panel is with its last pack filled, and there are as many of T and R; V may be the source.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_factor(
     device const Storage* source [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -188,56 +222,62 @@ template <typename Storage>
   enum : int {
     words = sizeof(T) / limits::word_bytes,
     most_columns = limits::tall_panel_bytes / sizeof(T),
-    step_packs = int(panel_packs) * int(limits::team_lanes)
+    step_packs = int(held_packs) * int(limits::simd_width),
+    column_packs = int(limits::simd_width) + 1
   };
   threadgroup float4 steps[2 * step_packs];
+  threadgroup float4 staged_packs[most_columns * column_packs];
   threadgroup float2 products[most_columns * most_columns * words / 2];
   threadgroup float taus[most_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Node node = make_node(threadgroup_index, rows, nodes, share, rest);
   const int stride = (int(columns) + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
-  const int mine = first_team(team) + team_in_simdgroup(team);
-  source += source_offset + node.matrix * batch_stride + node.first_row * row_stride + mine * column_stride;
+  const int mine = team.simdgroup * held_columns;
+  source += source_offset + node.matrix * batch_stride + node.first_row * row_stride;
   R += R_offset + node.matrix * R_batch_stride + node.index * stride * stride;
+  threadgroup T* staged = (threadgroup T*)staged_packs;
 
   uint magnitude = 0u;
   if (strips > 0) magnitude = magnitude_of_matrix(magnitudes, node.matrix, strips, slots, team);
-  const int exponent = magnitude < not_finite_bits && magnitude > 0u ? tall_exponent(magnitude) : 0;
-  const int rows_a_pack = limits::team_lanes * packed_count<T>();
-  const int packs = (node.rows + rows_a_pack - 1) / rows_a_pack;
-  float4 x[panel_packs];
+  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
+  HeldColumn x[held_columns];
 #pragma unroll
-  for (int p = 0; p < panel_packs; ++p) {
-    T entries[packed_count<T>()];
+  for (int p = 0; p < held_packs; ++p) {
+    const int first = p * staged_rows<T>();
+    stage_panel(source + first * row_stride, clamp(node.rows - first, 0, staged_rows<T>()), int(columns), stride,
+                row_stride, column_stride, strips > 0, magnitude, exponent, staged, team);
 #pragma unroll
-    for (int i = 0; i < packed_count<T>(); ++i) {
-      const int row = row_in_pack<T>(p, i, team);
-      entries[i] = from_real<T>(0.0f);
-      if (row >= node.rows || mine >= columns) continue;
-      const Storage entry = source[row * row_stride];
-      entries[i] = strips > 0 ? scaled_entry(entry, magnitude, exponent) : to_number(entry);
+    for (int c = 0; c < held_columns; ++c) {
+      x[c].packs[p] = mine + c < stride ? staged_packs[(mine + c) * column_packs + team.lane] : zero_pack();
     }
-    x[p] = pack_of(entries);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
   threadgroup T* gram = (threadgroup T*)products;
-  factor_panel<T, most_columns>(x, packs, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
-  const bool is_padding = mine >= columns && mine < stride;
-  for (int row = lane_in_team(team); is_padding && row < stride; row += limits::team_lanes) {
-    R[row * stride + mine] = from_real<T>(0.0f);
+  factor_panel<T, most_columns>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  // Columns that fill the last pack.
+  const int padding = stride - int(columns);
+  for (int index = team.index; index < padding * stride; index += team.threads) {
+    R[index / padding * stride + columns + index % padding] = from_real<T>(0.0f);
   }
   if (keeps == 0) return;
-  V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride + mine;
+  V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
 #pragma unroll
-  for (int p = 0; p < panel_packs; ++p) {
+  for (int p = 0; p < held_packs; ++p) {
+    const int first = p * staged_rows<T>();
 #pragma unroll
-    for (int i = 0; i < packed_count<T>(); ++i) {
-      const int row = row_in_pack<T>(p, i, team);
-      if (row < node.rows && mine < stride) V[row * V_row_stride] = number_at<T>(x[p], i);
+    for (int c = 0; c < held_columns; ++c) {
+      if (mine + c < stride) staged_packs[(mine + c) * column_packs + team.lane] = x[c].packs[p];
     }
+    // What is written may have been read by another.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    const Walk walk = make_walk(stride, team);
+    for (int i = walk.first; i < min(staged_rows<T>(), node.rows - first); i += walk.step) {
+      V[(first + i) * V_row_stride + walk.place] = staged[walk.place * staged_stride<T>() + i];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
   if (team.simdgroup != 0) return;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
   join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);
