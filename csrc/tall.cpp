@@ -97,6 +97,17 @@ Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std:
   return {"tall", "tall_" + kernel, A_.batch * threadgroups, threads, std::move(arguments)};
 }
 
+// Whether B of one panel has rows of whole packs of numbers. An MPS tensor's address is that of its buffer, which is
+// aligned to more than a pack, and its offset.
+bool TallQr::is_packed() const {
+  const std::int64_t packed = plan_.reduction->packed;
+  const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
+  const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
+  return plan_.reduction->storage == plan_.reduction->number && column_stride == 1 && plan_.columns % packed == 0 &&
+         row_stride % packed == 0 && A_.batch_stride % packed == 0 &&
+         reinterpret_cast<std::uintptr_t>(A_.tensor.data_ptr()) % limits::tall_pack_bytes == 0;
+}
+
 // One panel is read where it is; of several the numbers have been scaled already.
 Launch TallQr::factor(std::size_t index, std::size_t i) const {
   const Reduction& reduction = *plan_.reduction;
@@ -135,6 +146,7 @@ Launch TallQr::factor(std::size_t index, std::size_t i) const {
   for (std::int64_t argument :
        {i == 0 ? corner : level.V, V.stride, V_row_stride(index, i), R_offset, R_stride, level.joint, joints_.stride})
     arguments.push_back(argument);
+  arguments.push_back(std::int64_t{!reads_A || is_packed()});
   return launch("factor_" + (reads_A ? reduction.storage : reduction.number), level.nodes, std::move(arguments),
                 panel.threads);
 }

@@ -51,6 +51,7 @@ class TallQr {
   bool is_one_panel() const { return levels_.size() == 1; }
   bool starts_at_root() const;  // rather than from a copy of the vectors of R
   void plan_levels();
+  bool is_packed() const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::tall_threads) const;
   Launch factor(std::size_t panel, std::size_t level) const;

@@ -61,11 +61,11 @@ inline int tall_exponent(uint magnitude) {
   return magnitude > 0u ? limits::large_scaled_exponent - exponent_of(magnitude) : 0;
 }
 
-// An entry as the tree takes it. Those of a matrix that is not finite are NaN, and so is its R, which tells the method.
-template <typename Storage>
-inline typename StorageTraits<Storage>::Number scaled_entry(Storage entry, uint magnitude, int exponent) {
-  typedef typename StorageTraits<Storage>::Number T;
-  return magnitude < not_finite_bits ? scale(to_number(entry), exponent) : T(not_a_number());
+// A number of A as the tree takes it. Those of a matrix that is not finite are NaN, and so is its R, which tells the
+// method.
+template <typename T>
+inline T scaled_number(T number, uint magnitude, int exponent) {
+  return magnitude < not_finite_bits ? scale(number, exponent) : T(not_a_number());
 }
 
 // How threads walk over lines of `line` entries that lie side by side, no more than there are threads: each takes entry
@@ -88,12 +88,14 @@ inline Walk make_walk(int line, Team team) {
 // Entries that a thread reads before it uses the first of them.
 enum : int { batch_entries = 4 };
 
-// The next of them: of lines first, first + step, ... of those that lie `stride` apart, as far as there are any.
+// The next of them, as numbers: of lines first, first + step, ... of those that lie `stride` apart, as far as there are
+// any.
 template <typename Storage>
-inline void fetch_lines(device const Storage* A, int first, int step, int lines, long stride, thread Storage* fetched) {
+inline void fetch_lines(device const Storage* A, int first, int step, int lines, long stride,
+                        thread typename StorageTraits<Storage>::Number* fetched) {
 #pragma unroll
   for (int s = 0; s < batch_entries; ++s) {
-    if (first + s * step < lines) fetched[s] = A[(first + s * step) * stride];
+    if (first + s * step < lines) fetched[s] = to_number(A[(first + s * step) * stride]);
   }
 }
 

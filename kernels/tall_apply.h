@@ -178,16 +178,23 @@ inline void report_largest(thread const Largest<T>& largest, threadgroup float4*
     rows[place] = largest.rows[q];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int j = team.index; j < width; j += team.threads) {
+  for (int j = team.simdgroup; j < width; j += team.simdgroups) {
     const long column = tiling.first_pack * packed_count<T>() + j;
     if (column >= columns) continue;
-    int best = j;
-    for (int place = j + width; place < tiling.slots * width; place += width) {
-      const float square = square_add(entries[place], 0.0f);
-      const float most = square_add(entries[best], 0.0f);
-      if (square > most || (square == most && rows[place] < rows[best])) best = place;
+    float most = 0.0f;
+    int row = limits::most_rows;
+    T best = from_real<T>(0.0f);
+    for (int place = j + team.lane * width; place < tiling.slots * width; place += limits::simd_width * width) {
+      const T entry = entries[place];
+      const float square = square_add(entry, 0.0f);
+      if (square < most || (square == most && rows[place] >= row)) continue;
+      most = square;
+      row = rows[place];
+      best = entry;
     }
-    report[(node.matrix * columns + column) * nodes + node.index] = entries[best];
+    const int first_row = simd_min(most == simd_max(most) ? row : int(limits::most_rows));
+    best = simd_sum(row == first_row ? best : from_real<T>(0.0f));
+    if (team.lane == 0) report[(node.matrix * columns + column) * nodes + node.index] = best;
   }
 }
 

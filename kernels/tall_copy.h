@@ -42,11 +42,11 @@ template <typename Storage>
 inline uint largest_of_line(device const Storage* A, int first, int step, int count, long stride) {
   uint largest = 0u;
   for (int i = first; i < count; i += batch_entries * step) {
-    Storage fetched[batch_entries];
+    typename StorageTraits<Storage>::Number fetched[batch_entries];
     fetch_lines(A, i, step, count, stride, fetched);
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
-      if (i + s * step < count) largest = max(largest, magnitude_bits(to_number(fetched[s])));
+      if (i + s * step < count) largest = max(largest, magnitude_bits(fetched[s]));
     }
   }
   return largest;
@@ -96,7 +96,7 @@ inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Ti
   const int lines = along_rows ? there : tile.rows;
   const Walk walk = make_walk(along_rows ? tile.rows : there, team);
   for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
-    Storage fetched[batch_entries];
+    T fetched[batch_entries];
     fetch_lines(A + walk.place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
                 along_rows ? column_stride : row_stride, fetched);
 #pragma unroll
@@ -104,7 +104,7 @@ inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Ti
       const int line = first + s * walk.step;
       if (line >= lines) break;
       staged[place_in_tile(along_rows ? walk.place : line, along_rows ? line : walk.place, tile)] =
-          scaled_entry(fetched[s], magnitude, exponent);
+          scaled_number(fetched[s], magnitude, exponent);
     }
   }
   for (int index = team.index; index < (tile.columns - there) * tile.rows; index += team.threads) {

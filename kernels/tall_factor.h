@@ -8,12 +8,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-// A SIMD-group holds some columns of the node in registers. Pack p of lane l holds rows (32 p + l) packed_count and on:
-// the rows of R, as many as a panel has columns, are all in the first packs.
+// A SIMD-group holds some columns of the node in registers, lane l of it rows l, l + 32, ... The rows of R, as many as
+// a panel has columns, are the first of all lanes.
 enum : int {
   held_columns = limits::tall_held_columns,
-  held_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::simd_width)),
-  pack_rows_bytes = limits::simd_width * int(sizeof(float4))  // of a column, in a pack of all lanes
+  held_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::simd_width))
 };
 
 // A column of the node, as a lane holds it.
@@ -21,29 +20,26 @@ struct HeldColumn {
   float4 packs[held_packs];
 };
 
+// The row of the i-th number of pack p.
 template <typename T>
-inline int row_in_pack(int pack, int place, Team team) {
-  return (pack * limits::simd_width + team.lane) * packed_count<T>() + place;
+inline int held_row(int p, int i, Team team) {
+  return (p * packed_count<T>() + i) * limits::simd_width + team.lane;
 }
 
 // What step k asks of its column x: makes x the v of the reflector H for which H x = r e_k, tells tau, and writes the
 // column of R.
 template <typename T>
 inline float make_held_reflector(thread HeldColumn& x, int k, device T* R_column, int stride, Team team) {
+  const T first = number_at<T>(x.packs[0], 0);
   float4 squares = zero_pack();
 #pragma unroll
-  for (int p = 1; p < held_packs; ++p) squares = fma(x.packs[p], x.packs[p], squares);
-  float below = (squares.x + squares.y) + (squares.z + squares.w);
-  T head = from_real<T>(0.0f);
-#pragma unroll
-  for (int i = 0; i < packed_count<T>(); ++i) {
-    const int row = row_in_pack<T>(0, i, team);
-    const T entry = number_at<T>(x.packs[0], i);
-    if (row > k) below = square_add(entry, below);
-    if (row == k) head = entry;
+  for (int p = 0; p < held_packs; ++p) {
+    const float4 pack = p > 0 ? x.packs[p] : with_first(x.packs[p], from_real<T>(0.0f));
+    squares = fma(pack, pack, squares);
   }
-  below = simd_sum(below);
-  head = simd_sum(head);
+  const float others = (squares.x + squares.y) + (squares.z + squares.w);
+  const float below = simd_sum(team.lane > k ? square_add(first, others) : others);
+  const T head = simd_broadcast(first, ushort(k));
 
   float tau = 0.0f;
   T r = head;
@@ -58,16 +54,9 @@ inline float make_held_reflector(thread HeldColumn& x, int k, device T* R_column
     tau = precise::divide(2.0f, square_add(v_k, below));
     r = -norm * unit;
   }
-  T entries[packed_count<T>()];
-#pragma unroll
-  for (int i = 0; i < packed_count<T>(); ++i) {
-    const int row = row_in_pack<T>(0, i, team);
-    const T entry = number_at<T>(x.packs[0], i);
-    const T zero = from_real<T>(0.0f);
-    if (row < stride) R_column[row * stride] = row < k ? entry : row == k ? r : zero;
-    entries[i] = row < k ? zero : row == k ? v_k : entry;
-  }
-  x.packs[0] = pack_of(entries);
+  const T zero = from_real<T>(0.0f);
+  if (team.lane < stride) R_column[team.lane * stride] = team.lane < k ? first : team.lane == k ? r : zero;
+  x.packs[0] = with_first(x.packs[0], team.lane < k ? zero : team.lane == k ? v_k : first);
   return tau;
 }
 
@@ -150,49 +139,89 @@ inline void join_reflectors(threadgroup const T* gram, threadgroup const float* 
   }
 }
 
-// Rows of a panel on their way between device memory and registers: those of pack p of all lanes, column-major.
-template <typename T>
-inline int staged_rows() {
-  return int(pack_rows_bytes / sizeof(T));
-}
-// From one column to the next; a pack of padding, against bank conflicts.
-template <typename T>
-inline int staged_stride() {
-  return staged_rows<T>() + packed_count<T>();
+// The columns of a SIMD-group that begin at `column`: of rows < `rows`, and as many of them as are `there`; zero
+// beyond.
+template <typename Storage>
+inline void load_held(device const Storage* column, int rows, int there, long row_stride, long column_stride,
+                      thread HeldColumn* x, Team team) {
+  typedef typename StorageTraits<Storage>::Number T;
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) {
+      T numbers[packed_count<T>()];
+#pragma unroll
+      for (int i = 0; i < packed_count<T>(); ++i) {
+        const int row = held_row<T>(p, i, team);
+        numbers[i] = from_real<T>(0.0f);
+        if (row < rows && c < there) numbers[i] = to_number(column[row * row_stride + c * column_stride]);
+      }
+      x[c].packs[p] = pack_of(numbers);
+    }
+  }
 }
 
-// Stages `rows` of them from `source`; the others, and columns beyond the last, are zero.
-template <typename Storage, typename T>
-inline void stage_panel(device const Storage* source, int rows, int columns, int stride, long row_stride,
-                        long column_stride, bool is_scaled, uint magnitude, int exponent, threadgroup T* staged,
-                        Team team) {
-  const bool along_rows = row_stride < column_stride;
-  const bool is_whole = rows == staged_rows<T>() && columns == stride;
-  for (int index = team.index; !is_whole && index < stride * staged_rows<T>(); index += team.threads) {
-    staged[index / staged_rows<T>() * staged_stride<T>() + index % staged_rows<T>()] = from_real<T>(0.0f);
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  // A line along rows may have more entries than there are threads.
-  const int most_line = min(along_rows ? rows : columns, team.threads);
-  const int lines = along_rows ? columns : rows;
-  const Walk walk = make_walk(max(most_line, 1), team);
-  for (int skipped = 0; skipped < (along_rows ? rows : columns); skipped += most_line) {
-    const int place = skipped + walk.place;
-    if (place >= (along_rows ? rows : columns)) break;
-    for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
-      Storage fetched[batch_entries];
-      fetch_lines(source + place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
-                  along_rows ? column_stride : row_stride, fetched);
+// The same of rows of whole packs, the columns of a row being one pack or two.
+template <typename T>
+inline void load_held_packs(device const T* column, int rows, int there, long row_stride, thread HeldColumn* x,
+                            Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int row_packs = held_columns / packed_count<T>();
 #pragma unroll
-      for (int s = 0; s < batch_entries; ++s) {
-        const int line = first + s * walk.step;
-        if (line >= lines) break;
-        staged[(along_rows ? line : place) * staged_stride<T>() + (along_rows ? place : line)] =
-            is_scaled ? scaled_entry(fetched[s], magnitude, exponent) : to_number(fetched[s]);
+  for (int p = 0; p < held_packs; ++p) {
+    T numbers[held_columns * count];
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const int row = held_row<T>(p, i, team);
+#pragma unroll
+      for (int q = 0; q < row_packs; ++q) {
+        const bool exists = row < rows && q * count < there;
+        const float4 pack = exists ? ((device const float4*)(column + row * row_stride))[q] : zero_pack();
+#pragma unroll
+        for (int c = 0; c < count; ++c) numbers[(q * count + c) * count + i] = number_at<T>(pack, c);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < held_columns; ++c) x[c].packs[p] = pack_of(numbers + c * count);
+  }
+}
+
+// Back to rows of whole packs.
+template <typename T>
+inline void store_held_packs(thread const HeldColumn* x, int rows, int there, long row_stride, device T* column,
+                             Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int row_packs = held_columns / packed_count<T>();
+#pragma unroll
+  for (int p = 0; p < held_packs; ++p) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const int row = held_row<T>(p, i, team);
+#pragma unroll
+      for (int q = 0; q < row_packs; ++q) {
+        T numbers[count];
+#pragma unroll
+        for (int c = 0; c < count; ++c) numbers[c] = number_at<T>(x[q * count + c].packs[p], i);
+        if (row < rows && q * count < there) ((device float4*)(column + row * row_stride))[q] = pack_of(numbers);
       }
     }
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
+template <typename T>
+inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) {
+      T numbers[packed_count<T>()];
+#pragma unroll
+      for (int i = 0; i < packed_count<T>(); ++i) {
+        numbers[i] = scaled_number(number_at<T>(x[c].packs[p], i), magnitude, exponent);
+      }
+      x[c].packs[p] = pack_of(numbers);
+    }
+  }
 }
 
 // A node: its rows of the panel, scaled where there are `strips` that tell how, to V, T and R.
@@ -215,18 +244,17 @@ template <typename Storage>
     constant long& V_offset [[buffer(16)]], constant long& V_batch_stride [[buffer(17)]],
     constant long& V_row_stride [[buffer(18)]], constant long& R_offset [[buffer(19)]],
     constant long& R_batch_stride [[buffer(20)]], constant long& joint_offset [[buffer(21)]],
-    constant long& joint_batch_stride [[buffer(22)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& joint_batch_stride [[buffer(22)]], constant long& is_packed [[buffer(23)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   enum : int {
     words = sizeof(T) / limits::word_bytes,
     most_columns = limits::tall_panel_bytes / sizeof(T),
-    step_packs = int(held_packs) * int(limits::simd_width),
-    column_packs = int(limits::simd_width) + 1
+    step_packs = int(held_packs) * int(limits::simd_width)
   };
   threadgroup float4 steps[2 * step_packs];
-  threadgroup float4 staged_packs[most_columns * column_packs];
   threadgroup float2 products[most_columns * most_columns * words / 2];
   threadgroup float taus[most_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
@@ -234,25 +262,19 @@ template <typename Storage>
   const Node node = make_node(threadgroup_index, rows, nodes, share, rest);
   const int stride = (int(columns) + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
   const int mine = team.simdgroup * held_columns;
-  source += source_offset + node.matrix * batch_stride + node.first_row * row_stride;
+  source += source_offset + node.matrix * batch_stride + node.first_row * row_stride + mine * column_stride;
   R += R_offset + node.matrix * R_batch_stride + node.index * stride * stride;
-  threadgroup T* staged = (threadgroup T*)staged_packs;
 
   uint magnitude = 0u;
   if (strips > 0) magnitude = magnitude_of_matrix(magnitudes, node.matrix, strips, slots, team);
   const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
   HeldColumn x[held_columns];
-#pragma unroll
-  for (int p = 0; p < held_packs; ++p) {
-    const int first = p * staged_rows<T>();
-    stage_panel(source + first * row_stride, clamp(node.rows - first, 0, staged_rows<T>()), int(columns), stride,
-                row_stride, column_stride, strips > 0, magnitude, exponent, staged, team);
-#pragma unroll
-    for (int c = 0; c < held_columns; ++c) {
-      x[c].packs[p] = mine + c < stride ? staged_packs[(mine + c) * column_packs + team.lane] : zero_pack();
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (is_packed != 0) {
+    load_held_packs<T>((device const T*)source, node.rows, stride - mine, row_stride, x, team);
+  } else {
+    load_held(source, node.rows, min(int(columns) - mine, int(held_columns)), row_stride, column_stride, x, team);
   }
+  if (strips > 0) scale_held<T>(x, magnitude, exponent);
 
   threadgroup T* gram = (threadgroup T*)products;
   factor_panel<T, most_columns>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
@@ -263,21 +285,8 @@ template <typename Storage>
   }
   if (keeps == 0) return;
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
-#pragma unroll
-  for (int p = 0; p < held_packs; ++p) {
-    const int first = p * staged_rows<T>();
-#pragma unroll
-    for (int c = 0; c < held_columns; ++c) {
-      if (mine + c < stride) staged_packs[(mine + c) * column_packs + team.lane] = x[c].packs[p];
-    }
-    // What is written may have been read by another.
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    const Walk walk = make_walk(stride, team);
-    for (int i = walk.first; i < min(staged_rows<T>(), node.rows - first); i += walk.step) {
-      V[(first + i) * V_row_stride + walk.place] = staged[walk.place * staged_stride<T>() + i];
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  store_held_packs(x, node.rows, stride - mine, V_row_stride, V + mine, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
   if (team.simdgroup != 0) return;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
   join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);

@@ -65,10 +65,7 @@ _POINTERS = {TypeKind.POINTER, TypeKind.LVALUEREFERENCE, TypeKind.RVALUEREFERENC
 def is_function_pointer(type_: cindex.Type) -> bool:
     type_ = type_.get_canonical()
     while type_kind(type_) in ARRAYS:
-        try:
-            type_ = type_.element_type.get_canonical()
-        except ValueError:  # an array of half, a kind that libclang's bindings do not know
-            return False
+        type_ = type_.element_type.get_canonical()
     if type_kind(type_) == TypeKind.MEMBERPOINTER:
         return True
     pointee = type_kind(type_.get_pointee().get_canonical()) if type_kind(type_) in _POINTERS else None

@@ -28,6 +28,10 @@ inline float2 number_at<float2>(float4 pack, int i) {
   return i == 0 ? float2(pack.x, pack.y) : float2(pack.z, pack.w);
 }
 
+// The pack with another first number.
+inline float4 with_first(float4 pack, float number) { return float4(number, pack.y, pack.z, pack.w); }
+inline float4 with_first(float4 pack, float2 number) { return float4(number.x, number.y, pack.z, pack.w); }
+
 inline float4 pack_of(thread const float* x) { return float4(x[0], x[1], x[2], x[3]); }
 inline float4 pack_of(thread const float2* x) { return float4(x[0].x, x[0].y, x[1].x, x[1].y); }
 
