@@ -241,13 +241,16 @@ void plan_block(const Problem& problem, Plan& plan) {
 
 std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.scalar).words * limits::word_bytes; }
 
-// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B or would be slow.
+// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B but R, or both but
+// would be slow, or where B has so many rows that `block` would.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
-  if (!fits_threadgroup(problem)) return rows >= limits::tall_block_rows_per_column * columns;
-  return rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
+  if (fits_threadgroup(problem)) return rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
+  Problem problem_of_r = problem;
+  problem_of_r.m = problem_of_r.n = columns;
+  return rows > columns && (fits_threadgroup(problem_of_r) || rows >= limits::tall_block_rows_per_column * columns);
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.

@@ -388,7 +388,8 @@ template <typename T>
     const int part_rows = min(tiling.part, node.rows - first);
     const int next_first = first + part_rows;
     stage_v(next, part_rows, staged_V, tiling, team);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // Where C is V, its rows here have been read by others.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling, team);
     float4 own[rows_a_thread];
 #pragma unroll
