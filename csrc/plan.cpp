@@ -305,7 +305,8 @@ std::int64_t reduction_threads(const Reduction& reduction, std::int64_t columns)
   const std::int64_t copied = copied_tiles(reduction.rows, width);
   const std::int64_t applied =
       reduction.panels.front().nodes.front() * divide_up(width, limits::tall_tile_packs * reduction.packed);
-  return std::max({copied, applied, reduction.strips}) * limits::tall_threads;
+  return std::max({copied * limits::tall_threads, applied * limits::tall_apply_threads,
+                   reduction.panels.front().nodes.front() * reduction.panels.front().threads});
 }
 
 // Threads a matrix of the largest grid.

@@ -187,7 +187,8 @@ Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
                  chunks.share,
                  chunks.rest,
                  std::int64_t{adjoint},
-                 reports ? plan_.columns : std::int64_t{0}});
+                 reports ? plan_.columns : std::int64_t{0}},
+                limits::tall_apply_threads);
 }
 
 // The last panel, where all rows of P that it meets are zero but those of the vectors of R.
@@ -233,7 +234,8 @@ Launch TallQr::expand_last(std::size_t i) const {
                  i == 0 ? panel.first * left_stride_ : Offset{0},
                  i == 0 ? left_.stride : level.rows * left_stride_,
                  left_stride_,
-                 reports ? n : std::int64_t{0}});
+                 reports ? n : std::int64_t{0}},
+                limits::tall_apply_threads);
 }
 
 std::vector<Launch> TallQr::reduce() const {

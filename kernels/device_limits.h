@@ -106,9 +106,10 @@ enum : int {
   tall_chunk_bytes = 2048,
   tall_held_columns = 4,
   tall_threads = 256,
-  // Packs of a row that a threadgroup applies reflectors to: 64 real columns. So many and a node's share of
-  // the reflectors take most of the threadgroup memory.
-  tall_tile_packs = 16,
+  // Packs of a row that a threadgroup applies reflectors to, 32 real columns, and its threads: few, so that a few nodes
+  // fill the cores too. One tile is as wide as a panel.
+  tall_tile_packs = 8,
+  tall_apply_threads = 128,
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
   tall_copy_columns = 32,

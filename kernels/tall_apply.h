@@ -11,10 +11,10 @@ using namespace metal;
 // What a threadgroup stages: rows of V; then rows of C, or the two halves of W = V^H C, or W and T' W.
 enum : int {
   staged_v_packs = 512,
-  staged_c_packs = 1024,
+  staged_c_packs = 512,
   most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
   rows_a_thread = 4,
-  v_packs_a_thread = staged_v_packs / limits::tall_threads,
+  v_packs_a_thread = staged_v_packs / limits::tall_apply_threads,
   tile_packs = limits::tall_tile_packs
 };
 
@@ -27,6 +27,9 @@ struct Tiling {
   int group;
   int slot;
   int slots;
+  int v_pack;  // of a row of V that a thread moves, and from which row on, how far apart
+  int v_row;
+  int v_step;
   int part;  // rows that are staged together, an even number
 };
 
@@ -38,7 +41,10 @@ inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
   tiling.group = team.index % tiling.groups;
   tiling.slot = team.index / tiling.groups;
   tiling.slots = team.threads / tiling.groups;
-  tiling.part = min(rows_a_thread * tiling.slots, staged_v_packs / v_packs) & ~1;
+  tiling.v_step = team.threads / v_packs;
+  tiling.v_pack = team.index % v_packs;
+  tiling.v_row = team.index / v_packs;
+  tiling.part = min(rows_a_thread * tiling.slots, v_packs_a_thread * tiling.v_step) & ~1;
   return tiling;
 }
 
@@ -48,24 +54,26 @@ struct Part {
   float4 c[rows_a_thread];
 };
 
+// The row of a part of V that a thread moves as its s-th, if there is one.
+inline int moved_row(int s, Tiling tiling) { return tiling.v_row + s * tiling.v_step; }
+inline bool moves_row(int s, int rows, Tiling tiling) {
+  return tiling.v_row < tiling.v_step && moved_row(s, tiling) < rows;
+}
+
 // Rows [first, first + rows) of V.
 template <typename T>
-inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part& part, Tiling tiling,
-                    Team team) {
+inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part& part, Tiling tiling) {
 #pragma unroll
   for (int s = 0; s < v_packs_a_thread; ++s) {
-    const int index = team.index + s * team.threads;
-    if (index >= rows * tiling.v_packs) break;
-    device const float4* row = (device const float4*)(V + (first + index / tiling.v_packs) * row_stride);
-    part.v[s] = row[index % tiling.v_packs];
+    if (!moves_row(s, rows, tiling)) continue;
+    part.v[s] = ((device const float4*)(V + (first + moved_row(s, tiling)) * row_stride))[tiling.v_pack];
   }
 }
 
-inline void stage_v(thread const Part& part, int rows, threadgroup float4* staged, Tiling tiling, Team team) {
+inline void stage_v(thread const Part& part, int rows, threadgroup float4* staged, Tiling tiling) {
 #pragma unroll
   for (int s = 0; s < v_packs_a_thread; ++s) {
-    const int index = team.index + s * team.threads;
-    if (index < rows * tiling.v_packs) staged[index] = part.v[s];
+    if (moves_row(s, rows, tiling)) staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
   }
 }
 
@@ -202,6 +210,9 @@ inline void report_largest(thread const Largest<T>& largest, threadgroup float4*
 template <typename T, int count>
 inline void subtract_from_rows(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
                                thread float4* c, Tiling tiling) {
+  int rows[count];
+#pragma unroll
+  for (int r = 0; r < count; ++r) rows[r] = min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs;
   for (int pack = 0; pack < tiling.v_packs; ++pack) {
     float4 w[packed_count<T>()];
 #pragma unroll
@@ -211,7 +222,7 @@ inline void subtract_from_rows(threadgroup const float4* V, threadgroup const fl
 #pragma unroll
     for (int r = 0; r < count; ++r) {
       // Rows beyond the part are computed, and not stored.
-      const float4 v = V[min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs + pack];
+      const float4 v = V[rows[r] + pack];
 #pragma unroll
       for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
     }
@@ -232,14 +243,14 @@ inline void subtract_products(threadgroup const float4* V, threadgroup const flo
 
 // Applies a node to columns of C in place: its adjoint to the columns behind the panel, or the node to P.
 //
-// Grid: one threadgroup a node and tile of columns, in that order, of tall_threads threads. Ownership: as Tiling says;
-// what a threadgroup reads and writes of C no other does. Barriers: one after the rows' places, two a part on the way
-// to W, three around T' and two a part behind. The host promises: rows of all numbers are whole packs, and C begins
+// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_threads threads. Ownership: as Tiling
+// says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows' places, two a part on the
+// way to W, three around T' and two a part behind. The host promises: rows of all numbers are whole packs, and C begins
 // with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a chunk that is `unit_step`
 // chunks behind the one before, where level 0 shares rows out as `chunk_share` and `chunk_rest` say; `largest`, where
 // wanted, has a number for each node and each of `reports` columns.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_apply(
+[[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
     device T* largest [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
     constant long& nodes [[buffer(6)]], constant long& share [[buffer(7)]], constant long& rest [[buffer(8)]],
@@ -277,24 +288,24 @@ template <typename T>
   float4 sums[packed_count<T>()];
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
   fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
   for (int first = 0; first < node.rows; first += tiling.part) {
     const int part_rows = min(tiling.part, node.rows - first);
     const int next_first = first + part_rows;
     const int next_rows = min(tiling.part, node.rows - next_first);
-    stage_v(next, part_rows, staged_V, tiling, team);
+    stage_v(next, part_rows, staged_V, tiling);
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) {
       if (owns_row(r, part_rows, tiling)) staged[owned_row(r, tiling) * tiling.groups + tiling.group] = next.c[r];
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling, team);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
     fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
     add_products<T>(staged_V, staged, part_rows, sums, tiling);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
   fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
   multiply_joint(joint, sums, adjoint != 0, staged, tiling, team);
 
@@ -304,12 +315,12 @@ template <typename T>
     const int part_rows = min(tiling.part, node.rows - first);
     const int next_first = first + part_rows;
     const int next_rows = min(tiling.part, node.rows - next_first);
-    stage_v(next, part_rows, staged_V, tiling, team);
+    stage_v(next, part_rows, staged_V, tiling);
     float4 own[rows_a_thread];
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) own[r] = next.c[r];
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling, team);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
     fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
     subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
 #pragma unroll
@@ -331,7 +342,7 @@ template <typename T>
 // promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
 // one tile takes all of its columns.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_expand(
+[[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
     device T* C [[buffer(3)]], device T* largest [[buffer(4)]], constant long& rows [[buffer(5)]],
     constant long& columns [[buffer(6)]], constant long& nodes [[buffer(7)]], constant long& share [[buffer(8)]],
@@ -362,8 +373,8 @@ template <typename T>
 
   const int head_rows = min(int(columns), node.rows);
   Part next;
-  fetch_v(V, V_row_stride, 0, head_rows, next, tiling, team);
-  stage_v(next, head_rows, staged_V, tiling, team);
+  fetch_v(V, V_row_stride, 0, head_rows, next, tiling);
+  stage_v(next, head_rows, staged_V, tiling);
   for (int i = tiling.slot; tiling.slot < tiling.slots && i < head_rows; i += tiling.slots) {
     T entries[packed_count<T>()];
 #pragma unroll
@@ -379,7 +390,7 @@ template <typename T>
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
   add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling, team);
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
   multiply_joint(joint, sums, false, staged, tiling, team);
 
   Largest<T> met;
@@ -387,10 +398,10 @@ template <typename T>
   for (int first = 0; first < node.rows; first += tiling.part) {
     const int part_rows = min(tiling.part, node.rows - first);
     const int next_first = first + part_rows;
-    stage_v(next, part_rows, staged_V, tiling, team);
+    stage_v(next, part_rows, staged_V, tiling);
     // Where C is V, its rows here have been read by others.
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling, team);
+    fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling);
     float4 own[rows_a_thread];
 #pragma unroll
     for (int r = 0; r < rows_a_thread; ++r) {
