@@ -61,23 +61,11 @@ inline int tall_exponent(uint magnitude) {
   return magnitude > 0u ? limits::large_scaled_exponent - exponent_of(magnitude) : 0;
 }
 
-// Whether a product with 2^exponent, itself a normal number, is all it takes to scale a: where neither a nor the
-// product is denormal.
-inline bool scales_by_product(float a, int exponent) {
-  const uint bits = magnitude_bits(a);
-  return bits == 0u || (bits >= smallest_normal_bits && int(bits >> 23) + exponent > 0);
-}
-inline bool scales_by_product(float2 a, int exponent) {
-  return scales_by_product(a.x, exponent) && scales_by_product(a.y, exponent);
-}
-
 // A number of A as the tree takes it. Those of a matrix that is not finite are NaN, and so is its R, which tells the
 // method.
 template <typename T>
 inline T scaled_number(T number, uint magnitude, int exponent) {
-  if (magnitude >= not_finite_bits) return T(not_a_number());
-  if (exponent < 127 && scales_by_product(number, exponent)) return power_of_two(exponent) * number;
-  return scale(number, exponent);
+  return magnitude < not_finite_bits ? scale(number, exponent) : T(not_a_number());
 }
 
 // How threads walk over lines of `line` entries that lie side by side, no more than there are threads: each takes entry

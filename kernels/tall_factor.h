@@ -208,8 +208,32 @@ inline void store_held_packs(thread const HeldColumn* x, int rows, int there, lo
   }
 }
 
+// How far above the smallest a number other than zero may be, as bits less one: zero comes out as the largest.
+inline uint least_bits(float4 pack) {
+  const uint xy = min(magnitude_bits(pack.x) - 1u, magnitude_bits(pack.y) - 1u);
+  return min(xy, min(magnitude_bits(pack.z) - 1u, magnitude_bits(pack.w) - 1u));
+}
+
+// Scales the columns that are held: by one product each where that is exact, neither the numbers nor what becomes of
+// them being denormal.
 template <typename T>
 inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
+  uint least = 0xffffffffu;
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) least = min(least, least_bits(x[c].packs[p]));
+  }
+  const uint normal = uint(1 + max(0, -exponent)) << 23;
+  if (magnitude < not_finite_bits && exponent <= 127 && simd_min(least) >= normal - 1u) {
+    const float factor = power_of_two(exponent);
+#pragma unroll
+    for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+      for (int p = 0; p < held_packs; ++p) x[c].packs[p] = factor * x[c].packs[p];
+    }
+    return;
+  }
 #pragma unroll
   for (int c = 0; c < held_columns; ++c) {
 #pragma unroll
