@@ -10,17 +10,17 @@
 // the way back. No Q is formed: reflectors keep the relative accuracy that Jacobi has on column-graded matrices, and U
 // orthonormal whatever the rank of B.
 //
-// All numbers are row-major, the rows being whole packs of 16 bytes (common/packed.h): what is beyond the last column
+// All numbers are row-major, the rows being whole packs of 16 bytes (tall_packed.h): what is beyond the last column
 // is zero.
 #pragma once
 #include <metal_stdlib>
 
-#include "common/packed.h"
 #include "common/power_of_two.h"
 #include "common/scalar.h"
 #include "common/storage.h"
 #include "common/team.h"
 #include "device_limits.h"
+#include "tall_packed.h"
 
 namespace metalsvd {
 

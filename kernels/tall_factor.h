@@ -186,23 +186,34 @@ inline void load_held_packs(device const T* column, int rows, int there, long ro
   }
 }
 
-// Back to rows of whole packs.
+// Back to rows of whole packs, 32 rows at a time, which the threadgroup writes along whole cache lines. Two barriers
+// each. `staged` has room for as many rows of an odd number of packs.
 template <typename T>
-inline void store_held_packs(thread const HeldColumn* x, int rows, int there, long row_stride, device T* column,
-                             Team team) {
+inline void store_held_packs(thread const HeldColumn* x, int rows, int width, long row_stride,
+                             threadgroup float4* staged, device T* V, Team team) {
   constexpr int count = packed_count<T>();
   constexpr int row_packs = held_columns / packed_count<T>();
+  const int staged_width = width | 1;
+  const Walk walk = make_walk(width, team);
 #pragma unroll
   for (int p = 0; p < held_packs; ++p) {
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      const int row = held_row<T>(p, i, team);
+      const int first = (p * count + i) * limits::simd_width;
+      if (first >= rows) break;
+      // What is written may have been read by another, as what is staged may yet be.
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
 #pragma unroll
       for (int q = 0; q < row_packs; ++q) {
+        const int place = team.simdgroup * row_packs + q;
         T numbers[count];
 #pragma unroll
         for (int c = 0; c < count; ++c) numbers[c] = number_at<T>(x[q * count + c].packs[p], i);
-        if (row < rows && q * count < there) ((device float4*)(column + row * row_stride))[q] = pack_of(numbers);
+        if (place < width) staged[team.lane * staged_width + place] = pack_of(numbers);
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      for (int line = walk.first; line < min(int(limits::simd_width), rows - first); line += walk.step) {
+        ((device float4*)(V + (first + line) * row_stride))[walk.place] = staged[line * staged_width + walk.place];
       }
     }
   }
@@ -251,10 +262,11 @@ inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
 // A node: its rows of the panel, scaled where there are `strips` that tell how, to V, T and R.
 //
 // Grid: one threadgroup a node, of a SIMD-group for each tall_held_columns of the panel with its last pack filled.
-// Ownership: a SIMD-group owns columns, in registers; entries are dealt to all threads while they are staged. Barriers:
-// two where the threadgroup agrees on the magnitude, three a pack of rows to load and two to store, one a column, and
-// one before T is made. The host promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are
-// as wide as the panel is with its last pack filled, and there are as many of T and R; V may be the source.
+// Ownership: a SIMD-group owns columns, in registers; packs of V are dealt to all threads when they are stored.
+// Barriers: two where the threadgroup agrees on the magnitude, one a column, and two for each 32 rows of V. The host
+// promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is with its
+// last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of the
+// source are numbers in whole packs too.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_factor(
     device const Storage* source [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -276,9 +288,12 @@ template <typename Storage>
   enum : int {
     words = sizeof(T) / limits::word_bytes,
     most_columns = limits::tall_panel_bytes / sizeof(T),
-    step_packs = int(held_packs) * int(limits::simd_width)
+    row_packs = limits::tall_panel_bytes / int(sizeof(float4)),
+    step_packs = 2 * int(held_packs) * int(limits::simd_width),
+    staged_packs = (row_packs | 1) * int(limits::simd_width),
+    tile_room = int(step_packs) > int(staged_packs) ? int(step_packs) : int(staged_packs)
   };
-  threadgroup float4 steps[2 * step_packs];
+  threadgroup float4 steps[tile_room];
   threadgroup float2 products[most_columns * most_columns * words / 2];
   threadgroup float taus[most_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
@@ -309,8 +324,7 @@ template <typename Storage>
   }
   if (keeps == 0) return;
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
-  store_held_packs(x, node.rows, stride - mine, V_row_stride, V + mine, team);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  store_held_packs(x, node.rows, stride / packed_count<T>(), V_row_stride, steps, V, team);
   if (team.simdgroup != 0) return;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
   join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);
