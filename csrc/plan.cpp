@@ -286,58 +286,55 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
-// Rows of a chunk of the tall QR: what fits the tile beside a word for each column, within what is good for speed.
-std::int64_t chunk_rows(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  return std::min<std::int64_t>(
-      (limits::tile_words(split_tile) - columns) / (traits_of(problem.scalar).words * columns),
-      std::max<std::int64_t>(limits::tall_chunk_rows, limits::tall_min_rows_per_column * columns));
-}
+std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.scalar).words * limits::word_bytes; }
 
-// The chunks of the tall QR must be able to shrink the rows.
-bool can_reduce(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  return chunk_rows(problem) >= limits::tall_min_rows_per_column * columns;
-}
+// Whether one threadgroup takes a whole matrix, or several.
+bool fits_one(const Problem& problem) { return fits_simdgroup(problem) || fits_threadgroup(problem); }
 
-// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B or would be slow.
+// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B but R, or both but
+// would be slow, or where B has so many rows that `block` would.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
+  if (driver) return *driver == reduction_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
-  if (driver) {
-    if (*driver != reduction_driver) return false;
-    if (!can_reduce(problem)) {
-      throw std::runtime_error("linalg.svd: driver 'qr' cannot take a matrix of " + sizes_of(problem) +
-                               ": it has too many columns for the threadgroup memory of the GPU");
-    }
-    return true;
-  }
-  const bool is_tall = rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
-  const bool fits_one = fits_simdgroup(problem) || fits_threadgroup(problem);
-  return can_reduce(problem) && rows > columns && (is_tall || !fits_one);
+  if (fits_one(problem)) return rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
+  Problem problem_of_r = problem;
+  problem_of_r.m = problem_of_r.n = columns;
+  return rows > columns && (fits_one(problem_of_r) || rows >= limits::tall_block_rows_per_column * columns);
 }
 
-// The nodes of each level: as few as chunks of `most_rows` allow, until one R is left.
+// The nodes of each level of a panel: as few as chunks allow, until one R is left.
+Panel plan_panel(const Reduction& reduction, std::int64_t first, std::int64_t columns, std::int64_t chunk_rows) {
+  const std::int64_t padded = reduction.padded(columns);
+  const std::int64_t threads = divide_up(padded, limits::tall_held_columns) * limits::simd_width;
+  Panel panel{first, columns, padded, {}, chunk_rows / padded, threads};
+  std::int64_t nodes = divide_up(reduction.rows - first, chunk_rows);
+  panel.nodes.push_back(nodes);
+  while (nodes > 1) {
+    nodes = divide_up(nodes, panel.units);
+    panel.nodes.push_back(nodes);
+  }
+  return panel;
+}
+
+// As few panels as the limit on their columns allows, of as many columns each.
 Reduction plan_reduction(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
-  const std::int64_t most_rows = chunk_rows(problem);
   const ScalarTraits scalar = traits_of(problem.scalar);
   Reduction reduction;
   reduction.storage = scalar.suffix;
-  reduction.number = traits_of(scalar.words == 1 ? Scalar::float32 : Scalar::complex64).suffix;
+  reduction.number = scalar.number_suffix;
   reduction.rows = std::max(problem.m, problem.n);
   reduction.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? columns : reduction.rows;
-  std::int64_t nodes = divide_up(reduction.rows, most_rows);
-  reduction.nodes.push_back(nodes);
-  while (nodes > 1) {
-    nodes = divide_up(nodes, most_rows / columns);
-    reduction.nodes.push_back(nodes);
+  reduction.packed = limits::tall_pack_bytes / bytes_of_number(problem);
+  const std::int64_t count = divide_up(columns, limits::tall_panel_bytes / bytes_of_number(problem));
+  reduction.panel_columns = count == 1 ? columns : reduction.padded(divide_up(columns, count));
+  for (std::int64_t first = 0; first < columns; first += reduction.panel_columns) {
+    reduction.panels.push_back(plan_panel(reduction, first, std::min(reduction.panel_columns, columns - first),
+                                          limits::tall_chunk_bytes / bytes_of_number(problem)));
   }
-  reduction.most_columns = columns <= limits::tall_few_columns ? limits::tall_few_columns : limits::tall_most_columns;
-  reduction.strips = std::min<std::int64_t>(limits::tall_strips, reduction.nodes.front());
-  // One SIMD-group a column.
-  reduction.threads_per_threadgroup =
-      limits::simd_width * std::min<std::int64_t>(columns, limits::simdgroups_per_threadgroup);
+  reduction.strips = std::clamp<std::int64_t>(reduction.rows * columns / limits::tall_strip_entries, 1,
+                                              std::min<std::int64_t>(limits::tall_strips, reduction.rows));
   return reduction;
 }
 
@@ -351,17 +348,23 @@ std::int64_t block_threadgroups(const Plan& plan) {
   return std::max(copied, divide_up(std::max(padded, plan.left_columns), limits::block_simdgroups));
 }
 
+// Threads a matrix of the largest grid of the tall QR: that of the tiles that are copied, or of those that reflectors
+// are applied to.
+std::int64_t reduction_threads(const Reduction& reduction, std::int64_t columns) {
+  const std::int64_t width = std::max(reduction.padded(columns), reduction.left_columns);
+  const std::int64_t copied = copied_tiles(reduction.rows, width);
+  const std::int64_t applied =
+      reduction.panels.front().nodes.front() * divide_up(width, limits::tall_tile_packs * reduction.packed);
+  return std::max({copied * limits::tall_threads, applied * limits::tall_apply_threads,
+                   reduction.panels.front().nodes.front() * reduction.panels.front().threads});
+}
+
 // Threads a matrix of the largest grid.
 std::int64_t grid_threads(const Plan& plan) {
   std::int64_t threads = plan.method == Method::block
                              ? block_threadgroups(plan) * limits::block_threads
                              : divide_up(plan.threads_per_threadgroup, plan.matrices_per_threadgroup);
-  if (plan.reduction) {
-    const Reduction& reduction = *plan.reduction;
-    const std::int64_t completed = std::max<std::int64_t>(reduction.left_columns - plan.columns, 0);
-    threads = std::max({threads, reduction.nodes.front() * reduction.threads_per_threadgroup,
-                        std::max(reduction.nodes.front(), completed) * limits::tall_copy_threads});
-  }
+  if (plan.reduction) threads = std::max(threads, reduction_threads(*plan.reduction, plan.columns));
   return threads;
 }
 
@@ -415,10 +418,15 @@ Plan plan_for_r(const Problem& problem) {
 
 std::string describe_reduction(const Plan& plan) {
   if (!plan.reduction) return "";
+  const Reduction& reduction = *plan.reduction;
+  const Panel& panel = reduction.panels.front();
   std::string nodes;
-  for (std::int64_t level : plan.reduction->nodes) nodes += (nodes.empty() ? "" : " + ") + std::to_string(level);
-  return "tall QR of " + nodes + " threadgroups of " + std::to_string(plan.reduction->threads_per_threadgroup) +
-         " threads a matrix, then ";
+  for (std::int64_t level : panel.nodes) nodes += (nodes.empty() ? "" : " + ") + std::to_string(level);
+  const std::string panels = reduction.panels.size() == 1 ? ""
+                                                          : std::to_string(reduction.panels.size()) + " panels of " +
+                                                                std::to_string(panel.columns) + " columns, ";
+  return "tall QR of " + nodes + " threadgroups of " + std::to_string(panel.threads) + " threads a matrix, " + panels +
+         "then ";
 }
 
 }  // namespace
@@ -431,6 +439,13 @@ std::string_view name_of(Method method) {
     case Method::block: return "block";
   }
   throw std::logic_error("name_of: not a Method");
+}
+
+std::int64_t copied_tiles(std::int64_t rows, std::int64_t columns) {
+  const std::int64_t across = divide_up(columns, limits::tall_copy_columns);
+  const std::int64_t height =
+      std::min<std::int64_t>(limits::tall_copy_numbers / divide_up(columns, across), limits::tall_threads);
+  return across * divide_up(rows, height);
 }
 
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver) {

@@ -39,16 +39,28 @@ struct Problem {
   DeviceLimits device = apple_gpu;
 };
 
-// The tall QR in front of a method (kernels/tall.h): a tree that reduces the rows of B to R, columns x columns.
+// A panel of columns of the tall QR and the tree over its rows (kernels/tall.h).
+struct Panel {
+  std::int64_t first;               // column, and row
+  std::int64_t columns;             // of the panel,
+  std::int64_t padded;              // and with its last pack of numbers filled
+  std::vector<std::int64_t> nodes;  // of each level from the rows up, for one matrix; the last is 1
+  std::int64_t units;               // R's of a level that meet in a node of the one above
+  std::int64_t threads;             // of a node
+};
+
+// The tall QR in front of a method: a reduction of the rows of B to R, columns x columns.
 struct Reduction {
-  std::string storage;              // the end of the names of its kernels that read and write tensors of the user
-  std::string number;               // and of those that do not
-  std::int64_t rows;                // of B
-  std::int64_t left_columns;        // of P that are wanted: 0 (values), columns (thin) or rows (full)
-  std::vector<std::int64_t> nodes;  // of each level from the rows of B up, for one matrix; the last is 1
-  std::int64_t most_columns;        // of its kernels that hold them in threadgroup memory
-  std::int64_t strips;              // threadgroups that look for the largest entry of one matrix
-  std::int64_t threads_per_threadgroup;
+  std::string storage;         // the end of the names of its kernels that read and write tensors of the user
+  std::string number;          // and of those that do not
+  std::int64_t rows;           // of B
+  std::int64_t left_columns;   // of P that are wanted: 0 (values), columns (thin) or rows (full)
+  std::int64_t packed;         // numbers that rows are padded to multiples of
+  std::int64_t panel_columns;  // of all panels but the last, which may have less
+  std::vector<Panel> panels;
+  std::int64_t strips;  // threadgroups that look for the largest entry of one matrix
+
+  std::int64_t padded(std::int64_t columns) const { return (columns + packed - 1) / packed * packed; }
 };
 
 // The kernels factor B = P diag(S) Q^H with rows >= columns: B is A, or A^H when A is wide (`transposed`). Where there
@@ -90,8 +102,11 @@ std::string_view name_of(Method method);
 // a / b, rounded up, of positive numbers.
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// Threadgroups that copy rows x columns in tiles (kernels/tall_copy.h).
+std::int64_t copied_tiles(std::int64_t rows, std::int64_t columns);
+
 // One line for people: "threadgroup: kernel svd_threadgroup_f32, 910 threadgroups of 64 threads", where there is a
-// reduction "tall QR of 200 + 2 + 1 threadgroups of 96 threads a matrix, then threadgroup: ...".
+// reduction "tall QR of 196 + 13 + 1 threadgroups of 256 threads a matrix, 4 panels of 32 columns, then block: ...".
 std::string describe(const Plan& plan);
 
 }  // namespace metalsvd

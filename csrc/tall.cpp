@@ -2,15 +2,16 @@
 
 #include <torch/csrc/stable/ops.h>
 
-#include "../kernels/device_limits.h"
+#include <algorithm>
 
 namespace metalsvd {
 namespace {
 
 using torch::headeronly::ScalarType;
 
-Tensor new_numbers(const Matrices& A, std::int64_t count) {
-  return torch::stable::new_empty(A.tensor, {count}, number_type(A.tensor.scalar_type()));
+// Threadgroups a matrix for a thread an entry, within reason.
+std::int64_t groups_for(std::int64_t entries) {
+  return std::min<std::int64_t>(divide_up(entries, limits::tall_threads), limits::tall_strips);
 }
 
 }  // namespace
@@ -19,60 +20,256 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
   const Reduction& reduction = *plan.reduction;
   const std::int64_t n = plan.columns;
   const bool vectors = plan.left_columns > 0;
+  stride_ = reduction.padded(n);
+  left_stride_ = reduction.padded(reduction.left_columns);
   magnitudes_ = torch::stable::new_empty(A.tensor, {A.batch * reduction.strips}, ScalarType::Int);
-  // Without vectors level 0 leaves nothing but its R's.
-  levels_.push_back(new_numbers(A, vectors ? A.batch * reduction.rows * n : 1));
-  for (std::int64_t nodes : reduction.nodes) levels_.push_back(new_numbers(A, A.batch * nodes * n * n));
+  // The values of one panel's R need no V.
+  numbers_ = allocate(vectors || reduction.panels.size() > 1 ? reduction.rows * stride_ : 1);
+  plan_levels();
 
-  const std::int64_t square = vectors ? A.batch * n * n : 1;
-  factors_of_R_ = {new_numbers(A, square), torch::stable::new_empty(A.tensor, {A.batch * n}, ScalarType::Float),
-                   new_numbers(A, square), std::get<3>(factors)};
-  largest_ = new_numbers(A, vectors ? A.batch * n * reduction.nodes.front() : 1);
-  turns_ = new_numbers(A, vectors ? A.batch * n : 1);
-  if (reduction.left_columns > n) {
-    V_ = new_numbers(A, A.batch * reduction.rows * n);
-    W_ = new_numbers(A, A.batch * n * n);
+  const std::int64_t root = reduction.panels.front().padded * reduction.panels.front().padded;
+  roots_ = allocate(is_one_panel() ? root : reduction.panel_columns * reduction.panel_columns * levels_.size());
+  R_ = is_one_panel() ? roots_ : allocate(n * n);
+  left_ = !vectors                             ? allocate(1)
+          : starts_at_root() && is_one_panel() ? numbers_
+                                               : allocate(reduction.rows * left_stride_);
+  const std::int64_t square = vectors ? n * n : 1;
+  factors_of_R_ = {allocate(square).tensor, torch::stable::new_empty(A.tensor, {A.batch * n}, ScalarType::Float),
+                   allocate(square).tensor, std::get<3>(factors)};
+  largest_ = allocate(vectors ? n * reduction.panels.front().nodes.front() : 1).tensor;
+  turns_ = allocate(vectors ? n : 1).tensor;
+}
+
+TallQr::Numbers TallQr::allocate(std::int64_t count) const {
+  return {torch::stable::new_empty(A_.tensor, {A_.batch * count}, number_type(A_.tensor.scalar_type())), count};
+}
+
+// The levels of all panels, and what they leave room for: V and T of every panel where they are wanted later.
+void TallQr::plan_levels() {
+  const Reduction& reduction = *plan_.reduction;
+  const bool vectors = plan_.left_columns > 0;
+  Offset V = 0;
+  Offset joint = 0;
+  std::int64_t V_room = 1;
+  std::int64_t joint_room = 1;
+  std::vector<std::int64_t> stack_rooms;
+  for (const Panel& panel : reduction.panels) {
+    if (!vectors) V = joint = 0;
+    std::vector<Level>& levels = levels_.emplace_back();
+    for (std::size_t i = 0; i < panel.nodes.size(); ++i) {
+      const std::int64_t nodes = panel.nodes[i];
+      if (i == 0) {
+        const std::int64_t rows = reduction.rows - panel.first;
+        levels.push_back({nodes, rows, rows / nodes, rows % nodes, 0, 0, 0, joint});
+      } else {
+        const std::int64_t step = i == 1 ? 1 : levels.back().unit_step * panel.units;
+        const std::int64_t rows = panel.nodes[i - 1] * panel.padded;
+        levels.push_back({nodes, rows, panel.units * panel.padded, 0, panel.padded, step, V, joint});
+        V += rows * panel.padded;
+        // On the way down the last panel's stack is as wide as P.
+        const bool is_last = panel.first + panel.columns == plan_.columns;
+        const std::int64_t width = std::max(panel.padded, is_last && starts_at_root() ? left_stride_ : 0);
+        if (stack_rooms.size() < i) stack_rooms.push_back(0);
+        stack_rooms[i - 1] = std::max(stack_rooms[i - 1], rows * width);
+      }
+      joint += nodes * panel.padded * panel.padded;
+    }
+    V_room = std::max(V_room, V);
+    joint_room = std::max(joint_room, joint);
   }
+  upper_ = allocate(V_room);
+  joints_ = allocate(joint_room);
+  stacks_.push_back({});
+  for (std::int64_t room : stack_rooms) stacks_.push_back(allocate(room));
 }
 
-Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std::int64_t threads,
-                      std::vector<Argument> arguments) const {
-  return {"tall", kernel, threadgroups, threads, std::move(arguments)};
+std::int64_t TallQr::V_row_stride(std::size_t panel, std::size_t level) const {
+  return level == 0 ? stride_ : plan_.reduction->panels[panel].padded;
 }
 
-// What the nodes of a level share among them: rows of B, or R's of the level below.
-std::int64_t TallQr::units(std::size_t level) const {
-  return level == 0 ? plan_.reduction->rows : plan_.reduction->nodes[level - 1];
+bool TallQr::keeps(std::size_t panel) const { return plan_.left_columns > 0 || panel + 1 < levels_.size(); }
+
+// Full matrices have more to apply Q to than the vectors of R.
+bool TallQr::starts_at_root() const { return plan_.reduction->left_columns == plan_.columns; }
+
+Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
+                      std::int64_t threads) const {
+  return {"tall", "tall_" + kernel, A_.batch * threadgroups, threads, std::move(arguments)};
+}
+
+// Whether B of one panel has rows of whole packs of numbers. An MPS tensor's address is that of its buffer, which is
+// aligned to more than a pack, and its offset.
+bool TallQr::is_packed() const {
+  const std::int64_t packed = plan_.reduction->packed;
+  const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
+  const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
+  return plan_.reduction->storage == plan_.reduction->number && column_stride == 1 && plan_.columns % packed == 0 &&
+         row_stride % packed == 0 && A_.batch_stride % packed == 0 &&
+         reinterpret_cast<std::uintptr_t>(A_.tensor.data_ptr()) % limits::tall_pack_bytes == 0;
+}
+
+// One panel is read where it is; of several the numbers have been scaled already.
+Launch TallQr::factor(std::size_t index, std::size_t i) const {
+  const Reduction& reduction = *plan_.reduction;
+  const Panel& panel = reduction.panels[index];
+  const Level& level = levels_[index][i];
+  const Numbers V = V_of(i);
+  const Offset corner = panel.first * (stride_ + 1);
+  const bool is_root = i + 1 == levels_[index].size();
+  const Numbers& R = is_root ? roots_ : stacks_[i + 1];
+  const std::int64_t R_stride = is_root ? roots_.stride : levels_[index][i + 1].rows * panel.padded;
+  const Offset R_offset = is_root ? static_cast<Offset>(index) * reduction.panel_columns * reduction.panel_columns : 0;
+  const bool reads_A = i == 0 && is_one_panel();
+  std::vector<Argument> arguments{reads_A  ? A_.tensor
+                                  : i == 0 ? numbers_.tensor
+                                           : stacks_[i].tensor,
+                                  magnitudes_,
+                                  V.tensor,
+                                  R.tensor,
+                                  joints_.tensor,
+                                  level.rows,
+                                  panel.columns,
+                                  level.nodes,
+                                  level.share,
+                                  level.rest,
+                                  reads_A ? reduction.strips : std::int64_t{0},
+                                  std::int64_t{keeps(index)}};
+  if (reads_A) {
+    for (std::int64_t stride : {std::int64_t{0}, A_.batch_stride, plan_.transposed ? A_.column_stride : A_.row_stride,
+                                plan_.transposed ? A_.row_stride : A_.column_stride})
+      arguments.push_back(stride);
+  } else {
+    for (std::int64_t stride : {i == 0 ? corner : Offset{0}, i == 0 ? numbers_.stride : level.rows * panel.padded,
+                                V_row_stride(index, i), std::int64_t{1}})
+      arguments.push_back(stride);
+  }
+  for (std::int64_t argument :
+       {i == 0 ? corner : level.V, V.stride, V_row_stride(index, i), R_offset, R_stride, level.joint, joints_.stride})
+    arguments.push_back(argument);
+  arguments.push_back(std::int64_t{!reads_A || is_packed()});
+  return launch("factor_" + (reads_A ? reduction.storage : reduction.number), level.nodes, std::move(arguments),
+                panel.threads);
+}
+
+// The adjoint to the columns behind the panel, or the panel to P.
+Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
+  const Reduction& reduction = *plan_.reduction;
+  const Panel& panel = reduction.panels[index];
+  const Level& level = levels_[index][i];
+  const Level& chunks = levels_[index][0];
+  const Numbers V = V_of(i);
+  const Numbers& C = adjoint ? numbers_ : left_;
+  const std::int64_t C_stride = adjoint ? stride_ : left_stride_;
+  const std::int64_t first_column = adjoint ? panel.first + panel.padded : 0;
+  const std::int64_t packs = (C_stride - first_column) / reduction.packed;
+  const bool reports = !adjoint && index == 0 && i == 0 && !plan_.transposed;
+  return launch("apply_" + reduction.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
+                {V.tensor,
+                 joints_.tensor,
+                 C.tensor,
+                 largest_,
+                 level.rows,
+                 panel.padded,
+                 level.nodes,
+                 level.share,
+                 level.rest,
+                 i == 0 ? panel.first * (stride_ + 1) : level.V,
+                 V.stride,
+                 V_row_stride(index, i),
+                 level.joint,
+                 joints_.stride,
+                 panel.first * C_stride + first_column,
+                 C.stride,
+                 C_stride,
+                 packs,
+                 level.unit_rows,
+                 level.unit_step,
+                 chunks.share,
+                 chunks.rest,
+                 std::int64_t{adjoint},
+                 reports ? plan_.columns : std::int64_t{0}},
+                limits::tall_apply_threads);
+}
+
+// The last panel, where all rows of P that it meets are zero but those of the vectors of R.
+Launch TallQr::expand_last(std::size_t i) const {
+  const Reduction& reduction = *plan_.reduction;
+  const std::size_t index = levels_.size() - 1;
+  const Panel& panel = reduction.panels[index];
+  const Level& level = levels_[index][i];
+  const Numbers V = V_of(i);
+  const Numbers& C = i == 0 ? left_ : stacks_[i];
+  const bool is_root = i + 1 == levels_[index].size();
+  const std::int64_t n = plan_.columns;
+  const bool reports = index == 0 && i == 0 && !plan_.transposed;
+  // P of R is the transpose of Vh when A is wide.
+  const std::int64_t row_stride = !is_root ? left_stride_ : plan_.transposed ? n : 1;
+  const std::int64_t column_stride = !is_root || plan_.transposed ? 1 : n;
+  const Tensor& Z = !is_root ? stacks_[i + 1].tensor : std::get<0>(factors_of_R_);
+  const std::int64_t Z_stride = !is_root ? levels_[index][i + 1].rows * left_stride_ : n * n;
+  return launch("expand_" + reduction.number,
+                level.nodes * divide_up(left_stride_ / reduction.packed, limits::tall_tile_packs),
+                {V.tensor,
+                 joints_.tensor,
+                 is_root && plan_.transposed ? std::get<2>(factors_of_R_) : Z,
+                 C.tensor,
+                 largest_,
+                 level.rows,
+                 panel.padded,
+                 level.nodes,
+                 level.share,
+                 level.rest,
+                 i == 0 ? panel.first * (stride_ + 1) : level.V,
+                 V.stride,
+                 V_row_stride(index, i),
+                 level.joint,
+                 joints_.stride,
+                 is_root ? panel.first * row_stride : Offset{0},
+                 Z_stride,
+                 panel.padded * left_stride_,
+                 row_stride,
+                 column_stride,
+                 panel.columns,
+                 n,
+                 i == 0 ? panel.first * left_stride_ : Offset{0},
+                 i == 0 ? left_.stride : level.rows * left_stride_,
+                 left_stride_,
+                 reports ? n : std::int64_t{0}},
+                limits::tall_apply_threads);
 }
 
 std::vector<Launch> TallQr::reduce() const {
   const Reduction& reduction = *plan_.reduction;
+  const std::int64_t n = plan_.columns;
   const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
   const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
-  const std::int64_t wants_q = plan_.left_columns > 0;
-  const std::string columns_kernel = std::to_string(reduction.most_columns) + "_";
   std::vector<Launch> launches;
-  launches.push_back(launch("tall_magnitude_" + reduction.storage, A_.batch * reduction.strips,
-                            limits::tall_copy_threads,
-                            {A_.tensor, magnitudes_, reduction.rows, plan_.columns, reduction.nodes.front(),
-                             reduction.strips, A_.batch_stride, row_stride, column_stride}));
-  launches.push_back(
-      launch("tall_factor_rows_" + columns_kernel + reduction.storage, A_.batch * reduction.nodes.front(),
-             reduction.threads_per_threadgroup,
-             {A_.tensor, magnitudes_, levels_[0], levels_[1], reduction.rows, plan_.columns, reduction.nodes.front(),
-              reduction.strips, wants_q, A_.batch_stride, row_stride, column_stride}));
-  for (std::size_t level = 1; level < reduction.nodes.size(); ++level) {
-    launches.push_back(
-        launch("tall_factor_stack_" + columns_kernel + reduction.number, A_.batch * reduction.nodes[level],
-               reduction.threads_per_threadgroup,
-               {levels_[level], levels_[level + 1], units(level), plan_.columns, reduction.nodes[level], wants_q}));
+  launches.push_back(launch(
+      "magnitude_" + reduction.storage, reduction.strips,
+      {A_.tensor, magnitudes_, reduction.rows, n, reduction.strips, A_.batch_stride, row_stride, column_stride}));
+  if (!is_one_panel()) {
+    launches.push_back(launch("load_" + reduction.storage, copied_tiles(reduction.rows, stride_),
+                              {A_.tensor, magnitudes_, numbers_.tensor, reduction.rows, n, stride_, reduction.strips,
+                               A_.batch_stride, row_stride, column_stride}));
   }
+  for (std::size_t panel = 0; panel < levels_.size(); ++panel) {
+    for (std::size_t level = 0; level < levels_[panel].size(); ++level) {
+      launches.push_back(factor(panel, level));
+      if (panel + 1 < levels_.size()) launches.push_back(apply(panel, level, true));
+    }
+  }
+  if (is_one_panel()) return launches;
+  const std::int64_t groups = groups_for(n * n);
+  launches.push_back(launch("collect_" + reduction.number, groups,
+                            {numbers_.tensor, roots_.tensor, R_.tensor, reduction.rows, n, stride_,
+                             reduction.panel_columns, roots_.stride, groups}));
   return launches;
 }
 
 Matrices TallQr::R() const {
   const std::int64_t n = plan_.columns;
-  return {levels_.back(), A_.batch, n * n, n, n, plan_.transposed ? n : 1, plan_.transposed ? 1 : n};
+  const std::int64_t stride = is_one_panel() ? stride_ : n;
+  return {R_.tensor, A_.batch, R_.stride, n, n, plan_.transposed ? 1 : stride, plan_.transposed ? stride : 1};
 }
 
 std::vector<Launch> TallQr::expand() const {
@@ -82,36 +279,33 @@ std::vector<Launch> TallQr::expand() const {
   const std::int64_t n = plan_.columns;
   const std::int64_t vectors = plan_.left_columns > 0;
   const std::int64_t transposed = plan_.transposed;
-  const std::string columns_kernel = std::to_string(reduction.most_columns) + "_";
   std::vector<Launch> launches;
-  for (std::size_t level = reduction.nodes.size(); vectors && level-- > 0;) {
-    const bool is_root = level + 1 == reduction.nodes.size();
-    // The block of the root is P of R, which is the transpose of Vh when A is wide.
-    const bool is_transposed_block = is_root && plan_.transposed;
-    const Tensor& blocks = !is_root ? levels_[level + 1] : plan_.transposed ? Vh_of_R : U_of_R;
-    const std::int64_t reports = level == 0 && !plan_.transposed;
-    launches.push_back(launch(
-        "tall_product_" + columns_kernel + reduction.number, A_.batch * reduction.nodes[level],
-        reduction.threads_per_threadgroup,
-        {levels_[level], blocks, largest_, units(level), n, reduction.nodes[level], level == 0 ? std::int64_t{1} : n,
-         is_transposed_block ? n : std::int64_t{1}, is_transposed_block ? std::int64_t{1} : n, reports}));
+  if (vectors) {
+    // Rows of P before those that the last panel meets, or all of it.
+    const std::int64_t count = starts_at_root() ? reduction.panels.back().first : reduction.rows;
+    if (count > 0) {
+      const std::int64_t groups = groups_for(count * left_stride_);
+      launches.push_back(
+          launch("start_" + reduction.number, groups,
+                 {plan_.transposed ? Vh_of_R : U_of_R, left_.tensor, count, reduction.rows, n, left_stride_,
+                  plan_.transposed ? n : std::int64_t{1}, plan_.transposed ? std::int64_t{1} : n, groups}));
+    }
+    for (std::size_t panel = levels_.size(); panel-- > 0;) {
+      const bool starts = starts_at_root() && panel + 1 == levels_.size();
+      for (std::size_t level = levels_[panel].size(); level-- > 0;) {
+        launches.push_back(starts ? expand_last(level) : apply(panel, level, false));
+      }
+    }
   }
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const Tensor& right = !vectors ? S : plan_.transposed ? U : Vh;
-  launches.push_back(launch("tall_finish_" + reduction.storage, A_.batch, reduction.threads_per_threadgroup,
+  launches.push_back(launch("finish_" + reduction.storage, divide_up(n, limits::tall_copy_columns),
                             {magnitudes_, S_of_R, plan_.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right, n,
-                             reduction.nodes.front(), reduction.strips, vectors, transposed}));
+                             reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed}));
   if (!vectors) return launches;
-  launches.push_back(launch("tall_store_" + reduction.storage, A_.batch * reduction.nodes.front(),
-                            limits::tall_copy_threads,
-                            {levels_[0], turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.left_columns,
-                             reduction.nodes.front(), transposed}));
-  if (reduction.left_columns == n) return launches;
-  launches.push_back(launch("tall_reflectors_" + reduction.number, A_.batch, reduction.threads_per_threadgroup,
-                            {levels_[0], V_, W_, levels_.back(), reduction.rows, n}));
-  launches.push_back(launch("tall_complete_" + reduction.storage, A_.batch * (reduction.rows - n),
-                            limits::tall_copy_threads,
-                            {V_, W_, plan_.transposed ? Vh : U, reduction.rows, n, transposed}));
+  launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
+                            {left_.tensor, turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.left_columns,
+                             left_stride_, transposed}));
   return launches;
 }
 

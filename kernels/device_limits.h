@@ -105,23 +105,31 @@ enum : int {
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
 
-  // The tall QR cuts rows into chunks of at most tall_chunk_rows, 16 a lane: enough work between two barriers, and many
-  // threadgroups. Below 2 rows a column a level of its tree would not halve the rows.
-  tall_chunk_rows = 512,
-  tall_min_rows_per_column = 2,
-  // What these two limits leave: 2 * 64 * 64 words are more than the tile.
-  tall_most_columns = 63,
-  // With so few columns it has kernels of their own: they claim a quarter of the threadgroup memory, half for complex
-  // numbers, and so many more of them run on a core at the same time.
-  tall_few_columns = 4,
-  // Its kernels that only move numbers: enough threads to hide the reads.
-  tall_copy_threads = 256,
-  // As many threadgroups look for the largest entry of a matrix; each of the others reads as many words to know it.
-  tall_strips = 64,
+  // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
+  // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
+  // words of registers a lane (reading the reflector once for all of them), and 16 nodes or more meet in one above.
+  tall_pack_bytes = 16,
+  tall_panel_bytes = 128,
+  tall_chunk_bytes = 2048,
+  tall_held_columns = 4,
+  tall_threads = 256,
+  // Packs of a row that a threadgroup applies reflectors to, 32 real columns, and its threads: few, so that a few nodes
+  // fill the cores too. One tile is as wide as a panel.
+  tall_tile_packs = 8,
+  tall_apply_threads = 128,
+  // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
+  tall_copy_numbers = 2048,
+  tall_copy_columns = 32,
+  // So many threadgroups at most look for the largest entry of a matrix, each in that many entries at least; others
+  // read as many words to know it.
+  tall_strips = 512,
+  tall_strip_entries = 4096,
   // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
   // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
   tall_rows = 512,
-  tall_rows_per_column = 4
+  tall_rows_per_column = 4,
+  // And in front of a larger one that has so many rows for each column: what `block` saves is more than it costs.
+  tall_block_rows_per_column = 2
 };
 
 // Positions in a grid are 32-bit numbers.
@@ -163,12 +171,6 @@ constexpr int simdgroup_box_bytes(int entries, int number_bytes) { return 2 * en
 constexpr int block_chunk_rows(long rows) {
   const long tiles = (rows + block_most_chunks * block_tile_rows - 1) / (block_most_chunks * block_tile_rows);
   return int(tiles) * block_tile_rows;
-}
-
-// The tile of the tall QR's kernels for this many columns: a chunk, or a block and two parts of one, and a word or two
-// for each column.
-constexpr int tall_tile_words(int columns, int words) {
-  return columns > tall_few_columns ? int(threadgroup_tile_words) : (tall_chunk_rows * columns + columns) * words;
 }
 
 }  // namespace limits

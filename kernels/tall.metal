@@ -1,73 +1,41 @@
-#include "tall.h"
+#include "tall_apply.h"
+#include "tall_copy.h"
+#include "tall_factor.h"
 
 namespace metalsvd {
 
 template [[host_name("tall_magnitude_f32")]] [[kernel]] decltype(tall_magnitude<float>) tall_magnitude<float>;
-template [[host_name("tall_factor_rows_4_f32")]] [[kernel]] decltype(tall_factor_rows<float, limits::tall_few_columns>)
-    tall_factor_rows<float, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_rows_63_f32")]] [[kernel]] decltype(tall_factor_rows<float, limits::tall_most_columns>)
-        tall_factor_rows<float, limits::tall_most_columns>;
-template [[host_name("tall_finish_f32")]] [[kernel]] decltype(tall_finish<float>) tall_finish<float>;
-template [[host_name("tall_store_f32")]] [[kernel]] decltype(tall_store<float>) tall_store<float>;
 template [[host_name("tall_magnitude_f16")]] [[kernel]] decltype(tall_magnitude<half>) tall_magnitude<half>;
-template [[host_name("tall_factor_rows_4_f16")]] [[kernel]] decltype(tall_factor_rows<half, limits::tall_few_columns>)
-    tall_factor_rows<half, limits::tall_few_columns>;
-template [[host_name("tall_factor_rows_63_f16")]] [[kernel]] decltype(tall_factor_rows<half, limits::tall_most_columns>)
-    tall_factor_rows<half, limits::tall_most_columns>;
-template [[host_name("tall_finish_f16")]] [[kernel]] decltype(tall_finish<half>) tall_finish<half>;
-template [[host_name("tall_store_f16")]] [[kernel]] decltype(tall_store<half>) tall_store<half>;
 template [[host_name("tall_magnitude_bf16")]] [[kernel]] decltype(tall_magnitude<BFloat16>) tall_magnitude<BFloat16>;
-template
-    [[host_name("tall_factor_rows_4_bf16")]] [[kernel]] decltype(tall_factor_rows<BFloat16, limits::tall_few_columns>)
-        tall_factor_rows<BFloat16, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_rows_63_bf16")]] [[kernel]] decltype(tall_factor_rows<BFloat16, limits::tall_most_columns>)
-        tall_factor_rows<BFloat16, limits::tall_most_columns>;
-template [[host_name("tall_finish_bf16")]] [[kernel]] decltype(tall_finish<BFloat16>) tall_finish<BFloat16>;
-template [[host_name("tall_store_bf16")]] [[kernel]] decltype(tall_store<BFloat16>) tall_store<BFloat16>;
 template [[host_name("tall_magnitude_c64")]] [[kernel]] decltype(tall_magnitude<float2>) tall_magnitude<float2>;
-template [[host_name("tall_factor_rows_4_c64")]] [[kernel]] decltype(tall_factor_rows<float2, limits::tall_few_columns>)
-    tall_factor_rows<float2, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_rows_63_c64")]] [[kernel]] decltype(tall_factor_rows<float2, limits::tall_most_columns>)
-        tall_factor_rows<float2, limits::tall_most_columns>;
-template [[host_name("tall_finish_c64")]] [[kernel]] decltype(tall_finish<float2>) tall_finish<float2>;
-template [[host_name("tall_store_c64")]] [[kernel]] decltype(tall_store<float2>) tall_store<float2>;
 template [[host_name("tall_magnitude_c32")]] [[kernel]] decltype(tall_magnitude<half2>) tall_magnitude<half2>;
-template [[host_name("tall_factor_rows_4_c32")]] [[kernel]] decltype(tall_factor_rows<half2, limits::tall_few_columns>)
-    tall_factor_rows<half2, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_rows_63_c32")]] [[kernel]] decltype(tall_factor_rows<half2, limits::tall_most_columns>)
-        tall_factor_rows<half2, limits::tall_most_columns>;
+template [[host_name("tall_load_f32")]] [[kernel]] decltype(tall_load<float>) tall_load<float>;
+template [[host_name("tall_load_f16")]] [[kernel]] decltype(tall_load<half>) tall_load<half>;
+template [[host_name("tall_load_bf16")]] [[kernel]] decltype(tall_load<BFloat16>) tall_load<BFloat16>;
+template [[host_name("tall_load_c64")]] [[kernel]] decltype(tall_load<float2>) tall_load<float2>;
+template [[host_name("tall_load_c32")]] [[kernel]] decltype(tall_load<half2>) tall_load<half2>;
+template [[host_name("tall_factor_f32")]] [[kernel]] decltype(tall_factor<float>) tall_factor<float>;
+template [[host_name("tall_factor_f16")]] [[kernel]] decltype(tall_factor<half>) tall_factor<half>;
+template [[host_name("tall_factor_bf16")]] [[kernel]] decltype(tall_factor<BFloat16>) tall_factor<BFloat16>;
+template [[host_name("tall_factor_c64")]] [[kernel]] decltype(tall_factor<float2>) tall_factor<float2>;
+template [[host_name("tall_factor_c32")]] [[kernel]] decltype(tall_factor<half2>) tall_factor<half2>;
+template [[host_name("tall_finish_f32")]] [[kernel]] decltype(tall_finish<float>) tall_finish<float>;
+template [[host_name("tall_finish_f16")]] [[kernel]] decltype(tall_finish<half>) tall_finish<half>;
+template [[host_name("tall_finish_bf16")]] [[kernel]] decltype(tall_finish<BFloat16>) tall_finish<BFloat16>;
+template [[host_name("tall_finish_c64")]] [[kernel]] decltype(tall_finish<float2>) tall_finish<float2>;
 template [[host_name("tall_finish_c32")]] [[kernel]] decltype(tall_finish<half2>) tall_finish<half2>;
+template [[host_name("tall_store_f32")]] [[kernel]] decltype(tall_store<float>) tall_store<float>;
+template [[host_name("tall_store_f16")]] [[kernel]] decltype(tall_store<half>) tall_store<half>;
+template [[host_name("tall_store_bf16")]] [[kernel]] decltype(tall_store<BFloat16>) tall_store<BFloat16>;
+template [[host_name("tall_store_c64")]] [[kernel]] decltype(tall_store<float2>) tall_store<float2>;
 template [[host_name("tall_store_c32")]] [[kernel]] decltype(tall_store<half2>) tall_store<half2>;
-template
-    [[host_name("tall_factor_stack_4_f32")]] [[kernel]] decltype(tall_factor_stack<float, limits::tall_few_columns>)
-        tall_factor_stack<float, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_stack_63_f32")]] [[kernel]] decltype(tall_factor_stack<float, limits::tall_most_columns>)
-        tall_factor_stack<float, limits::tall_most_columns>;
-template [[host_name("tall_product_4_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_few_columns>)
-    tall_product<float, limits::tall_few_columns>;
-template [[host_name("tall_product_63_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_most_columns>)
-    tall_product<float, limits::tall_most_columns>;
-template
-    [[host_name("tall_factor_stack_4_c64")]] [[kernel]] decltype(tall_factor_stack<float2, limits::tall_few_columns>)
-        tall_factor_stack<float2, limits::tall_few_columns>;
-template
-    [[host_name("tall_factor_stack_63_c64")]] [[kernel]] decltype(tall_factor_stack<float2, limits::tall_most_columns>)
-        tall_factor_stack<float2, limits::tall_most_columns>;
-template [[host_name("tall_product_4_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_few_columns>)
-    tall_product<float2, limits::tall_few_columns>;
-template [[host_name("tall_product_63_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_most_columns>)
-    tall_product<float2, limits::tall_most_columns>;
-template [[host_name("tall_complete_f32")]] [[kernel]] decltype(tall_complete<float>) tall_complete<float>;
-template [[host_name("tall_complete_f16")]] [[kernel]] decltype(tall_complete<half>) tall_complete<half>;
-template [[host_name("tall_complete_bf16")]] [[kernel]] decltype(tall_complete<BFloat16>) tall_complete<BFloat16>;
-template [[host_name("tall_complete_c64")]] [[kernel]] decltype(tall_complete<float2>) tall_complete<float2>;
-template [[host_name("tall_complete_c32")]] [[kernel]] decltype(tall_complete<half2>) tall_complete<half2>;
-template [[host_name("tall_reflectors_f32")]] [[kernel]] decltype(tall_reflectors<float>) tall_reflectors<float>;
-template [[host_name("tall_reflectors_c64")]] [[kernel]] decltype(tall_reflectors<float2>) tall_reflectors<float2>;
+template [[host_name("tall_apply_f32")]] [[kernel]] decltype(tall_apply<float>) tall_apply<float>;
+template [[host_name("tall_apply_c64")]] [[kernel]] decltype(tall_apply<float2>) tall_apply<float2>;
+template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float>) tall_expand<float>;
+template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2>) tall_expand<float2>;
+template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
+template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
+template [[host_name("tall_start_f32")]] [[kernel]] decltype(tall_start<float>) tall_start<float>;
+template [[host_name("tall_start_c64")]] [[kernel]] decltype(tall_start<float2>) tall_start<float2>;
 
 }  // namespace metalsvd

@@ -117,23 +117,37 @@ def test_the_tall_qr_stands_in_front_of_tall_matrices(other, reduced, dtype):
     assert is_reduced(other, dtype, driver="qr")
 
 
+def test_the_tall_qr_stands_in_front_of_what_only_block_could_take():
+    assert not is_reduced((160, 87))
+    assert is_reduced((161, 87))  # R fits one threadgroup
+    assert "then simdgroup: " in metalsvd.plan((129, 128))
+    assert not is_reduced((257, 129))
+    assert is_reduced((258, 129))
+    assert "then block: " in metalsvd.plan((258, 129))
+    assert not is_reduced((80, 80), torch.complex64)
+    assert is_reduced((81, 80), torch.complex64)
+
+
 def test_the_levels_of_the_tall_qr():
-    """Chunks of 512 rows or what the tile holds; above, as many R's of `columns` rows each."""
+    """Chunks of 512 rows; above, as many R's of `columns` rows each."""
     for shape, levels in {(512, 4): "1", (513, 4): "2 + 1", (65536, 4): "128 + 1", (65537, 4): "129 + 2 + 1"}.items():
         words = metalsvd.plan(shape, driver="qr")
-        assert words.startswith(f"tall QR of {levels} threadgroups of 128 threads a matrix, then thread: "), words
+        assert words.startswith(f"tall QR of {levels} threadgroups of 32 threads a matrix, then thread: "), words
 
 
 @pytest.mark.parametrize(
-    ("fits", "too_many", "dtype"),
-    [((1000, 63), (1000, 64), torch.float32), ((1000, 45), (1000, 46), torch.complex64)],
+    ("columns", "dtype", "words"),
+    [
+        (32, torch.float32, "tall QR of 2 + 1 threadgroups of 256 threads a matrix, then "),
+        (33, torch.float32, "tall QR of 2 + 1 threadgroups of 160 threads a matrix, 2 panels of 20 columns, then "),
+        (128, torch.float32, "tall QR of 2 + 1 threadgroups of 256 threads a matrix, 4 panels of 32 columns, then "),
+        (16, torch.complex64, "tall QR of 4 + 1 threadgroups of 128 threads a matrix, then "),
+        (17, torch.complex64, "tall QR of 4 + 1 threadgroups of 96 threads a matrix, 2 panels of 10 columns, then "),
+    ],
 )
-def test_columns_of_the_tall_qr(fits, too_many, dtype):
-    """A chunk needs two rows a column in the tile."""
-    assert is_reduced(fits, dtype)
-    assert is_reduced(fits, dtype, compute_uv=False)
-    with pytest.raises(RuntimeError, match=rf"driver 'qr' cannot take.*1000x{too_many[1]}.*too many columns"):
-        metalsvd.plan(too_many, dtype, driver="qr")
+def test_panels_of_the_tall_qr(columns, dtype, words):
+    """As few as 128 bytes a row allow, of as many columns each, in whole packs of 16 bytes."""
+    assert metalsvd.plan((1000, columns), dtype, driver="qr").startswith(words)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 2), (3, 3), (33, 33), (64, 64), (89, 89), (2718, 3), (1, 2719)])
@@ -250,8 +264,8 @@ def test_the_most_rows_are_planned():
         ((2**32 - 1025) // 96, (512, 12), {}, "threadgroup"),
         ((2**32 - 1025) // (5 * 10 * 256), (129, 129), {}, "block"),
         ((2**32 - 1025) // (5 * 5 * 256), (129, 129), {"compute_uv": False}, "block"),
-        ((2**32 - 1025) // (19999 * 256), (20000, 1), {"full_matrices": True}, "thread"),
-        ((2**32 - 1025) // (40 * 256), (20000, 1), {}, "thread"),
+        ((2**32 - 1025) // (625 * 313 * 256), (20000, 1), {"full_matrices": True}, "thread"),
+        ((2**32 - 1025) // (79 * 256), (20000, 1), {}, "thread"),
     ],
     ids=str,
 )

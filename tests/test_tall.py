@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import checks
 import matrices
@@ -15,10 +16,23 @@ pytestmark = pytest.mark.kernels
 
 DTYPES = [torch.float32, torch.complex64]
 
-# Levels of the tree, by shape: chunks have 512 rows, or what the tile holds of so many columns.
-ONE_LEVEL = [(1, 1), (9, 9), (40, 7), (7, 40), (33, 32)]
+# Levels of the tree, by shape: chunks have 512 rows, 256 of complex numbers, and 16 R's of a full panel meet in a node.
+ONE_LEVEL = [(1, 1), (24, 24), (40, 7), (7, 40), (33, 32)]
 TWO_LEVELS = [(513, 1), (1030, 5), (5, 1030)]
-THREE_LEVELS = {torch.float32: [(280, 60), (60, 280)], torch.complex64: [(190, 43), (43, 190)]}
+THREE_LEVELS = {torch.float32: [(8200, 32), (30, 8200)], torch.complex64: [(4100, 16), (16, 4100)]}
+# Around the most columns of a panel, 32 or 16, and of two of them.
+PANELS = {
+    torch.float32: [
+        ((40, 31), 1),
+        ((40, 32), 1),
+        ((40, 33), 2),
+        ((33, 40), 2),
+        ((70, 63), 2),
+        ((64, 70), 2),
+        ((70, 65), 3),
+    ],
+    torch.complex64: [((40, 15), 1), ((40, 16), 1), ((40, 17), 2), ((17, 40), 2), ((40, 32), 2), ((40, 33), 3)],
+}
 FEW_FAMILIES = ["normal", "geometric", "exact_half_rank", "clusters", "orthogonal", "zero", "zero_columns"]
 JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": True}}
 
@@ -27,6 +41,11 @@ def levels_of(shape, dtype=torch.float32, driver="qr"):
     words = metalsvd.plan(shape, dtype, driver=driver)
     assert words.startswith("tall QR of "), words
     return [int(nodes) for nodes in words.removeprefix("tall QR of ").split(" threadgroups")[0].split(" + ")]
+
+
+def panels_of(shape, dtype=torch.float32):
+    words = re.search(r"a matrix, (\d+) panels of", metalsvd.plan(shape, dtype, driver="qr"))
+    return int(words[1]) if words else 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -42,6 +61,29 @@ def test_every_family(shape, dtype, target):
 def test_three_levels(shape, dtype, target):
     assert len(levels_of(shape, dtype)) == 3
     checks.assert_families_accurate(["normal", "exact_half_rank"], shape, dtype, target, driver="qr")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "panels"), [(dtype, *case) for dtype in DTYPES for case in PANELS[dtype]], ids=str
+)
+def test_panels(shape, panels, dtype, target):
+    assert panels_of(shape, dtype) == panels
+    names = [*FEW_FAMILIES, "kahan", "column_graded_12", "duplicate_columns", "mixed_scales"]
+    checks.assert_families_accurate(names, shape, dtype, target, driver="qr")
+
+
+@pytest.mark.parametrize(("dtype", "shape"), [(torch.float32, (1100, 36)), (torch.complex64, (18, 600))], ids=str)
+def test_panels_of_two_levels(shape, dtype, target):
+    assert panels_of(shape, dtype) == 2
+    assert len(levels_of(shape, dtype)) == 2
+    checks.assert_families_accurate(
+        ["normal", "exact_half_rank", "column_graded_12"], shape, dtype, target, driver="qr"
+    )
+
+
+def test_an_r_that_only_block_can_take(target):
+    assert "then block: " in metalsvd.plan((200, 92))
+    checks.assert_families_accurate(["normal", "exact_half_rank"], (200, 92), torch.float32, target)
 
 
 @pytest.mark.parametrize("shape", [(20000, 3), (3, 20000), (3000, 20)], ids=str)
@@ -63,13 +105,13 @@ def test_a_batch_of_tall_matrices_with_strides(target):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(1, 5), (6, 4), (4, 33), (33, 20), (520, 3), (3, 520)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 5), (6, 4), (4, 33), (33, 20), (520, 3), (3, 520), (60, 36), (36, 60)], ids=str)
 def test_full_matrices(shape, dtype, target):
     checks.assert_full_matrices_accurate(FEW_FAMILIES, shape, dtype, target, driver="qr")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(5, 1030), (1030, 5), (12, 7)], ids=str)
+@pytest.mark.parametrize("shape", [(5, 1030), (1030, 5), (12, 7), (60, 36)], ids=str)
 def test_values_only_are_those_of_the_vectors(shape, dtype, target):
     A = batch_of(["normal", "half_rank", "geometric"], shape, dtype).to(target)
     values = metalsvd.svdvals(A, driver="qr")
@@ -77,7 +119,7 @@ def test_values_only_are_those_of_the_vectors(shape, dtype, target):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("shape", [(600, 5), (5, 600), (20, 6)], ids=str)
+@pytest.mark.parametrize("shape", [(600, 5), (5, 600), (20, 6), (60, 36), (36, 60)], ids=str)
 def test_half_types_are_float32_rounded_once(shape, dtype, target):
     A = batch_of(["normal", "half_rank"], shape, torch.float32).to(dtype).to(target)
     full_matrices = max(shape) < 100
@@ -89,7 +131,7 @@ def test_half_types_are_float32_rounded_once(shape, dtype, target):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(24, 24), (60, 20), (1100, 12)], ids=str)
+@pytest.mark.parametrize("shape", [(24, 24), (60, 20), (1100, 12), (90, 40)], ids=str)
 def test_column_graded_singular_values_are_relatively_accurate(shape, dtype, target):
     for seed in range(3):
         A = matrices.make("column_graded_12", *shape, dtype, seed)
@@ -120,7 +162,7 @@ def test_norms_near_overflow_and_denormal_entries(target):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(9, 5), (600, 4), (4, 600)], ids=str)
+@pytest.mark.parametrize("shape", [(9, 5), (600, 4), (4, 600), (60, 36)], ids=str)
 @pytest.mark.parametrize("poison", [math.nan, math.inf, -math.inf])
 def test_a_bad_matrix_leaves_its_neighbours_alone(poison, shape, dtype, target):
     A = batch_of(["normal", "uniform", "geometric"], shape, dtype)
@@ -128,34 +170,41 @@ def test_a_bad_matrix_leaves_its_neighbours_alone(poison, shape, dtype, target):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(700, 3), (3, 700), (20, 6)], ids=str)
+@pytest.mark.parametrize("shape", [(700, 3), (3, 700), (20, 6), (60, 36)], ids=str)
 def test_the_largest_entry_of_a_column_of_u_is_positive(shape, dtype, target):
     U = metalsvd.svd(batch_of(["normal", "uniform"], shape, dtype).to(target), driver="qr").U.cpu()
     largest = torch.gather(U, -2, U.abs().argmax(-2, keepdim=True))
     assert (largest.real > 0).all()
     if dtype.is_complex:
-        assert (largest.imag.abs() <= checks.EPS * largest.abs()).all()
+        assert (largest.imag.abs() <= checks.EPS_FACTOR * checks.EPS).all()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_same_bits_alone_in_a_batch_and_again(dtype, target):
-    A = batch_of(["normal", "half_rank", "zero_columns", "geometric"], (600, 4), dtype).to(target)
-    first, again = metalsvd.svd(A), metalsvd.svd(A)
+@pytest.mark.parametrize("shape", [(600, 4), (60, 36)], ids=str)
+def test_same_bits_alone_in_a_batch_and_again(shape, dtype, target):
+    A = batch_of(["normal", "half_rank", "zero_columns", "geometric"], shape, dtype).to(target)
+    first, again = metalsvd.svd(A, driver="qr"), metalsvd.svd(A, driver="qr")
     for name in ("U", "S", "V"):
         checks.assert_same_bits(getattr(again, name), getattr(first, name), f"{name} again")
         for index in range(len(A)):
-            checks.assert_same_bits(getattr(metalsvd.svd(A[index]), name), getattr(first, name)[index], f"{name} alone")
+            alone = metalsvd.svd(A[index], driver="qr")
+            checks.assert_same_bits(getattr(alone, name), getattr(first, name)[index], f"{name} alone")
 
 
-@pytest.mark.parametrize(("dtype", "columns"), [(torch.float32, 63), (torch.complex64, 45)])
-def test_the_most_columns(dtype, columns, target):
-    A = matrices.make("normal", 140, columns, dtype)
-    U, S, V = metalsvd.svd(A.to(target), driver="qr")
-    checks.assert_accurate(A, U, S, V.mH)
+def test_rows_of_whole_packs_or_not_give_the_same_bits(target):
+    A = matrices.make("normal", 520, 8).to(target)
+    room = torch.zeros(520 * 8 + 1).to(target)
+    shifted = room[1:].view(520, 8)
+    shifted.copy_(A)
+    for other in (shifted, A.T.contiguous().T):
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(
+                getattr(metalsvd.svd(other, driver="qr"), name), getattr(metalsvd.svd(A, driver="qr"), name), name
+            )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("shape", [(20, 6), (6, 20), (520, 2), (2, 520)], ids=str)
+@pytest.mark.parametrize("shape", [(20, 6), (6, 20), (520, 2), (2, 520), (50, 34)], ids=str)
 @pytest.mark.parametrize("job", JOBS)
 def test_no_race_no_stray_access_and_the_same_bits_in_every_order(job, shape, dtype, emulated, target):
     A = batch_of(["normal", "half_rank", "zero"], shape, dtype).to(target)
@@ -169,8 +218,8 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(job, shape, dt
             checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
-def test_three_levels_are_safe_too(emulated, target):
-    A = batch_of(["normal", "normal"], (280, 60), torch.float32).to(target)
+def test_several_panels_and_levels_are_safe_too(emulated, target):
+    A = batch_of(["normal", "normal"], (530, 36), torch.float32).to(target)
     A[1, 200, 3] = math.nan
     expected = metalsvd.svd_ex(A, driver="qr")
     with emulated.options(order="random", check_memory=True):
@@ -182,9 +231,9 @@ def test_three_levels_are_safe_too(emulated, target):
 @pytest.mark.parametrize("shape", [(1, 3000, 8), (6, 8, 700), (1, 20000, 3)], ids=str)
 @pytest.mark.parametrize("job", ["values", "thin"])
 def test_costs(shape, job, emulated, target):
-    """Two dispatches a level and four more, no wait. B is read twice, once for its scale. With vectors its Q is written
-    and read, P likewise before it is turned, then P is written: seven passes over the size of A, two without vectors.
-    The rest, of the size of R, adds little."""
+    """Two dispatches a level and four more, no wait. B is read twice, once for its scale. With vectors its reflectors
+    are written and read, P likewise before it is turned, its rows being whole packs, then P is written: seven passes
+    over the size of A, two without vectors. The rest, of the size of R, adds little."""
     A = torch.randn(shape).to(target)
     levels = len(levels_of(shape))
     emulated.reset_counters()
@@ -194,7 +243,27 @@ def test_costs(shape, job, emulated, target):
     assert counters.dispatches == (levels + 3 if job == "values" else 2 * levels + 4)
     assert counters.host_waits == 0
     read, written = counters.bytes_read / A.nbytes, counters.bytes_written / A.nbytes
-    most_read, most_written = (2, 0) if job == "values" else (4, 3)
+    columns = min(shape[1:])
+    padded = -(-columns // 4) * 4 / columns
+    most_read, most_written = (2, 0) if job == "values" else (2 + 2 * padded, 1 + 2 * padded)
     room = 0.4
     assert read <= most_read + room, f"A read {read:.2f} times"
     assert written <= most_written + room, f"A written {written:.2f} times"
+
+
+@pytest.mark.parametrize(("job", "dispatches"), [("values", 15), ("thin", 23), ("full", 23)])
+def test_costs_of_several_panels(job, dispatches, emulated, target):
+    """Two dispatches to know the scale and to copy, one for each of 3 panels and 2 levels, one more for those that have
+    columns behind them, one to collect R and one to factor it; then one a panel and level, and three."""
+    shape = (600, 70)
+    assert (panels_of(shape), levels_of(shape)) == (3, [2, 1])
+    A = torch.randn(shape).to(target)
+    before = emulated.memory().live
+    emulated.reset_counters()
+    emulated.reset_peak_memory()
+    outputs = metalsvd.svd_ex(A, **JOBS[job])
+    counters = emulated.counters()
+    assert (counters.dispatches, counters.host_waits) == (dispatches, 0)
+    made = sum(output.nbytes for output in outputs[:3])
+    scratch = (emulated.memory().peak - before - made) / (A.nbytes + made)
+    assert scratch <= 3, f"scratch of {scratch:.2f} times A and outputs"

@@ -1,0 +1,425 @@
+// The tall QR: what the reflectors of a node do to columns, C - V T' V^H C, where T' is T, or T^H on the way up.
+#pragma once
+#include <metal_stdlib>
+
+#include "tall.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// What a threadgroup stages: rows of V; then rows of C, or the two halves of W = V^H C, or W and T' W.
+enum : int {
+  staged_v_packs = 512,
+  staged_c_packs = 512,
+  most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
+  rows_a_thread = 4,
+  v_packs_a_thread = staged_v_packs / limits::tall_apply_threads,
+  tile_packs = limits::tall_tile_packs
+};
+
+// How the threads share a tile of columns of C, `groups` packs wide. A thread owns a pack of columns: while W is
+// summed up, a pack of its rows and every other row of C; in products, rows of C that lie `slots` apart.
+struct Tiling {
+  int groups;
+  int first_pack;
+  int v_packs;  // of a row of V
+  int group;
+  int slot;
+  int slots;
+  int v_pack;  // of a row of V that a thread moves, and from which row on, how far apart
+  int v_row;
+  int v_step;
+  int part;  // rows that are staged together, an even number
+};
+
+inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
+  Tiling tiling;
+  tiling.first_pack = int(tile) * tile_packs;
+  tiling.groups = int(min(long(tile_packs), packs - tiling.first_pack));
+  tiling.v_packs = v_packs;
+  tiling.group = team.index % tiling.groups;
+  tiling.slot = team.index / tiling.groups;
+  tiling.slots = team.threads / tiling.groups;
+  tiling.v_step = team.threads / v_packs;
+  tiling.v_pack = team.index % v_packs;
+  tiling.v_row = team.index / v_packs;
+  tiling.part = min(rows_a_thread * tiling.slots, v_packs_a_thread * tiling.v_step) & ~1;
+  return tiling;
+}
+
+// What a thread moves of a part: packs of V, and those of C that it owns.
+struct Part {
+  float4 v[v_packs_a_thread];
+  float4 c[rows_a_thread];
+};
+
+// The row of a part of V that a thread moves as its s-th, if there is one.
+inline int moved_row(int s, Tiling tiling) { return tiling.v_row + s * tiling.v_step; }
+inline bool moves_row(int s, int rows, Tiling tiling) {
+  return tiling.v_row < tiling.v_step && moved_row(s, tiling) < rows;
+}
+
+// Rows [first, first + rows) of V.
+template <typename T>
+inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part& part, Tiling tiling) {
+#pragma unroll
+  for (int s = 0; s < v_packs_a_thread; ++s) {
+    if (!moves_row(s, rows, tiling)) continue;
+    part.v[s] = ((device const float4*)(V + (first + moved_row(s, tiling)) * row_stride))[tiling.v_pack];
+  }
+}
+
+inline void stage_v(thread const Part& part, int rows, threadgroup float4* staged, Tiling tiling) {
+#pragma unroll
+  for (int s = 0; s < v_packs_a_thread; ++s) {
+    if (moves_row(s, rows, tiling)) staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
+  }
+}
+
+// The row of a part that a thread owns as its r-th, if there is one.
+inline int owned_row(int r, Tiling tiling) { return tiling.slot + r * tiling.slots; }
+inline bool owns_row(int r, int rows, Tiling tiling) {
+  return tiling.slot < tiling.slots && owned_row(r, tiling) < rows;
+}
+
+// The rows of C at places[first] and on.
+template <typename T>
+inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows, thread Part& part,
+                    Tiling tiling) {
+#pragma unroll
+  for (int r = 0; r < rows_a_thread; ++r) {
+    part.c[r] = zero_pack();
+    if (!owns_row(r, rows, tiling)) continue;
+    part.c[r] = ((device const float4*)(C + places[owned_row(r, tiling)] * row_stride))[tiling.group];
+  }
+}
+
+// Adds the products of a part's rows to those W of this thread: sums[q] is row (pack of V) packed_count + q.
+template <typename T>
+inline void add_products(threadgroup const float4* V, threadgroup const float4* C, int rows, thread float4* sums,
+                         Tiling tiling) {
+  const int half_of_rows = tiling.slot / tiling.v_packs;
+  if (half_of_rows > 1) return;
+  const int v_pack = tiling.slot % tiling.v_packs;
+  for (int i = half_of_rows; i < rows; i += 2) {
+    const float4 v = V[i * tiling.v_packs + v_pack];
+    const float4 c = C[i * tiling.groups + tiling.group];
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) sums[q] = multiply_add(conjugate(number_at<T>(v, q)), c, sums[q]);
+  }
+}
+
+// W, summed up, times T' to staged_c_packs / 2 packs further. Three barriers, one of them last.
+template <typename T>
+inline void multiply_joint(device const T* joint, thread const float4* sums, bool adjoint, threadgroup float4* W,
+                           Tiling tiling, Team team) {
+  const int columns = tiling.v_packs * packed_count<T>();
+  const int half_of_rows = tiling.slot / tiling.v_packs;
+  const int first = tiling.slot % tiling.v_packs * packed_count<T>();
+  threadgroup float4* product = W + staged_c_packs / 2;
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const int place = (first + q) * tiling.groups + tiling.group;
+    if (half_of_rows == 1) product[place] = sums[q];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const int place = (first + q) * tiling.groups + tiling.group;
+    if (half_of_rows == 0) W[place] = sums[q] + product[place];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int index = team.index; index < columns * tiling.groups; index += team.threads) {
+    const int i = index / tiling.groups;
+    float4 sum = zero_pack();
+    const int begin = adjoint ? 0 : i;
+    const int end = adjoint ? i + 1 : columns;
+    for (int k = begin; k < end; ++k) {
+      const T factor = adjoint ? conjugate(joint[i * columns + k]) : joint[k * columns + i];
+      sum = multiply_add(factor, W[k * tiling.groups + index % tiling.groups], sum);
+    }
+    product[index] = sum;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
+// The entries of largest magnitude that a thread met in its columns, the first of them where several are.
+template <typename T>
+struct Largest {
+  T entries[packed_count<T>()];
+  int rows[packed_count<T>()];
+};
+
+template <typename T>
+inline void start_largest(thread Largest<T>& largest) {
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    largest.entries[q] = from_real<T>(0.0f);
+    largest.rows[q] = 0;
+  }
+}
+
+template <typename T>
+inline void meet(thread Largest<T>& largest, float4 pack, int row) {
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const T entry = number_at<T>(pack, q);
+    if (square_add(entry, 0.0f) <= square_add(largest.entries[q], 0.0f)) continue;
+    largest.entries[q] = entry;
+    largest.rows[q] = row;
+  }
+}
+
+// Those of the node to `report`, a number for each of its matrix's nodes and columns. One barrier; `staged` is free.
+template <typename T>
+inline void report_largest(thread const Largest<T>& largest, threadgroup float4* staged, device T* report, Node node,
+                           long nodes, long columns, Tiling tiling, Team team) {
+  threadgroup T* entries = (threadgroup T*)staged;
+  threadgroup int* rows = (threadgroup int*)(staged + staged_c_packs / 2);
+  const int width = tiling.groups * packed_count<T>();
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const int place = tiling.slot * width + tiling.group * packed_count<T>() + q;
+    if (tiling.slot >= tiling.slots) continue;
+    entries[place] = largest.entries[q];
+    rows[place] = largest.rows[q];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int j = team.simdgroup; j < width; j += team.simdgroups) {
+    const long column = tiling.first_pack * packed_count<T>() + j;
+    if (column >= columns) continue;
+    float most = 0.0f;
+    int row = limits::most_rows;
+    T best = from_real<T>(0.0f);
+    for (int place = j + team.lane * width; place < tiling.slots * width; place += limits::simd_width * width) {
+      const T entry = entries[place];
+      const float square = square_add(entry, 0.0f);
+      if (square < most || (square == most && rows[place] >= row)) continue;
+      most = square;
+      row = rows[place];
+      best = entry;
+    }
+    const int first_row = simd_min(most == simd_max(most) ? row : int(limits::most_rows));
+    best = simd_sum(row == first_row ? best : from_real<T>(0.0f));
+    if (team.lane == 0) report[(node.matrix * columns + column) * nodes + node.index] = best;
+  }
+}
+
+// V W for the first `count` rows of a part that a thread owns, taken off what `c` holds of them.
+template <typename T, int count>
+inline void subtract_from_rows(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
+                               thread float4* c, Tiling tiling) {
+  int rows[count];
+#pragma unroll
+  for (int r = 0; r < count; ++r) rows[r] = min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs;
+  for (int pack = 0; pack < tiling.v_packs; ++pack) {
+    float4 w[packed_count<T>()];
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) {
+      w[q] = W[(pack * packed_count<T>() + q) * tiling.groups + tiling.group];
+    }
+#pragma unroll
+    for (int r = 0; r < count; ++r) {
+      // Rows beyond the part are computed, and not stored.
+      const float4 v = V[rows[r] + pack];
+#pragma unroll
+      for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
+    }
+  }
+}
+
+template <typename T>
+inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows, thread float4* c,
+                              Tiling tiling) {
+  if (part_rows > 2 * tiling.slots) {
+    subtract_from_rows<T, rows_a_thread>(V, W, part_rows, c, tiling);
+  } else if (part_rows > tiling.slots) {
+    subtract_from_rows<T, 2>(V, W, part_rows, c, tiling);
+  } else {
+    subtract_from_rows<T, 1>(V, W, part_rows, c, tiling);
+  }
+}
+
+// Applies a node to columns of C in place: its adjoint to the columns behind the panel, or the node to P.
+//
+// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_threads threads. Ownership: as Tiling
+// says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows' places, two a part on the
+// way to W, three around T' and two a part behind. The host promises: rows of all numbers are whole packs, and C begins
+// with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a chunk that is `unit_step`
+// chunks behind the one before, where level 0 shares rows out as `chunk_share` and `chunk_rest` say; `largest`, where
+// wanted, has a number for each node and each of `reports` columns.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
+    device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
+    device T* largest [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
+    constant long& nodes [[buffer(6)]], constant long& share [[buffer(7)]], constant long& rest [[buffer(8)]],
+    constant long& V_offset [[buffer(9)]], constant long& V_batch_stride [[buffer(10)]],
+    constant long& V_row_stride [[buffer(11)]], constant long& joint_offset [[buffer(12)]],
+    constant long& joint_batch_stride [[buffer(13)]], constant long& C_offset [[buffer(14)]],
+    constant long& C_batch_stride [[buffer(15)]], constant long& C_row_stride [[buffer(16)]],
+    constant long& C_packs [[buffer(17)]], constant long& unit_rows [[buffer(18)]],
+    constant long& unit_step [[buffer(19)]], constant long& chunk_share [[buffer(20)]],
+    constant long& chunk_rest [[buffer(21)]], constant long& adjoint [[buffer(22)]],
+    constant long& reports [[buffer(23)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float4 staged_V[staged_v_packs];
+  threadgroup float4 staged[staged_c_packs];
+  threadgroup int places[most_node_rows];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const long tiles = (C_packs + tile_packs - 1) / tile_packs;
+  const Node node = make_node(long(threadgroup_index) / tiles, rows, nodes, share, rest);
+  const int v_packs = int(columns) / packed_count<T>();
+  const Tiling tiling = make_tiling(long(threadgroup_index) % tiles, C_packs, v_packs, team);
+  V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
+  joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
+  C += C_offset + node.matrix * C_batch_stride + tiling.first_pack * packed_count<T>();
+
+  for (int i = team.index; i < node.rows; i += team.threads) {
+    const long row = node.first_row + i;
+    const long chunk = unit_rows > 0 ? row / unit_rows * unit_step : 0;
+    places[i] = int(unit_rows > 0 ? first_row_of_node(chunk, chunk_share, chunk_rest) + row % unit_rows : row);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  // What comes next is fetched while a part is worked on.
+  Part next;
+  float4 sums[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
+  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
+  for (int first = 0; first < node.rows; first += tiling.part) {
+    const int part_rows = min(tiling.part, node.rows - first);
+    const int next_first = first + part_rows;
+    const int next_rows = min(tiling.part, node.rows - next_first);
+    stage_v(next, part_rows, staged_V, tiling);
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) {
+      if (owns_row(r, part_rows, tiling)) staged[owned_row(r, tiling) * tiling.groups + tiling.group] = next.c[r];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
+    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
+    add_products<T>(staged_V, staged, part_rows, sums, tiling);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
+  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
+  multiply_joint(joint, sums, adjoint != 0, staged, tiling, team);
+
+  Largest<T> met;
+  start_largest(met);
+  for (int first = 0; first < node.rows; first += tiling.part) {
+    const int part_rows = min(tiling.part, node.rows - first);
+    const int next_first = first + part_rows;
+    const int next_rows = min(tiling.part, node.rows - next_first);
+    stage_v(next, part_rows, staged_V, tiling);
+    float4 own[rows_a_thread];
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) own[r] = next.c[r];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
+    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
+    subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) {
+      if (!owns_row(r, part_rows, tiling)) continue;
+      const int place = places[first + owned_row(r, tiling)];
+      ((device float4*)(C + place * C_row_stride))[tiling.group] = own[r];
+      if (reports > 0) meet(met, own[r], place);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  if (reports > 0) report_largest(met, staged, largest, node, nodes, reports, tiling, team);
+}
+
+// Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
+// R or what the node above made for this one. W is then V^H Z of as many rows as columns.
+//
+// Grid and ownership are those of tall_apply. Barriers: one before W, three around T' and two a part behind. The host
+// promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
+// one tile takes all of its columns.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
+    device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
+    device T* C [[buffer(3)]], device T* largest [[buffer(4)]], constant long& rows [[buffer(5)]],
+    constant long& columns [[buffer(6)]], constant long& nodes [[buffer(7)]], constant long& share [[buffer(8)]],
+    constant long& rest [[buffer(9)]], constant long& V_offset [[buffer(10)]],
+    constant long& V_batch_stride [[buffer(11)]], constant long& V_row_stride [[buffer(12)]],
+    constant long& joint_offset [[buffer(13)]], constant long& joint_batch_stride [[buffer(14)]],
+    constant long& Z_offset [[buffer(15)]], constant long& Z_batch_stride [[buffer(16)]],
+    constant long& Z_node_stride [[buffer(17)]], constant long& Z_row_stride [[buffer(18)]],
+    constant long& Z_column_stride [[buffer(19)]], constant long& Z_rows [[buffer(20)]],
+    constant long& Z_columns [[buffer(21)]], constant long& C_offset [[buffer(22)]],
+    constant long& C_batch_stride [[buffer(23)]], constant long& C_row_stride [[buffer(24)]],
+    constant long& reports [[buffer(25)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float4 staged_V[staged_v_packs];
+  threadgroup float4 staged[staged_c_packs];
+  threadgroup float4 staged_Z[staged_c_packs / 2];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const long packs = C_row_stride / packed_count<T>();
+  const long tiles = (packs + tile_packs - 1) / tile_packs;
+  const Node node = make_node(long(threadgroup_index) / tiles, rows, nodes, share, rest);
+  const int v_packs = int(columns) / packed_count<T>();
+  const Tiling tiling = make_tiling(long(threadgroup_index) % tiles, packs, v_packs, team);
+  V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
+  joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
+  Z += Z_offset + node.matrix * Z_batch_stride + node.index * Z_node_stride;
+  C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
+
+  const int head_rows = min(int(columns), node.rows);
+  Part next;
+  fetch_v(V, V_row_stride, 0, head_rows, next, tiling);
+  stage_v(next, head_rows, staged_V, tiling);
+  for (int i = tiling.slot; tiling.slot < tiling.slots && i < head_rows; i += tiling.slots) {
+    T entries[packed_count<T>()];
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) {
+      const long column = (tiling.first_pack + tiling.group) * packed_count<T>() + q;
+      entries[q] = from_real<T>(0.0f);
+      if (i < Z_rows && column < Z_columns) entries[q] = Z[i * Z_row_stride + column * Z_column_stride];
+    }
+    staged_Z[i * tiling.groups + tiling.group] = pack_of(entries);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float4 sums[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
+  add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
+  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
+  multiply_joint(joint, sums, false, staged, tiling, team);
+
+  Largest<T> met;
+  start_largest(met);
+  for (int first = 0; first < node.rows; first += tiling.part) {
+    const int part_rows = min(tiling.part, node.rows - first);
+    const int next_first = first + part_rows;
+    stage_v(next, part_rows, staged_V, tiling);
+    // Where C is V, its rows here have been read by others.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling);
+    float4 own[rows_a_thread];
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) {
+      const int i = first + owned_row(r, tiling);
+      own[r] = zero_pack();
+      if (i < head_rows && tiling.slot < tiling.slots) own[r] = staged_Z[i * tiling.groups + tiling.group];
+    }
+    subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
+#pragma unroll
+    for (int r = 0; r < rows_a_thread; ++r) {
+      if (!owns_row(r, part_rows, tiling)) continue;
+      const int i = first + owned_row(r, tiling);
+      ((device float4*)(C + i * C_row_stride))[tiling.group] = own[r];
+      if (reports > 0) meet(met, own[r], int(node.first_row) + i);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+  if (reports > 0) report_largest(met, staged, largest, node, nodes, reports, tiling, team);
+}
+
+}  // namespace metalsvd

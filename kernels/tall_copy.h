@@ -1,0 +1,319 @@
+// The tall QR: what only moves numbers, in tiles that are read and written along whole cache lines.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/columns.h"
+#include "tall.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// A part of rows x columns: tile `index`, counted down the columns first. The columns are shared out evenly.
+struct Tile {
+  long matrix;
+  long first_row;
+  long first_column;
+  int rows;
+  int columns;
+};
+
+inline Tile make_tile(long index, long rows, long columns) {
+  const long across = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
+  const long width = (columns + across - 1) / across;
+  const long height = min(long(limits::tall_copy_numbers) / width, long(limits::tall_threads));
+  const long down = (rows + height - 1) / height;
+  Tile tile;
+  tile.matrix = index / (across * down);
+  tile.first_row = index % down * height;
+  tile.first_column = index / down % across * width;
+  tile.rows = int(min(height, rows - tile.first_row));
+  tile.columns = int(max(min(width, columns - tile.first_column), 0L));
+  return tile;
+}
+
+// Where entry (i, j) of a tile is staged: a number of padding a column keeps both directions from one bank.
+inline int place_in_tile(int i, int j, Tile tile) { return j * (tile.rows | 1) + i; }
+
+enum : int { staged_numbers = limits::tall_copy_numbers + limits::tall_copy_columns };
+
+// The largest magnitude bits of entries first, first + step, ... of so many that lie `stride` apart.
+template <typename Storage>
+inline uint largest_of_line(device const Storage* A, int first, int step, int count, long stride) {
+  uint largest = 0u;
+  for (int i = first; i < count; i += batch_entries * step) {
+    typename StorageTraits<Storage>::Number fetched[batch_entries];
+    fetch_lines(A, i, step, count, stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      if (i + s * step < count) largest = max(largest, magnitude_bits(fetched[s]));
+    }
+  }
+  return largest;
+}
+
+// The largest magnitude bits in a strip of a matrix.
+//
+// Grid: `strips` threadgroups a matrix. Ownership: entries are dealt to all threads. Barriers: two. The host promises:
+// magnitudes holds batch * strips words.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_magnitude(
+    device const Storage* A [[buffer(0)]], device uint* magnitudes [[buffer(1)]], constant long& rows [[buffer(2)]],
+    constant long& columns [[buffer(3)]], constant long& strips [[buffer(4)]],
+    constant long& batch_stride [[buffer(5)]], constant long& row_stride [[buffer(6)]],
+    constant long& column_stride [[buffer(7)]], uint strip [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Node node = make_node(strip, rows, strips, rows / strips, rows % strips);
+  const bool along_rows = row_stride < column_stride;
+  A += node.matrix * batch_stride + node.first_row * row_stride;
+
+  uint largest = 0u;
+  const int line = along_rows ? node.rows : int(columns);
+  const int lines = along_rows ? int(columns) : node.rows;
+  const long line_stride = along_rows ? column_stride : row_stride;
+  const long stride = along_rows ? row_stride : column_stride;
+  if (line <= team.threads) {
+    const Walk walk = make_walk(line, team);
+    largest = largest_of_line(A + walk.place * stride, walk.first, walk.step, lines, line_stride);
+  } else {
+    for (int i = 0; i < lines; ++i) {
+      largest = max(largest, largest_of_line(A + i * line_stride, team.index, team.threads, line, stride));
+    }
+  }
+  largest = threadgroup_max(largest, slots, team);
+  if (team.index == 0) magnitudes[strip] = largest;
+}
+
+// A tile of B, scaled, to `staged`; columns beyond the last are zero.
+template <typename Storage, typename T>
+inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Tile tile, long columns, long row_stride,
+                       long column_stride, threadgroup T* staged, Team team) {
+  const bool along_rows = row_stride < column_stride;
+  const int there = int(min(long(tile.columns), columns - tile.first_column));
+  const int lines = along_rows ? there : tile.rows;
+  const Walk walk = make_walk(along_rows ? tile.rows : there, team);
+  for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
+    T fetched[batch_entries];
+    fetch_lines(A + walk.place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
+                along_rows ? column_stride : row_stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int line = first + s * walk.step;
+      if (line >= lines) break;
+      staged[place_in_tile(along_rows ? walk.place : line, along_rows ? line : walk.place, tile)] =
+          scaled_number(fetched[s], magnitude, exponent);
+    }
+  }
+  for (int index = team.index; index < (tile.columns - there) * tile.rows; index += team.threads) {
+    staged[place_in_tile(index % tile.rows, there + index / tile.rows, tile)] = from_real<T>(0.0f);
+  }
+}
+
+// B, scaled by the power of two of its matrix, to numbers.
+//
+// Grid: one threadgroup a tile of the numbers, padded columns included. Ownership: entries are dealt to all threads.
+// Barriers: two where the threadgroup agrees on the magnitude, one between reading and writing.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_load(
+    device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
+    device typename StorageTraits<Storage>::Number* numbers [[buffer(2)]], constant long& rows [[buffer(3)]],
+    constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]], constant long& strips [[buffer(6)]],
+    constant long& batch_stride [[buffer(7)]], constant long& row_stride [[buffer(8)]],
+    constant long& column_stride [[buffer(9)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  threadgroup float2 tile_numbers[staged_numbers];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup T* staged = (threadgroup T*)tile_numbers;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Tile tile = make_tile(threadgroup_index, rows, stride);
+  const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
+  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
+  A += tile.matrix * batch_stride + tile.first_row * row_stride + tile.first_column * column_stride;
+  numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
+
+  stage_tile(A, magnitude, exponent, tile, columns, row_stride, column_stride, staged, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const Walk writing = make_walk(tile.columns, team);
+  for (int i = writing.first; i < tile.rows; i += writing.step) {
+    numbers[i * stride + writing.place] = staged[place_in_tile(i, writing.place, tile)];
+  }
+}
+
+// R of several panels, row-major: each panel's square from its root, which `roots` holds, and what stands behind it in
+// the first rows of the numbers.
+//
+// Grid: threads for each entry of R, `groups` threadgroups a matrix. Ownership: a thread its entries. No barrier.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_collect(
+    device const T* numbers [[buffer(0)]], device const T* roots [[buffer(1)]], device T* R [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
+    constant long& panel_columns [[buffer(6)]], constant long& roots_stride [[buffer(7)]],
+    constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
+  const long matrix = long(threadgroup_index) / groups;
+  const long group = long(threadgroup_index) % groups;
+  numbers += matrix * rows * stride;
+  roots += matrix * roots_stride;
+  R += matrix * columns * columns;
+  for (long index = group * threads + thread_index; index < columns * columns; index += groups * threads) {
+    const long i = index / columns;
+    const long j = index % columns;
+    const long panel = i / panel_columns;
+    const long first = panel * panel_columns;
+    // The last panel may be narrower, and so is its root.
+    const long last_columns = (columns - first + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
+    const long root_stride = min(panel_columns, last_columns);
+    T entry = from_real<T>(0.0f);
+    if (j >= first + panel_columns) {
+      entry = numbers[i * stride + j];
+    } else if (j >= i) {
+      entry = roots[panel * panel_columns * panel_columns + (i - first) * root_stride + j - first];
+    }
+    R[index] = entry;
+  }
+}
+
+// What Q is applied to: the vectors of R in the first rows, and where full matrices are wanted ones on the diagonal
+// behind them.
+//
+// Grid: threads for each number, `groups` threadgroups a matrix. Ownership: a thread its numbers. No barrier. The host
+// promises: without full matrices no more rows than R has.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_start(
+    device const T* vectors [[buffer(0)]], device T* numbers [[buffer(1)]], constant long& count [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
+    constant long& row_stride [[buffer(6)]], constant long& column_stride [[buffer(7)]],
+    constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
+  const long matrix = long(threadgroup_index) / groups;
+  const long group = long(threadgroup_index) % groups;
+  vectors += matrix * columns * columns;
+  numbers += matrix * rows * stride;
+  for (long index = group * threads + thread_index; index < count * stride; index += groups * threads) {
+    const long i = index / stride;
+    const long j = index % stride;
+    T entry = from_real<T>(i == j && i >= columns ? 1.0f : 0.0f);
+    if (i < columns && j < columns) entry = vectors[i * row_stride + j * column_stride];
+    numbers[index] = entry;
+  }
+}
+
+// What is left of a matrix but P: S, scaled back; the right vectors; and how the columns of P are still to be turned,
+// so that the entry of largest magnitude in each column of U is real and positive, the first of them where several are.
+// Where U is Q rather than P the method has seen to it.
+//
+// Grid: one threadgroup for `tall_copy_columns` of the singular values, and their vectors. Ownership: a SIMD-group owns
+// values s, s + simdgroups, ... when their vectors are turned; otherwise entries are dealt to all threads. Barriers:
+// two where the threadgroup agrees on the magnitude, one between the two. The host promises: `right_of_R` is
+// column-major as `right` is; `turns` holds a number a column; without vectors only S is touched.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_finish(
+    device const uint* magnitudes [[buffer(0)]], device const float* S_of_R [[buffer(1)]],
+    device const typename StorageTraits<Storage>::Number* right_of_R [[buffer(2)]],
+    device const typename StorageTraits<Storage>::Number* largest [[buffer(3)]],
+    device typename StorageTraits<Storage>::Number* turns [[buffer(4)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(5)]], device Storage* right [[buffer(6)]],
+    constant long& columns [[buffer(7)]], constant long& nodes [[buffer(8)]], constant long& strips [[buffer(9)]],
+    constant long& wants_vectors [[buffer(10)]], constant long& transposed [[buffer(11)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  typedef typename StorageTraits<Storage>::Real Real;
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const long groups = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
+  const long matrix = long(threadgroup_index) / groups;
+  const long first = long(threadgroup_index) % groups * limits::tall_copy_columns;
+  const int count = int(min(long(limits::tall_copy_columns), columns - first));
+  const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
+  const bool is_finite = magnitude < not_finite_bits;
+  const int exponent = is_finite ? tall_exponent(magnitude) : 0;
+  const long column = matrix * columns + first;
+
+  for (int k = team.index; k < count; k += team.threads) {
+    S[column + k] = to_storage<Real>(scale(S_of_R[column + k], -exponent));
+  }
+  if (wants_vectors == 0) return;
+  for (int k = team.simdgroup; k < count; k += team.simdgroups) {
+    T turn = is_finite ? from_real<T>(1.0f) : T(not_a_number());
+    if (transposed == 0 && is_finite) {
+      turn = conjugate(phase_of_column<T>(largest + (column + k) * nodes, int(nodes), team.lane));
+    }
+    if (team.lane == 0) turns[column + k] = turn;
+  }
+  threadgroup_barrier(mem_flags::mem_device);
+  // U needs no turn. V^H has a row for each column of P.
+  const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
+  if (transposed != 0) {
+    for (long index = vectors + team.index; index < vectors + columns * count; index += team.threads) {
+      right[index] = to_storage<Storage>(right_of_R[index]);
+    }
+    return;
+  }
+  const Walk walk = make_walk(count, team);
+  const T turn = conjugate(turns[column + walk.place]);
+  for (int first_line = walk.first; first_line < columns; first_line += batch_entries * walk.step) {
+    T fetched[batch_entries];
+    fetch_lines(right_of_R + vectors + walk.place, first_line, walk.step, int(columns), columns, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int line = first_line + s * walk.step;
+      if (line >= columns) break;
+      right[vectors + line * columns + walk.place] = to_storage<Storage>(multiply(turn, fetched[s]));
+    }
+  }
+}
+
+// P, turned, to U or, transposed, to Vh. The turns of a matrix that is not finite are NaN.
+//
+// Grid: one threadgroup a tile of P. Ownership: entries are dealt to all threads. Barriers: one, between reading and
+// writing. The host promises: `turns` has a number for each of the first `columns` columns, and the others need none.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_store(
+    device const typename StorageTraits<Storage>::Number* numbers [[buffer(0)]],
+    device const typename StorageTraits<Storage>::Number* turns [[buffer(1)]], device Storage* left [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& left_columns [[buffer(5)]],
+    constant long& stride [[buffer(6)]], constant long& transposed [[buffer(7)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  threadgroup float2 tile_numbers[staged_numbers];
+  threadgroup T* staged = (threadgroup T*)tile_numbers;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Tile tile = make_tile(threadgroup_index, rows, left_columns);
+  turns += tile.matrix * columns;
+  numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
+  const Walk reading = make_walk(tile.columns, team);
+  const long column = tile.first_column + reading.place;
+  const T turn = column < columns ? turns[column] : from_real<T>(1.0f);
+  for (int first = reading.first; first < tile.rows; first += batch_entries * reading.step) {
+    T fetched[batch_entries];
+    fetch_lines(numbers + reading.place, first, reading.step, tile.rows, stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int i = first + s * reading.step;
+      if (i < tile.rows) staged[place_in_tile(i, reading.place, tile)] = multiply(turn, fetched[s]);
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+
+  const bool is_transposed = transposed != 0;
+  const long row_stride = is_transposed ? left_columns : 1;
+  const long column_stride = is_transposed ? 1 : rows;
+  left += tile.matrix * rows * left_columns + tile.first_row * row_stride + tile.first_column * column_stride;
+  const Walk writing = make_walk(is_transposed ? tile.columns : tile.rows, team);
+  for (int line = writing.first; line < (is_transposed ? tile.rows : tile.columns); line += writing.step) {
+    const int i = is_transposed ? line : writing.place;
+    const int j = is_transposed ? writing.place : line;
+    left[i * row_stride + j * column_stride] = to_storage<Storage>(staged[place_in_tile(i, j, tile)]);
+  }
+}
+
+}  // namespace metalsvd

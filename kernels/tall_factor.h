@@ -1,0 +1,333 @@
+// The tall QR: what a node of the tree does with its rows of a panel.
+#pragma once
+#include <metal_stdlib>
+
+#include "tall.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// A SIMD-group holds some columns of the node in registers, lane l of it rows l, l + 32, ... The rows of R, as many as
+// a panel has columns, are the first of all lanes.
+enum : int {
+  held_columns = limits::tall_held_columns,
+  held_packs = limits::tall_chunk_bytes / (int(sizeof(float4)) * int(limits::simd_width))
+};
+
+// A column of the node, as a lane holds it.
+struct HeldColumn {
+  float4 packs[held_packs];
+};
+
+// The row of the i-th number of pack p.
+template <typename T>
+inline int held_row(int p, int i, Team team) {
+  return (p * packed_count<T>() + i) * limits::simd_width + team.lane;
+}
+
+// What step k asks of its column x: makes x the v of the reflector H for which H x = r e_k, tells tau, and writes the
+// column of R.
+template <typename T>
+inline float make_held_reflector(thread HeldColumn& x, int k, device T* R_column, int stride, Team team) {
+  const T first = number_at<T>(x.packs[0], 0);
+  float4 squares = zero_pack();
+#pragma unroll
+  for (int p = 0; p < held_packs; ++p) {
+    const float4 pack = p > 0 ? x.packs[p] : with_first(x.packs[p], from_real<T>(0.0f));
+    squares = fma(pack, pack, squares);
+  }
+  const float others = (squares.x + squares.y) + (squares.z + squares.w);
+  const float below = simd_sum(team.lane > k ? square_add(first, others) : others);
+  const T head = simd_broadcast(first, ushort(k));
+
+  float tau = 0.0f;
+  T r = head;
+  T v_k = head;
+  // What counts as zero is left alone: H = I.
+  if (!(below < least_square())) {
+    const float size = magnitude(head);
+    const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
+    const float norm = precise::sqrt(square_add(head, below));
+    // v = x + phase(x_k) |x| e_k, which loses no digit. Taking |v|^2 from v as it was rounded makes H unitary.
+    v_k = (norm + size) * unit;
+    tau = precise::divide(2.0f, square_add(v_k, below));
+    r = -norm * unit;
+  }
+  const T zero = from_real<T>(0.0f);
+  if (team.lane < stride) R_column[team.lane * stride] = team.lane < k ? first : team.lane == k ? r : zero;
+  x.packs[0] = with_first(x.packs[0], team.lane < k ? zero : team.lane == k ? v_k : first);
+  return tau;
+}
+
+// The products v^H x of the columns that are held, summed over the SIMD-group.
+template <typename T>
+inline void products_of_held(thread const HeldColumn& v, thread const HeldColumn* x, thread T* products) {
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+    float4 sum = zero_pack();
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) sum = conjugate_multiply_add<T>(v.packs[p], x[c].packs[p], sum);
+    products[c] = sum_of_pack<T>(sum);
+  }
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) products[c] = simd_sum(products[c]);
+}
+
+// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and the taus and the products
+// v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column: its owner makes it a
+// reflector as soon as it has applied the one before, while others still apply that one to theirs.
+template <typename T, int most_columns>
+inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* gram,
+                         threadgroup float* taus, device T* R, bool keeps, Team team) {
+  const int mine = team.simdgroup * held_columns;
+  for (int first = 0; first < columns; first += held_columns) {
+#pragma unroll
+    for (int place = 0; place < held_columns; ++place) {
+      const int k = first + place;
+      if (k >= columns) break;
+      threadgroup float4* step = steps + k % 2 * held_packs * limits::simd_width;
+      if (first == mine) {
+        const float tau = make_held_reflector<T>(x[place], k, R + k, stride, team);
+#pragma unroll
+        for (int p = 0; p < held_packs; ++p) step[p * limits::simd_width + team.lane] = x[place].packs[p];
+        if (team.lane == 0) taus[k] = tau;
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      // Those of earlier columns only find the products.
+      const bool is_over = k >= mine + held_columns - 1;
+      if (is_over && !keeps) continue;
+      HeldColumn v;
+#pragma unroll
+      for (int p = 0; p < held_packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+      T products[held_columns];
+      products_of_held(v, x, products);
+      const float tau = taus[k];
+#pragma unroll
+      for (int c = 0; c < held_columns; ++c) {
+        if (mine + c < k && team.lane == 0) gram[k * most_columns + mine + c] = conjugate(products[c]);
+        const T factor = mine + c > k ? -tau * products[c] : from_real<T>(0.0f);
+        if (is_over) continue;
+#pragma unroll
+        for (int p = 0; p < held_packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
+      }
+    }
+  }
+}
+
+// The triangle T for which H_0 H_1 .. = I - V T V^H, column-major: tau_j on its diagonal, -tau_j T V^H v_j above. One
+// SIMD-group; a lane owns a row, in registers.
+template <typename T, int most_columns>
+inline void join_reflectors(threadgroup const T* gram, threadgroup const float* taus, int columns, int stride,
+                            device T* joint, int lane) {
+  T row[most_columns];
+#pragma unroll
+  for (int j = 0; j < most_columns; ++j) {
+    if (j >= stride) break;
+    T even = from_real<T>(0.0f);
+    T odd = from_real<T>(0.0f);
+    const float tau = j < columns ? taus[j] : 0.0f;
+    if (j < columns) {
+#pragma unroll
+      for (int k = 0; k < j; k += 2) {
+        even = multiply_add(row[k], gram[j * most_columns + k], even);
+        if (k + 1 < j) odd = multiply_add(row[k + 1], gram[j * most_columns + k + 1], odd);
+      }
+    }
+    row[j] = lane < j ? -tau * (even + odd) : from_real<T>(lane == j ? tau : 0.0f);
+    if (lane < stride) joint[j * stride + lane] = row[j];
+  }
+}
+
+// The columns of a SIMD-group that begin at `column`: of rows < `rows`, and as many of them as are `there`; zero
+// beyond.
+template <typename Storage>
+inline void load_held(device const Storage* column, int rows, int there, long row_stride, long column_stride,
+                      thread HeldColumn* x, Team team) {
+  typedef typename StorageTraits<Storage>::Number T;
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) {
+      T numbers[packed_count<T>()];
+#pragma unroll
+      for (int i = 0; i < packed_count<T>(); ++i) {
+        const int row = held_row<T>(p, i, team);
+        numbers[i] = from_real<T>(0.0f);
+        if (row < rows && c < there) numbers[i] = to_number(column[row * row_stride + c * column_stride]);
+      }
+      x[c].packs[p] = pack_of(numbers);
+    }
+  }
+}
+
+// The same of rows of whole packs, the columns of a row being one pack or two.
+template <typename T>
+inline void load_held_packs(device const T* column, int rows, int there, long row_stride, thread HeldColumn* x,
+                            Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int row_packs = held_columns / packed_count<T>();
+#pragma unroll
+  for (int p = 0; p < held_packs; ++p) {
+    T numbers[held_columns * count];
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const int row = held_row<T>(p, i, team);
+#pragma unroll
+      for (int q = 0; q < row_packs; ++q) {
+        const bool exists = row < rows && q * count < there;
+        const float4 pack = exists ? ((device const float4*)(column + row * row_stride))[q] : zero_pack();
+#pragma unroll
+        for (int c = 0; c < count; ++c) numbers[(q * count + c) * count + i] = number_at<T>(pack, c);
+      }
+    }
+#pragma unroll
+    for (int c = 0; c < held_columns; ++c) x[c].packs[p] = pack_of(numbers + c * count);
+  }
+}
+
+// Back to rows of whole packs, 32 rows at a time, which the threadgroup writes along whole cache lines. Two barriers
+// each. `staged` has room for as many rows of an odd number of packs.
+template <typename T>
+inline void store_held_packs(thread const HeldColumn* x, int rows, int width, long row_stride,
+                             threadgroup float4* staged, device T* V, Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int row_packs = held_columns / packed_count<T>();
+  const int staged_width = width | 1;
+  const Walk walk = make_walk(width, team);
+#pragma unroll
+  for (int p = 0; p < held_packs; ++p) {
+#pragma unroll
+    for (int i = 0; i < count; ++i) {
+      const int first = (p * count + i) * limits::simd_width;
+      if (first >= rows) break;
+      // What is written may have been read by another, as what is staged may yet be.
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+#pragma unroll
+      for (int q = 0; q < row_packs; ++q) {
+        const int place = team.simdgroup * row_packs + q;
+        T numbers[count];
+#pragma unroll
+        for (int c = 0; c < count; ++c) numbers[c] = number_at<T>(x[q * count + c].packs[p], i);
+        if (place < width) staged[team.lane * staged_width + place] = pack_of(numbers);
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      for (int line = walk.first; line < min(int(limits::simd_width), rows - first); line += walk.step) {
+        ((device float4*)(V + (first + line) * row_stride))[walk.place] = staged[line * staged_width + walk.place];
+      }
+    }
+  }
+}
+
+// How far above the smallest a number other than zero may be, as bits less one: zero comes out as the largest.
+inline uint least_bits(float4 pack) {
+  const uint xy = min(magnitude_bits(pack.x) - 1u, magnitude_bits(pack.y) - 1u);
+  return min(xy, min(magnitude_bits(pack.z) - 1u, magnitude_bits(pack.w) - 1u));
+}
+
+// Scales the columns that are held: by one product each where that is exact, neither the numbers nor what becomes of
+// them being denormal.
+template <typename T>
+inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
+  uint least = 0xffffffffu;
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) least = min(least, least_bits(x[c].packs[p]));
+  }
+  const uint normal = uint(1 + max(0, -exponent)) << 23;
+  if (magnitude < not_finite_bits && exponent <= 127 && simd_min(least) >= normal - 1u) {
+    const float factor = power_of_two(exponent);
+#pragma unroll
+    for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+      for (int p = 0; p < held_packs; ++p) x[c].packs[p] = factor * x[c].packs[p];
+    }
+    return;
+  }
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) {
+#pragma unroll
+    for (int p = 0; p < held_packs; ++p) {
+      T numbers[packed_count<T>()];
+#pragma unroll
+      for (int i = 0; i < packed_count<T>(); ++i) {
+        numbers[i] = scaled_number(number_at<T>(x[c].packs[p], i), magnitude, exponent);
+      }
+      x[c].packs[p] = pack_of(numbers);
+    }
+  }
+}
+
+// A node: its rows of the panel, scaled where there are `strips` that tell how, to V, T and R.
+//
+// Grid: one threadgroup a node, of a SIMD-group for each tall_held_columns of the panel with its last pack filled.
+// Ownership: a SIMD-group owns columns, in registers; packs of V are dealt to all threads when they are stored.
+// Barriers: two where the threadgroup agrees on the magnitude, one a column, and two for each 32 rows of V. The host
+// promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is with its
+// last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of the
+// source are numbers in whole packs too.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_factor(
+    device const Storage* source [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
+    device typename StorageTraits<Storage>::Number* V [[buffer(2)]],
+    device typename StorageTraits<Storage>::Number* R [[buffer(3)]],
+    device typename StorageTraits<Storage>::Number* joint [[buffer(4)]], constant long& rows [[buffer(5)]],
+    constant long& columns [[buffer(6)]], constant long& nodes [[buffer(7)]], constant long& share [[buffer(8)]],
+    constant long& rest [[buffer(9)]], constant long& strips [[buffer(10)]], constant long& keeps [[buffer(11)]],
+    constant long& source_offset [[buffer(12)]], constant long& batch_stride [[buffer(13)]],
+    constant long& row_stride [[buffer(14)]], constant long& column_stride [[buffer(15)]],
+    constant long& V_offset [[buffer(16)]], constant long& V_batch_stride [[buffer(17)]],
+    constant long& V_row_stride [[buffer(18)]], constant long& R_offset [[buffer(19)]],
+    constant long& R_batch_stride [[buffer(20)]], constant long& joint_offset [[buffer(21)]],
+    constant long& joint_batch_stride [[buffer(22)]], constant long& is_packed [[buffer(23)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  enum : int {
+    words = sizeof(T) / limits::word_bytes,
+    most_columns = limits::tall_panel_bytes / sizeof(T),
+    row_packs = limits::tall_panel_bytes / int(sizeof(float4)),
+    step_packs = 2 * int(held_packs) * int(limits::simd_width),
+    staged_packs = (row_packs | 1) * int(limits::simd_width),
+    tile_room = int(step_packs) > int(staged_packs) ? int(step_packs) : int(staged_packs)
+  };
+  threadgroup float4 steps[tile_room];
+  threadgroup float2 products[most_columns * most_columns * words / 2];
+  threadgroup float taus[most_columns];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Node node = make_node(threadgroup_index, rows, nodes, share, rest);
+  const int stride = (int(columns) + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
+  const int mine = team.simdgroup * held_columns;
+  source += source_offset + node.matrix * batch_stride + node.first_row * row_stride + mine * column_stride;
+  R += R_offset + node.matrix * R_batch_stride + node.index * stride * stride;
+
+  uint magnitude = 0u;
+  if (strips > 0) magnitude = magnitude_of_matrix(magnitudes, node.matrix, strips, slots, team);
+  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
+  HeldColumn x[held_columns];
+  if (is_packed != 0) {
+    load_held_packs<T>((device const T*)source, node.rows, stride - mine, row_stride, x, team);
+  } else {
+    load_held(source, node.rows, min(int(columns) - mine, int(held_columns)), row_stride, column_stride, x, team);
+  }
+  if (strips > 0) scale_held<T>(x, magnitude, exponent);
+
+  threadgroup T* gram = (threadgroup T*)products;
+  factor_panel<T, most_columns>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  // Columns that fill the last pack.
+  const int padding = stride - int(columns);
+  for (int index = team.index; index < padding * stride; index += team.threads) {
+    R[index / padding * stride + columns + index % padding] = from_real<T>(0.0f);
+  }
+  if (keeps == 0) return;
+  V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
+  store_held_packs(x, node.rows, stride / packed_count<T>(), V_row_stride, steps, V, team);
+  if (team.simdgroup != 0) return;
+  joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
+  join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);
+}
+
+}  // namespace metalsvd
