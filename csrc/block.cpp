@@ -1,7 +1,7 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
-//   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate) or all in one; in late
-//      sweeps, which few matrices need, over pairs of groups of blocks
+//   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
+//      solve, rotate); in late sweeps, which few matrices need, over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -30,7 +30,7 @@ struct Geometry {
   explicit Geometry(const Plan& plan)
       : padded(plan.block_width * plan.block_count),
         pairs(plan.block_count / 2),
-        chunks(divide_up(plan.rows, limits::block_chunk_rows(plan.rows))),
+        chunks(divide_up(plan.rows, plan.block_chunk_rows)),
         w_shares(divide_up(plan.rows, plan.block_share)),
         v_shares(plan.left_columns > 0 ? divide_up(plan.columns, plan.block_share) : 0),
         measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
@@ -44,7 +44,8 @@ struct Geometry {
 // Device memory of one call; sizes count the numbers of one matrix.
 struct Workspace {
   Tensor W, V;      // rows x padded and columns x padded: B and Q while they are rotated
-  Tensor partials;  // Gram matrices of the chunks of each pair
+  Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
+  Tensor places;    // and where these bring the columns
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
@@ -56,10 +57,12 @@ class Encoder {
     const bool vectors = plan.left_columns > 0;
     workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
     workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
-    if (!plan.one_step_rounds) {
-      constexpr std::int64_t entries_of_pair = limits::block_pair_columns * limits::block_pair_columns;
-      workspace_.partials = allocate(geometry_.pairs * geometry_.chunks * entries_of_pair, number_type);
-    }
+    const bool sums = plan.block_steps > 1;
+    const bool solves = plan.block_steps > 2;
+    workspace_.partials =
+        sums ? allocate(geometry_.pairs * geometry_.chunks * plan.block_partial, number_type) : workspace_.W;
+    workspace_.places =
+        solves ? allocate(geometry_.pairs * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -84,12 +87,14 @@ class Encoder {
   }
 
   void sweep(std::int64_t sweep) {
-    if (sweep > limits::block_full_sweeps) {
+    if (sweep > plan_.block_full_sweeps) {
       rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
-    } else if (plan_.one_step_rounds) {
+    } else if (plan_.block_steps == 1) {
       rounds_of_groups(sweep, 1, plan_.block_count);
     } else {
-      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) two_steps(sweep, round);
+      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) {
+        plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
+      }
     }
   }
 
@@ -124,13 +129,42 @@ class Encoder {
             round, sweep});
   }
 
+  // The same of wide pairs, where the rotations may be found in a step of their own.
+  void wide_steps(std::int64_t sweep, std::int64_t round) {
+    launch("wide_gram_", plan_.number_suffix, geometry_.pairs * geometry_.chunks,
+           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
+            plan_.block_chunk_rows, geometry_.chunks, round, sweep});
+    const bool solves = plan_.block_steps == 2;
+    if (!solves) {
+      launch("wide_solve_", plan_.number_suffix, geometry_.pairs,
+             {workspace_.partials, workspace_.places, workspace_.states, plan_.rows, plan_.block_width,
+              plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
+    }
+    const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
+    launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, geometry_.pairs * shares,
+           {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, plan_.rows,
+            plan_.columns, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share,
+            geometry_.w_shares, shares, round, sweep, passes(round, sweep)});
+  }
+
+  // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
+  std::int64_t passes(std::int64_t round, std::int64_t sweep) const {
+    const bool is_large = plan_.columns >= limits::block_wide_many_columns;
+    const std::int64_t quick = is_large ? limits::block_wide_few_quick_sweeps : limits::block_wide_quick_sweeps;
+    if (sweep > plan_.block_full_sweeps) return 2 * limits::block_wide_passes;
+    return round == 0 || sweep > quick ? limits::block_wide_passes : 1;
+  }
+
   // The rounds of a sweep in which groups of `size` blocks meet.
   void rounds_of_groups(std::int64_t sweep, std::int64_t size, std::int64_t count) {
     const std::int64_t vectors = plan_.left_columns > 0;
     for (std::int64_t round = 0; round < count - 1; ++round) {
-      launch("round_", plan_.number_suffix, count / 2,
-             {workspace_.W, workspace_.V, workspace_.states, plan_.rows, plan_.columns, plan_.block_width,
-              plan_.block_count, size, count, vectors, round, sweep});
+      std::vector<Argument> arguments{workspace_.W,  workspace_.V,      workspace_.states, plan_.rows,
+                                      plan_.columns, plan_.block_width, plan_.block_count};
+      if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
+      for (const std::int64_t number : {size, count, vectors, round, sweep}) arguments.push_back(number);
+      if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));
+      launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
     }
   }
 

@@ -269,20 +269,43 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
   share_threadgroups(problem, 1, threadgroup_threads(problem, plan.rows, plan.columns), plan);
 }
 
+// Sweeps in full dispatches: what random matrices of so many columns need, and some more.
+std::int64_t full_sweeps(std::int64_t columns) {
+  std::int64_t sweeps = limits::block_full_sweeps;
+  for (std::int64_t more = limits::block_full_sweeps_columns; more < columns; more *= 2) {
+    sweeps += limits::block_sweeps_for_twice_the_columns;
+  }
+  return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
+}
+
 // As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
 void plan_block(const Problem& problem, Plan& plan) {
-  plan.block_count = 2 * divide_up(plan.columns, limits::block_pair_columns);
+  plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
+  plan.block_count =
+      2 * divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_pair_columns : limits::block_pair_columns);
   plan.block_width = divide_up(plan.columns, plan.block_count);
-  const std::int64_t pairs = problem.batch * plan.block_count / 2;
-  const std::int64_t chunks = divide_up(plan.rows, limits::block_chunk_rows(plan.rows));
+  const std::int64_t pairs_of_matrix = plan.block_count / 2;
+  const std::int64_t pairs = problem.batch * pairs_of_matrix;
+  plan.block_chunk_rows =
+      plan.block_is_wide ? limits::block_wide_chunk(plan.rows, pairs_of_matrix) : limits::block_chunk_rows(plan.rows);
+  plan.block_partial =
+      plan.block_is_wide ? int{limits::block_wide_partial} : limits::block_pair_columns * limits::block_pair_columns;
+  const std::int64_t chunks = divide_up(plan.rows, plan.block_chunk_rows);
   const std::int64_t cores = problem.device.cores;
-  plan.one_step_rounds = chunks == 1 || pairs >= cores * limits::block_pairs_per_core;
   const std::int64_t rotated_rows = plan.rows + (plan.left_columns > 0 ? plan.columns : 0);
-  const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
-  plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
+  if (plan.block_is_wide) {
+    const std::int64_t turning = divide_up(rotated_rows, limits::block_wide_turned_rows) * pairs;
+    plan.block_steps = chunks == 1 ? 1 : turning <= cores * limits::block_wide_turning_per_core ? 2 : 3;
+    plan.block_share = plan.block_steps == 2 ? limits::block_wide_turned_rows : limits::block_wide_share;
+  } else {
+    plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
+    const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
+    plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
+  }
+  plan.block_full_sweeps = full_sweeps(plan.columns);
   plan.block_group_size = std::min<std::int64_t>(plan.block_count / 2, limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
-  plan.threadgroups = plan.one_step_rounds ? pairs : pairs * chunks;
+  plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * chunks;
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
@@ -456,12 +479,15 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
 }
 
 std::string describe(const Plan& plan) {
-  const std::string kernels =
-      plan.method == Method::block
-          ? std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width) + " columns, " +
-                std::to_string(plan.block_count - 1) + " rounds a sweep of " +
-                (plan.one_step_rounds ? "one step" : "two steps") + ", kernels block_*_" + plan.suffix
-          : "kernel " + plan.kernel;
+  const std::string kernels = plan.method == Method::block
+                                  ? std::to_string(plan.block_count) + " blocks of " +
+                                        std::to_string(plan.block_width) + " columns, " +
+                                        std::to_string(plan.block_count - 1) + " rounds a sweep of " +
+                                        (plan.block_steps == 1   ? "one step"
+                                         : plan.block_steps == 2 ? "two steps"
+                                                                 : "three steps") +
+                                        ", kernels block_*_" + plan.suffix
+                                  : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +
          " threads" + (plan.transposed ? ", on the conjugate transpose" : "");

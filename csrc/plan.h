@@ -83,8 +83,12 @@ struct Plan {
   // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
   std::int64_t block_width;
   std::int64_t block_count;
-  bool one_step_rounds;            // rather than gram and rotate
+  bool block_is_wide;              // pairs of 64 columns rather than 32
+  std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
+  std::int64_t block_partial;      // numbers of a Gram matrix of a chunk
+  std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
   std::int64_t block_share;        // rows that a threadgroup rotates
+  std::int64_t block_full_sweeps;  // of such rounds, before those of groups
   std::int64_t block_group_size;   // of blocks that meet as a whole in late sweeps,
   std::int64_t block_group_count;  // the last of which may have less or none
   std::string suffix;              // of kernels that read or write A, U and Vh

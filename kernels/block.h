@@ -8,6 +8,9 @@
 // these are apart, so that small singular values keep their digits as they do in one-sided Jacobi column by column
 // (Demmel and Veselic 1992). Loads and stores stand in block_copy.h, what follows the last sweep in block_finish.h.
 //
+// Complex matrices, and real ones of few columns, are met in pairs of 32 columns: these files. Larger real ones are met
+// in pairs of 64, by the kernels of block_wide.h and the files that it names.
+//
 // Kernels know without the host when a matrix is done: in `states` stands the sweep that it has yet to make.
 #pragma once
 #include <metal_stdlib>

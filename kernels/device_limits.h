@@ -80,6 +80,27 @@ enum : int {
   block_tile_rows = 4 * simd_width,
   block_complex_tile_rows = simd_width,
   block_tile_stride = block_pair_columns + 1,
+  // Of real matrices with more columns than so many a pair has up to 64: their Gram matrix, which J then replaces,
+  // takes
+  // 16 KiB, and a slice of the columns, as they are multiplied, 8 KiB.
+  block_wide_columns = 32,
+  block_wide_pair_columns = 2 * block_wide_columns,
+  // What is kept of a Gram matrix of 64 x 64, which is symmetric: 17 numbers for each of 128 threads.
+  block_wide_partial = 17 * block_threads / 2,
+  // Rows that a threadgroup sums up of these: at least this many, and so few that all pairs of a matrix are given to
+  // this many threadgroups, or each to block_wide_chunks.
+  block_wide_chunk_rows = 64,
+  block_wide_gram_threadgroups = 256,
+  block_wide_chunks = 8,
+  // Wide pairs are met once in so many sweeps, in fewer where multiplying the many rows takes much longer than solving.
+  block_wide_quick_sweeps = 10,
+  block_wide_few_quick_sweeps = 6,
+  block_wide_many_columns = 2048,
+  // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
+  block_wide_passes = 6,
+  // Rows that a threadgroup rotates of these: two tiles of them where the rotations are a step of their own.
+  block_wide_share = 256,
+  block_wide_turned_rows = 64,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
   block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
@@ -93,17 +114,22 @@ enum : int {
   // rank and of graded rows need it.
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not. Random matrices need 12 (512x512)
-  // to 15 (1024x1024), as many as are met in full dispatches; rows graded over 12 decades need the most.
-  block_max_sweeps = 30,
-  // So those after this many are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
-  // one threadgroup. Slower where they are needed, four times fewer where they are not.
-  block_full_sweeps = 16,
+  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
+  block_max_sweeps = 48,
+  // So those after some are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
+  // one threadgroup. Slower where they are needed, four times fewer where they are not. Before them come as many as
+  // random matrices need, and a few more: so many for up to so many columns, some more for twice as many.
+  block_full_sweeps = 12,
+  block_full_sweeps_columns = 128,
+  block_sweeps_for_twice_the_columns = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where
   // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
+  // Wide pairs are rotated in three steps, of which the second only solves, where with two more threadgroups than this
+  // a core would solve, the same more than once.
+  block_wide_turning_per_core = 2,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
@@ -171,6 +197,17 @@ constexpr int simdgroup_box_bytes(int entries, int number_bytes) { return 2 * en
 constexpr int block_chunk_rows(long rows) {
   const long tiles = (rows + block_most_chunks * block_tile_rows - 1) / (block_most_chunks * block_tile_rows);
   return int(tiles) * block_tile_rows;
+}
+
+// The same of wide pairs.
+constexpr int block_wide_chunk(long rows, long pairs) {
+  const long wanted = block_wide_gram_threadgroups / pairs;
+  const long most = block_most_chunks;
+  const long least = block_wide_chunks;
+  const long chunks = wanted > most ? most : wanted < least ? least : wanted;
+  const long tiles = (rows + chunks * block_wide_chunk_rows - 1) / (chunks * block_wide_chunk_rows);
+  // Gram matrices of fewer rows in two chunks would take as much memory as A.
+  return int(rows < 2 * block_wide_chunk_rows ? 2 : tiles) * block_wide_chunk_rows;
 }
 
 }  // namespace limits

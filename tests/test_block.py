@@ -16,8 +16,11 @@ pytestmark = pytest.mark.kernels
 
 # Single columns, one pair of blocks, tall and wide, the first size with more pairs than one.
 SHAPES = [(1, 1), (5, 5), (6, 1), (20, 7), (7, 20), (33, 33)]
-# The last size of one pair, several rounds, padding (70 columns are 6 blocks of 12), one chunk of rows and several.
+# The last size of one pair, several rounds, padding (complex: 70 columns are 6 blocks of 12), one chunk of rows and
+# several.
 LARGE_SHAPES = [(32, 32), (40, 40), (96, 70), (128, 20), (9, 257)]
+# Real pairs of up to 64 columns: rows that are not whole fours, full blocks.
+WIDE_SHAPES = [(131, 66), (128, 128)]
 LARGE_FAMILIES = ["normal", "row_graded_12", "zero_rows", "exact_half_rank", "clusters"]
 # The first squares and panels of 3 columns that threadgroup memory does not hold, and several pairs in two chunks.
 BOUNDARIES = {torch.float32: [(89, 89), (2717, 3), (34, 257)], torch.complex64: [(64, 64), (3, 1360)]}
@@ -33,6 +36,11 @@ def test_every_family(shape, dtype, target):
 @pytest.mark.parametrize("shape", LARGE_SHAPES, ids=str)
 def test_hard_families_at_larger_sizes(shape, dtype, target):
     checks.assert_families_accurate(LARGE_FAMILIES, shape, dtype, target, driver="block")
+
+
+@pytest.mark.parametrize("shape", WIDE_SHAPES, ids=str)
+def test_hard_families_in_pairs_of_64_columns(shape, target):
+    checks.assert_families_accurate(LARGE_FAMILIES, shape, torch.float32, target, driver="block")
 
 
 @pytest.mark.parametrize(
@@ -113,6 +121,18 @@ def test_same_bits_whether_a_round_is_one_step_or_two(dtype, target):
             checks.assert_same_bits(getattr(alone, name), getattr(together, name)[index], name)
 
 
+def test_same_bits_whether_a_round_of_wide_pairs_is_two_steps_or_three(target):
+    shape = (130, 66)
+    A = batch_of(["normal", "half_rank"] * 7, shape, torch.float32).to(target)
+    assert "of three steps" in metalsvd.plan(A.shape, driver="block")
+    assert "of two steps" in metalsvd.plan(shape, driver="block")
+    together = metalsvd.svd(A, driver="block")
+    for index in range(2):
+        alone = metalsvd.svd(A[index], driver="block")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(alone, name), getattr(together, name)[index], name)
+
+
 def slow_to_converge(n, dtype=torch.float32):
     """Rows graded over 24 decades: 13 to 20 sweeps, and so some of those in which groups of blocks meet."""
     A = matrices.make("normal", n, n, dtype)
@@ -121,7 +141,7 @@ def slow_to_converge(n, dtype=torch.float32):
 
 @pytest.mark.parametrize(("dtype", "n"), [(torch.float32, 80), (torch.complex64, 80), (torch.float32, 160)], ids=str)
 def test_sweeps_in_which_groups_of_blocks_meet(dtype, n, emulated, target):
-    """80 columns are two groups of 3 blocks, 160 are groups of 4, 4, 2 and none."""
+    """80 complex columns are two groups of 3 blocks; real ones are two of 2 blocks, 160 two of 3."""
     A = slow_to_converge(n, dtype)
     factors = metalsvd.svd_ex(A.to(target), driver="block")
     assert factors.info.item() == 0
@@ -161,18 +181,18 @@ def test_torch_linalg_svd_takes_what_no_threadgroup_holds(target):
 
 
 @pytest.mark.parametrize("options", [{}, {"compute_uv": False}], ids=["thin", "values"])
-@pytest.mark.parametrize(("shape", "steps"), [((288, 160), 2), ((128, 128), 1)], ids=str)
-def test_costs(shape, steps, options, emulated, target):
+@pytest.mark.parametrize("shape", [(288, 160), (128, 128)], ids=str)
+def test_costs(shape, options, emulated, target):
     """Dispatches as planned, no wait, and at most 3 times the memory of A beside A and the factors."""
-    A = torch.randn(shape).to(target)  # 10 or 8 blocks of 16 columns; at last 4 or 2 groups, of up to 4 blocks
-    blocks, groups, panels = shape[1] // 16, 4 if shape[1] > 128 else 2, shape[1] // 32
+    A = torch.randn(shape).to(target)  # 6 or 4 blocks of up to 32 columns; at last 2 groups of up to 3
+    blocks, panels = 6 if shape[1] > 128 else 4, shape[1] // 32
     emulated.reset_counters()
     before = emulated.memory().live
     emulated.reset_peak_memory()
     factors = torch.ops.metalsvd.svd_ex(A, **options)
     counters, peak = emulated.counters(), emulated.memory().peak
-    full_sweeps, late_sweeps, ends = 16, 14, 4 if options else 4 + 1 + 2 * panels - 1 + 1
-    assert counters.dispatches == full_sweeps * (blocks - 1) * steps + late_sweeps * (groups - 1) + ends
+    full_sweeps, ends = 14 if shape[1] > 128 else 12, 4 if options else 4 + 1 + 2 * panels - 1 + 1
+    assert counters.dispatches == full_sweeps * (blocks - 1) * 2 + (48 - full_sweeps) + ends
     assert counters.host_waits == 0
     workspace = peak - before - sum(factor.nbytes for factor in factors)
     assert workspace <= 3 * A.nbytes

@@ -94,6 +94,30 @@ def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, jo
             checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
+# Rounds of one step and of two.
+@pytest.mark.parametrize("shape", [(70, 66), (129, 66)], ids=str)
+def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, emulated, target):
+    A = matrices.make("half_rank", *shape).to(target)
+    expected = metalsvd.svd_ex(A, driver="block")
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        with emulated.options(order=order, seed=seed, check_memory=order == "random"):
+            actual = metalsvd.svd_ex(A, driver="block")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
+def test_pairs_of_64_columns_solved_in_a_step_of_their_own_have_no_race(emulated, target):
+    A = torch.zeros(14, 129, 65)
+    A[:, 40, 3] = A[:, 40, 60] = 1.0  # two columns that take one rotation, and so few sweeps
+    A = A.to(target)
+    assert "of three steps" in metalsvd.plan(A.shape, driver="block")
+    with emulated.options(order="random", check_memory=True):
+        values = metalsvd.svdvals(A, driver="block")
+    assert (values[:, 0] - 2**0.5).abs().max() <= 1e-6
+    assert not values[:, 1:].any()
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
 def test_a_matrix_that_is_not_finite_is_safe_too(driver, order, emulated, target):

@@ -60,8 +60,11 @@ def test_a_matrix_too_large_for_a_threadgroup_names_the_limit(fits, too_large, d
         ((40, 7), "2 blocks of 4 columns, 1 rounds"),
         ((32, 32), "2 blocks of 16 columns, 1 rounds"),
         ((33, 33), "4 blocks of 9 columns, 3 rounds"),
-        ((100, 100), "8 blocks of 13 columns, 7 rounds"),
-        ((4096, 11008), "256 blocks of 16 columns, 255 rounds"),
+        ((64, 64), "4 blocks of 16 columns, 3 rounds"),
+        ((65, 65), "4 blocks of 17 columns, 3 rounds"),
+        ((128, 128), "4 blocks of 32 columns, 3 rounds"),
+        ((129, 129), "6 blocks of 22 columns, 5 rounds"),
+        ((4096, 11008), "128 blocks of 32 columns, 127 rounds"),
     ],
     ids=str,
 )
@@ -69,9 +72,16 @@ def test_blocks_are_few_and_padded_little(shape, blocks):
     assert f"block: {blocks} a sweep" in metalsvd.plan(shape, driver="block")
 
 
+def test_complex_blocks_have_half_the_columns():
+    assert "block: 8 blocks of 13 columns, 7 rounds" in metalsvd.plan((100, 100), torch.complex64, driver="block")
+
+
 def test_block_cuts_rows_into_chunks():
     assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 128, 20), torch.bfloat16, driver="block")
     assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 129, 20), torch.complex64, driver="block")
+    # Pairs of 64 columns: 2 of 3 chunks, 8 of 8; 32 of 8, of more rows.
+    for shape, threadgroups in [((129, 90), 2 * 3), ((512, 512), 8 * 8), ((2048, 2048), 32 * 8)]:
+        assert f"kernels block_*_f32, {threadgroups} threadgroups of 256" in metalsvd.plan(shape, driver="block")
 
 
 @pytest.mark.parametrize("shape", [(50, 20), (5000, 20)])
@@ -283,10 +293,20 @@ def test_one_matrix_whose_grid_is_beyond_32_bits():
 
 
 def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
+    dtype = torch.complex64
     for shape in (128, 90), (27, 129, 90):  # 3 pairs of blocks each, 40 cores
-        assert "rounds a sweep of one step" in metalsvd.plan(shape, driver="block")
+        assert "rounds a sweep of one step" in metalsvd.plan(shape, dtype, driver="block")
     for shape in (129, 90), (26, 129, 90):
+        assert "rounds a sweep of two steps" in metalsvd.plan(shape, dtype, driver="block")
+
+
+def test_wide_pairs_take_three_steps_where_two_would_solve_too_often():
+    assert "rounds a sweep of one step" in metalsvd.plan((127, 90), driver="block")
+    for shape in (128, 90), (10, 128, 90):
         assert "rounds a sweep of two steps" in metalsvd.plan(shape, driver="block")
+    # 2 pairs each, of 4 x 64 rows, 40 cores
+    assert "rounds a sweep of three steps" in metalsvd.plan((11, 128, 90), driver="block")
+    assert "rounds a sweep of three steps" in metalsvd.plan((1024, 1024))
 
 
 def test_unknown_driver():

@@ -1,0 +1,164 @@
+// Method `block` on real numbers, first step of a round: the Gram matrices of all pairs of blocks.
+#pragma once
+#include <metal_stdlib>
+
+#include "block_wide.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// Columns are counted modulo 16, in classes of 4. A thread of the first half sums what the class `left` has in common
+// with the class `right`, up to 7 classes on, and one entry of what a class has with that 8 classes on: since the Gram
+// matrix is symmetric, that is all there is. A thread of the second half does the same for every other four rows.
+struct WideEntriesOfThread {
+  int left, right;
+  int far_left, far_right;  // columns
+};
+
+inline WideEntriesOfThread wide_entries_of(int thread_index) {
+  const int lane = thread_index % limits::simd_width;
+  const int simdgroup = thread_index / limits::simd_width % 4;
+  const int near = lane % 8;
+  WideEntriesOfThread entries;
+  entries.left = near + simdgroup % 2 * 8;
+  entries.right = (entries.left + lane / 8 + simdgroup / 2 * 4) % wide_classes;
+  entries.far_left = near + simdgroup * wide_classes;
+  entries.far_right = near + 8 + lane / 8 * wide_classes;
+  return entries;
+}
+
+// Row and column of a thread's k-th entry, the row in the low bits.
+inline int place_in_wide_gram(int thread_index, int k) {
+  const WideEntriesOfThread entries = wide_entries_of(thread_index);
+  const bool is_far = k == wide_near_entries;
+  const int row = is_far ? entries.far_left : entries.left + k / wide_side * wide_classes;
+  const int column = is_far ? entries.far_right : entries.right + k % wide_side * wide_classes;
+  return column * wide_pair + row;
+}
+
+// A tile of rows of the columns of a pair: thread t four rows, 4 (t % 16) on, of every 16th column.
+struct HeldWideTile {
+  float x[wide_moved_columns][4];
+};
+
+inline void read_wide_tile(device const float* W, PairTask task, Blocks blocks, long rows, int start, int end_row,
+                           int thread_index, thread HeldWideTile& held) {
+  const bool is_aligned = rows % 4 == 0;
+  const int row = start + thread_index % wide_moved_together * 4;
+#pragma unroll
+  for (int k = 0; k < wide_moved_columns; ++k) {
+    const int j = thread_index / wide_moved_together + k * wide_moved_together;
+#pragma unroll
+    for (int r = 0; r < 4; ++r) held.x[k][r] = 0.0f;
+    if (row < end_row && exists_in_pair(j, blocks)) {
+      read_four_rows(W + column_of_wide_pair(task, j, blocks) * rows, row, end_row, is_aligned, held.x[k]);
+    }
+  }
+}
+
+// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks: the entries of the threads of the
+// first half are left to them in `sums`; always in the same order, so that the bits do not depend on who runs when. `W`
+// is that of the matrix. Two barriers for each tile, before and after it is read, and two more.
+inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
+                          threadgroup float4* tile, int thread_index, thread float* sums) {
+  threadgroup float* const words = (threadgroup float*)tile;
+  const WideEntriesOfThread entries = wide_entries_of(thread_index);
+  const int part = thread_index / wide_gram_threads;
+#pragma unroll
+  for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] = 0.0f;
+
+  HeldWideTile held;
+  read_wide_tile(W, task, blocks, rows, first_row, end_row, thread_index, held);
+  for (int start = first_row; start < end_row; start += wide_tile_rows) {
+#pragma unroll
+    for (int k = 0; k < wide_moved_columns; ++k) {
+      const int j = thread_index / wide_moved_together + k * wide_moved_together;
+      tile[j * (wide_tile_stride / 4) + thread_index % wide_moved_together] =
+          float4(held.x[k][0], held.x[k][1], held.x[k][2], held.x[k][3]);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // The next tile is on its way while this one is summed up.
+    if (start + wide_tile_rows < end_row) {
+      read_wide_tile(W, task, blocks, rows, start + wide_tile_rows, end_row, thread_index, held);
+    }
+    const int staged = min(end_row - start, int(wide_tile_rows));
+#pragma unroll 2
+    for (int row = part * 4; row < staged; row += 8) {
+      float left[wide_side][4];
+#pragma unroll
+      for (int a = 0; a < wide_side; ++a) {
+        read_four(tile, (entries.left + a * wide_classes) * wide_tile_stride + row, left[a]);
+      }
+#pragma unroll
+      for (int b = 0; b < wide_side; ++b) {
+        float right[4];
+        read_four(tile, (entries.right + b * wide_classes) * wide_tile_stride + row, right);
+#pragma unroll
+        for (int r = 0; r < 4; ++r) {
+#pragma unroll
+          for (int a = 0; a < wide_side; ++a) {
+            sums[a * wide_side + b] = fma(left[a][r], right[r], sums[a * wide_side + b]);
+          }
+        }
+      }
+      float far_left[4];
+      float far_right[4];
+      read_four(tile, entries.far_left * wide_tile_stride + row, far_left);
+      read_four(tile, entries.far_right * wide_tile_stride + row, far_right);
+#pragma unroll
+      for (int r = 0; r < 4; ++r) sums[wide_near_entries] = fma(far_left[r], far_right[r], sums[wide_near_entries]);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+
+  if (part == 1) {
+#pragma unroll
+    for (int k = 0; k < wide_entries_per_thread; ++k) words[k * limits::block_threads + thread_index] = sums[k];
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (part == 0) {
+#pragma unroll
+    for (int k = 0; k < wide_entries_per_thread; ++k) {
+      sums[k] += words[k * limits::block_threads + thread_index + wide_gram_threads];
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+}
+
+// An entry and its mirror image, which what a class has with itself holds too.
+inline void store_wide_entry(float value, int place, threadgroup float* G) {
+  const int row = place % wide_pair;
+  const int column = place / wide_pair;
+  G[place] = value;
+  if (row % wide_classes != column % wide_classes) G[row * wide_pair + column] = value;
+}
+
+// partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair.
+//
+// Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost. Ownership and barriers: those of
+// sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, `width` is at most
+// block_wide_columns.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_gram(
+    device const T* W [[buffer(0)]], device T* partials [[buffer(1)]], device const int* states [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
+    constant long& chunk_rows [[buffer(6)]], constant long& chunks [[buffer(7)]], constant long& round [[buffer(8)]],
+    constant long& sweep [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
+  threadgroup float4 tile[wide_tile_entries / 4];
+  const Blocks blocks = make_blocks(width, block_count);
+  const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
+  if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
+  W += task.matrix * padded_columns(blocks) * rows;
+  const int first_row = task.chunk * int(chunk_rows);
+  const int end_row = int(min(long(first_row) + chunk_rows, long(rows)));
+  float sums[wide_entries_per_thread];
+  sum_wide_gram(W, task, blocks, rows, first_row, end_row, tile, int(thread_index), sums);
+  if (int(thread_index) >= wide_gram_threads) return;
+  partials += (task.pair * chunks + task.chunk) * wide_partial_entries + thread_index;
+#pragma unroll
+  for (int k = 0; k < wide_entries_per_thread; ++k) partials[k * wide_gram_threads] = sums[k];
+}
+
+}  // namespace metalsvd

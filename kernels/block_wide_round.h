@@ -1,0 +1,93 @@
+// Method `block` on real numbers, a round in one step: one threadgroup does for a pair of blocks what block_wide_gram
+// and block_wide_rotate do with many, to the same bits. It also meets whole groups of blocks (block_round.h).
+#pragma once
+#include <metal_stdlib>
+
+#include "block_round.h"
+#include "block_wide.h"
+#include "block_wide_gram.h"
+#include "block_wide_rotate.h"
+#include "block_wide_solve.h"
+#include "common/pairs.h"
+#include "common/team.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// A round of a sweep in which groups of `group_size` blocks meet, one pair of groups a threadgroup.
+//
+// Grid, ownership and promises: those of block_round. Barriers, for each pair of blocks: those of the functions called,
+// and two.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_round(
+    device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& width [[buffer(5)]],
+    constant long& block_count [[buffer(6)]], constant long& chunk_rows [[buffer(7)]],
+    constant long& group_size [[buffer(8)]], constant long& group_count [[buffer(9)]],
+    constant long& wants_vectors [[buffer(10)]], constant long& round [[buffer(11)]],
+    constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float4 tile[wide_tile_entries / 4];  // of the columns, then G, then J - I
+  threadgroup float4 slice[wide_slice_entries / 4];
+  threadgroup float4 rotations_of_steps[wide_rotations];
+  threadgroup float edges[wide_edges];
+  threadgroup int places[wide_pair];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup float* const G = (threadgroup float*)tile;
+  const WideMemory memory = make_wide_memory(G, rotations_of_steps, edges, places, slots);
+
+  const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
+  const Blocks blocks = make_blocks(width, block_count);
+  const int group_pairs = int(group_count) / 2;
+  const int size = int(group_size);
+  PairTask task;
+  task.matrix = group / uint(group_pairs);
+  const Pair groups = round_robin_pair(int(round), int(group % uint(group_pairs)), int(group_count));
+  states += task.matrix * state_words + state_sweep;
+  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  W += task.matrix * padded_columns(blocks) * rows;
+  V += wants_vectors != 0 ? task.matrix * padded_columns(blocks) * columns : 0;
+
+  const bool is_first_round = round == 0;
+  const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
+  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  uint found = found_nothing;
+  for (int index = 0; index < meeting_count; ++index) {
+    const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
+    if (meeting.q >= blocks.count) continue;
+    task.p = meeting.p * blocks.width;
+    task.q = meeting.q * blocks.width;
+
+    float total[wide_entries_per_thread];
+#pragma unroll
+    for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
+    for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
+      float sums[wide_entries_per_thread];
+      sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, long(rows))), tile,
+                    team.index, sums);
+#pragma unroll
+      for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
+    }
+    if (team.index < wide_gram_threads) {
+#pragma unroll
+      for (int k = 0; k < wide_entries_per_thread; ++k) {
+        store_wide_entry(total[k], place_in_wide_gram(team.index, k), G);
+      }
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    const uint found_here = solve_wide(memory, blocks, int(passes), tolerances, team);
+    found = max(found, found_here);
+    if (found_here == found_nothing) continue;
+    rotate_wide_rows<2>(W, task, blocks, rows, 0, int(rows), tile, places, slice, team.index);
+    if (wants_vectors != 0) {
+      rotate_wide_rows<2>(V, task, blocks, columns, 0, int(columns), tile, places, slice, team.index);
+    }
+    // The next pair reads what this one wrote.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  }
+  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+}
+
+}  // namespace metalsvd
