@@ -44,22 +44,24 @@ std::int64_t staged_words(const Problem& problem) {
   return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns;
 }
 
+bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
+
+// The largest tile that every device has. Kernels with larger ones are for complex matrices.
+constexpr int split_tile = limits::threadgroup_bytes / 1024;
+
 // The smallest tile of the kernels of method `threadgroup` that takes B and W side by side, in KiB, if there is one.
+// The kernels with the largest for all devices also take them one after the other.
 std::optional<int> staging_tile(const Problem& problem) {
-  for (const int kib : {4, 9, 18, 32, 64, 99, 132, 227}) {
+  for (const int kib : {4, 9, 18, split_tile, 64, 99, 132, 227}) {
+    if (kib > split_tile && !is_complex(problem)) break;
     if (kib * 1024 <= problem.device.threadgroup_bytes && staged_words(problem) <= limits::tile_words(kib)) return kib;
   }
   return std::nullopt;
 }
 
-// Its other kernels take B and W one after the other.
-constexpr int split_tile = limits::threadgroup_bytes / 1024;
-
 bool fits_threadgroup(const Problem& problem) {
   return staging_tile(problem) || threadgroup_words(problem) <= limits::tile_words(split_tile);
 }
-
-bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
 
 std::int64_t most_thread_rows(const Problem& problem) {
   return is_complex(problem) ? limits::thread_method_complex_size : limits::thread_method_size;

@@ -200,12 +200,12 @@ def test_another_device_than_the_current_one():
 
 
 # The last and the first sizes of the tiles that only CUDA devices have, and a full completion.
-@pytest.mark.parametrize("n", [64, 90, 91, 112, 113, 128, 129, 169], ids=str)
+@pytest.mark.parametrize("n", [63, 64, 79, 80, 90, 91, 119], ids=str)
 def test_larger_tiles_are_accurate(n):
     names = ["normal", "geometric", "exact_half_rank", "clusters", "column_graded_12", "row_graded_12"]
-    A = batch_of(names, (n, n))
+    A = batch_of(names, (n, n), torch.complex64)
     shared_memory = torch.cuda.get_device_properties(0).shared_memory_per_block_optin
-    if shared_memory < (2 * n * n + 4 * n + 64) * 4:
+    if shared_memory < (4 * n * n + 4 * n + 64) * 4:
         pytest.skip("this device has less shared memory")
     U, S, V = metalsvd.svd(A.cuda(), driver="threadgroup")
     for index, name in enumerate(names):
