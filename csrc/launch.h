@@ -33,6 +33,9 @@ void launch_on_mps(const std::vector<Launch>& launches);
 // graph can capture it.
 void launch_on_cuda(const std::vector<Launch>& launches);
 
+// Compiles a .metal file for the MPS device, unless a launch has already.
+void compile_on_mps(std::string library);
+
 // What the CUDA device of this tensor offers.
 DeviceLimits cuda_limits(const torch::stable::Tensor& tensor);
 

@@ -2,6 +2,7 @@
 // raises are registered in Python (python/metalsvd/).
 #include <torch/csrc/stable/library.h>
 
+#include "launch.h"
 #include "svd.h"
 
 STABLE_TORCH_LIBRARY(metalsvd, m) {
@@ -17,6 +18,8 @@ STABLE_TORCH_LIBRARY(metalsvd, m) {
   m.def(
       "plan(int batch, int m, int n, ScalarType dtype, bool full_matrices=False, bool compute_uv=True, *, "
       "str? driver=None) -> str");
+  // Compiles the Metal library of that name now rather than at its first launch.
+  m.def("compile_library(str library) -> ()");
 }
 
 STABLE_TORCH_LIBRARY_IMPL(metalsvd, MPS, m) { m.impl("svd_ex", TORCH_BOX(&metalsvd::svd_mps)); }
@@ -29,4 +32,5 @@ STABLE_TORCH_LIBRARY_IMPL(metalsvd, CPU, m) { m.impl("svd_ex", TORCH_BOX(&metals
 
 STABLE_TORCH_LIBRARY_IMPL(metalsvd, CompositeExplicitAutograd, m) {
   m.impl("plan", TORCH_BOX(&metalsvd::plan_in_words));
+  m.impl("compile_library", TORCH_BOX(&metalsvd::compile_on_mps));
 }

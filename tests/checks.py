@@ -1,44 +1,21 @@
-"""The accuracy promise, in numbers, and the one place where its bounds stand.
+"""The accuracy promise, asserted: numbers and bounds stand in metalsvd._accuracy, bounds of tests alone here.
 
-For A (m, n) of float32 or complex64, eps = 2^-24:
-
-    residual         |A - U S Vh|_F / |A|_F
-    u_orthogonality  |U^H U - I|_max
-    v_orthogonality  |Vh Vh^H - I|_max
-    sigma_error      max |sigma - sigma64| / sigma64_1, sigma64 by LAPACK in float64
-
-each at most twice what LAPACK (gesdd) makes of the same matrix in the same precision, or 4 eps sqrt(max(m, n)),
-whichever is larger. A failure prints every number beside its bound and LAPACK's.
+A failure prints every number beside its bound and LAPACK's.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 import matrices
 import metalsvd
 import torch
-from metalsvd._accuracy import Accuracy, accuracy
+from metalsvd._accuracy import EPS, EPS_FACTOR, Accuracy, accuracy, accuracy_bounds, lapack_accuracy  # noqa: F401
 from torch import Tensor
 
-EPS = 2.0**-24
-
-TIMES_LAPACK = 2.0
-EPS_FACTOR = 4.0  # times eps sqrt(max(m, n))
 GRADED_SIGMA_ERROR = 1e-5  # relative to each singular value, on column-graded matrices
 METHOD_DISTANCE = 1e-5  # between the factors of two methods, singular values well apart
 SCALED_SIGMA_ERROR = 4 * EPS  # relative, between a matrix and its multiple by a power of two
-
-
-def lapack_accuracy(A: Tensor, full_matrices: bool = False) -> Accuracy:
-    """What LAPACK makes of A (CPU) in A's own precision."""
-    return accuracy(A, *torch.linalg.svd(A, full_matrices))
-
-
-def accuracy_bounds(A: Tensor, lapack: Accuracy) -> Accuracy:
-    floor = EPS_FACTOR * EPS * math.sqrt(max(A.shape[-2:]))
-    return Accuracy(*(max(TIMES_LAPACK * number, floor) for number in lapack))
 
 
 def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = "") -> Accuracy:

@@ -56,6 +56,15 @@ const char* source_of(const std::string& library) {
 // Metal text is compiled when its library is first used; libraries and functions live as long as the process.
 class KernelCache {
  public:
+  static KernelCache& instance() {
+    static auto& cache = *new KernelCache;  // never destroyed: at exit the device may be gone before us
+    return cache;
+  }
+
+  // A kernel function keeps its encoder inside, and the shim's caches have no lock of their own before torch 2.15: held
+  // from the first look-up until a command block returns.
+  std::mutex mutex;
+
   AOTIMetalKernelFunctionHandle function(const Launch& launch) {
     AOTIMetalKernelFunctionHandle& function = functions_[launch.library + '/' + launch.kernel];
     if (function == nullptr) {
@@ -66,7 +75,6 @@ class KernelCache {
     return function;
   }
 
- private:
   AOTIMetalShaderLibraryHandle library(const std::string& name) {
     AOTIMetalShaderLibraryHandle& library = libraries_[name];
     if (library == nullptr) {
@@ -76,6 +84,7 @@ class KernelCache {
     return library;
   }
 
+ private:
   std::map<std::string, AOTIMetalShaderLibraryHandle> libraries_;
   std::map<std::string, AOTIMetalKernelFunctionHandle> functions_;
 };
@@ -113,11 +122,15 @@ void encode_all(AOTIMetalKernelFunctionHandle, void* data) {
 
 }  // namespace
 
+void compile_on_mps(std::string library) {
+  KernelCache& cache = KernelCache::instance();
+  const std::lock_guard lock(cache.mutex);
+  cache.library(library);
+}
+
 void launch_on_mps(const std::vector<Launch>& launches) {
-  // A kernel function keeps its encoder inside, and the shim's caches have no lock of their own before torch 2.15.
-  static std::mutex mutex;
-  static auto& cache = *new KernelCache;  // never destroyed: at exit the device may be gone before us
-  const std::lock_guard lock(mutex);
+  KernelCache& cache = KernelCache::instance();
+  const std::lock_guard lock(cache.mutex);
   Encoding encoding{launches, {}, {}};
   for (const Launch& launch : launches) encoding.functions.push_back(cache.function(launch));
   check(METALSVD_SHIM(aoti_torch_mps_run_command_block)(encoding.functions.front(), encode_all, &encoding),

@@ -7,7 +7,8 @@ Importing this package makes ``torch.linalg.svd`` and everything built on it run
 import os
 
 from . import _load  # noqa: F401  isort: skip  (the operators must exist before anything is registered for them)
-from . import _autograd, _batching, _fake, emulator  # noqa: F401  (what importing them registers)
+from . import _autograd, _batching, _fake, _log, emulator  # noqa: F401  (what importing them registers)
+from ._dispatch import set_fallback
 from ._errors import error_checks
 from ._route import is_patched, patch_torch, unpatch_torch
 from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals
@@ -22,12 +23,14 @@ __all__ = [
     "is_patched",
     "patch_torch",
     "plan",
+    "set_fallback",
     "svd",
     "svd_ex",
     "svdvals",
     "unpatch_torch",
 ]
 
+_log.listen_as_environment_says()
 if os.environ.get("METALSVD_EMULATE") == "1":
     emulator.enable()
 if os.environ.get("METALSVD_ROUTE") != "0":

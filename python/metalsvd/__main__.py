@@ -6,14 +6,15 @@ import argparse
 import sys
 from typing import NoReturn
 
-from . import __version__, _demo, bench
+from . import __version__, _demo, _doctor, bench
 from ._cli import UserError
 
 # name -> module with DESCRIPTION, add_arguments(parser) and run(arguments), which raises UserError for what the user
-# can put right. A module listed here imports optional packages only inside run.
+# can put right, and may return an exit status. A module listed here imports optional packages only inside run.
 COMMANDS = {
     "demo": _demo,
     "bench": bench,
+    "doctor": _doctor,
 }
 
 
@@ -42,14 +43,14 @@ def make_parser() -> argparse.ArgumentParser:
 def main(argv: list[str] | None = None) -> int:
     arguments = make_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        status = arguments.run(arguments)
     except UserError as error:
         print(f"{arguments.prog}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"{arguments.prog}: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return status or 0
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+from . import _dispatch
+
 _enabled = True
 
 _REASONS = {
@@ -57,6 +59,6 @@ def raise_for_info(info: torch.Tensor, name: str = "linalg.svd") -> None:
 def _svd(
     A: torch.Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driver: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    U, S, Vh, info = torch.ops.metalsvd.svd_ex.default(A, full_matrices, compute_uv, driver=driver)
+    U, S, Vh, info = _dispatch.svd_ex("metalsvd.svd", A, full_matrices, compute_uv, driver=driver)
     raise_for_info(info)
     return U, S, Vh

@@ -18,4 +18,10 @@ def _find_library() -> Path:
 
 
 library_path = _find_library()
-torch.ops.load_library(str(library_path))
+try:
+    torch.ops.load_library(str(library_path))
+except OSError as error:
+    raise ImportError(
+        f"the operator library of metalsvd does not load with torch {torch.__version__} (2.10 or later is needed): "
+        f"reinstall metalsvd ({error})"
+    ) from error

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from . import _dispatch
 from ._errors import raise_for_info
 
 _lock = threading.Lock()
@@ -29,7 +30,7 @@ def _linalg_svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True,
         raise RuntimeError(
             "torch.linalg.svd: keyword argument `driver=` is only supported on CUDA inputs with cuSOLVER backend."
         )
-    U, S, Vh, info = torch.ops.metalsvd.svd_ex.default(A, full_matrices, compute_uv)
+    U, S, Vh, info = _dispatch.svd_ex("torch.linalg.svd", A, full_matrices, compute_uv)
     raise_for_info(info)
     return U, S, Vh
 

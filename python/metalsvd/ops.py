@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import _dispatch
+
 
 class SVD(NamedTuple):
     """The factors of ``A = U diag(S) V^H``, with ``Vh`` (the V^H of torch.linalg.svd) beside them."""
@@ -73,7 +75,7 @@ def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, d
         ``(U, S, V, info)``: ``info``, int32 of shape ``(*)``, is 0 where all is well, 1 where the matrix holds NaN or
         Inf (its factors are NaN, its neighbours as if it were not there), 2 where it did not converge.
     """
-    U, S, Vh, info = torch.ops.metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)
+    U, S, Vh, info = _dispatch.svd_ex("metalsvd.svd_ex", A, full_matrices, compute_uv, driver=driver)
     return SVDInfo(U, S, _with_v(Vh), info)
 
 
