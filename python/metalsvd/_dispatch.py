@@ -1,5 +1,5 @@
-"""How Python code calls the operator ``metalsvd::svd_ex``: with a line for those who listen to the log, and the fallback
-to the CPU where the user has asked for it."""
+"""How Python code calls the operator ``metalsvd::svd_ex``: with a line for those who listen to the log, and with the
+fallback to the CPU where the user has asked for it."""
 
 from __future__ import annotations
 

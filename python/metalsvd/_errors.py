@@ -42,6 +42,11 @@ class error_checks:
         _enabled = self._before
 
 
+def is_enabled() -> bool:
+    """Whether errors are read."""
+    return _enabled
+
+
 def raise_for_info(info: torch.Tensor, name: str = "linalg.svd") -> None:
     """Raises torch.linalg.LinAlgError for the first matrix whose ``info`` (int32, shape ``(*)``) is not zero.
 
