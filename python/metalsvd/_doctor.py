@@ -39,7 +39,7 @@ LIBRARIES = ["thread", "simdgroup", "threadgroup", "block", "tall"]
 WIDE_DTYPES = [torch.float32, torch.complex64]
 HALF_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
-# Of chips of one generation (Apple's Metal feature set tables).
+# By the chip's name, since torch tells no family (Apple's Metal feature set tables).
 FAMILIES = {"M1": "Apple7", "M2": "Apple8", "M3": "Apple9", "M4": "Apple9", "M5": "Apple10"}
 WARM_CALLS = 5
 COPIES = 5
@@ -211,9 +211,9 @@ def _worst_ratio(numbers: Accuracy, bounds: Accuracy) -> float:
 
 def _check_half_type(check: Check, dtype: torch.dtype, target: Target) -> None:
     matrices = _test_matrices(*check.shape, HALF_DTYPES[dtype])
-    A = torch.stack(list(matrices.values())).to(dtype).to(target.device)
-    halves = _factors(A, check.method)
-    floats = _factors(A.to(HALF_DTYPES[dtype]), check.method)
+    A = torch.stack(list(matrices.values())).to(dtype)  # dtypes are changed on the CPU: mps may not know how
+    halves = _factors(A.to(target.device), check.method)
+    floats = _factors(A.to(HALF_DTYPES[dtype]).to(target.device), check.method)
     distances = []
     for half, wide in zip(halves, floats, strict=True):
         rounded = wide.cpu().to(half.dtype).to(wide.dtype)
