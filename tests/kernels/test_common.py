@@ -182,7 +182,9 @@ def test_the_critical_path_is_that_of_the_busiest_threadgroup_summed_over_dispat
     emulator.options(check_memory=True)
     B = numbers(5, 5, dtype=torch.float32)
     for _ in range(2):
-        emulator.run("common", "qr_f32", 96, 96, [to_device(B), to_device(torch.zeros(5, 5)), zeros(ctypes.c_uint32, 5), 5, 5])
+        emulator.run(
+            "common", "qr_f32", 96, 96, [to_device(B), to_device(torch.zeros(5, 5)), zeros(ctypes.c_uint32, 5), 5, 5]
+        )
     alone = emulator.counters()
     assert alone.critical_barriers == alone.barriers > 0
     assert 0 < alone.critical_simd_operations <= alone.simd_operations / 3  # SIMD-groups
