@@ -152,6 +152,36 @@ struct Tensors {
   long column_stride;
 };
 
+// P and V from the columns that the sweeps have left, with what is missing to full rank or full matrices. Called by all
+// lanes of a group, those too whose matrix has no factors.
+template <typename Storage, typename T, int entries, bool is_spread>
+inline void store_factors(thread Column<T, entries>& x, thread Column<T, entries>& y, float2 sigmas, Places places,
+                          bool has_factors, Tensors<Storage> tensors, Shape shape, Stand<is_spread> stand) {
+  const Factor<Storage> P = make_factor(tensors.left, left_place(shape), shape.rows, shape.left_columns);
+  Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
+  if (stand.factors) V.origins = stand.memory.origins + min(stand.matrix, stand.matrices - 1) * shape.columns;
+  const Factor<Storage> of_W = stand.factors ? V : P;
+  const Factor<Storage> of_Q = stand.factors ? P : V;
+  const bool U_is_of_W = stand.factors == shape.transposed;
+  normalize_column(x, sigmas.x, of_W, of_Q, U_is_of_W, stand);
+  normalize_column(y, sigmas.y, of_W, of_Q, U_is_of_W, stand);
+  if (has_factors) {
+    if (sigmas.x > 0.0f) store_entries<entries>(x.W, places.x, of_W, stand);
+    if (sigmas.y > 0.0f) store_entries<entries>(y.W, places.y, of_W, stand);
+    if (places.x < shape.columns) store_entries<entries>(x.Q, places.x, of_Q, stand);
+    if (places.y < shape.columns) store_entries<entries>(y.Q, places.y, of_Q, stand);
+  }
+  const int count = count_nonzero(sigmas, stand);
+  const int nonzero = has_factors ? count : of_W.columns;
+  if (where_it_holds(nonzero < of_W.columns, stand).in_group) {
+    complete_held<entries>(x.W, y.W, places, nonzero, stand.factors && U_is_of_W, of_W, stand);
+  }
+  if (shape.columns < of_Q.columns) {
+    const int held = has_factors ? shape.columns : of_Q.columns;
+    complete_held<entries>(x.Q, y.Q, places, held, false, of_Q, stand);
+  }
+}
+
 // The matrix of this lane, together with all lanes of its group. Where it does not exist, nothing is stored.
 template <typename Storage, int entries, bool is_spread>
 inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, Stand<is_spread> stand) {
@@ -201,30 +231,7 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
     if (places.x < shape.columns) tensors.S[places.x] = to_storage<Real>(scale(sigmas.x, -exponent));
     if (places.y < shape.columns) tensors.S[places.y] = to_storage<Real>(scale(sigmas.y, -exponent));
   }
-  if (stand.q_used == 0) return;
-  const Factor<Storage> P = make_factor(tensors.left, left_place(shape), shape.rows, shape.left_columns);
-  Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
-  if (stand.factors) V.origins = stand.memory.origins + min(stand.matrix, stand.matrices - 1) * shape.columns;
-  const Factor<Storage> of_W = stand.factors ? V : P;
-  const Factor<Storage> of_Q = stand.factors ? P : V;
-  const bool U_is_of_W = stand.factors == shape.transposed;
-  normalize_column(x, sigmas.x, of_W, of_Q, U_is_of_W, stand);
-  normalize_column(y, sigmas.y, of_W, of_Q, U_is_of_W, stand);
-  if (has_factors) {
-    if (sigmas.x > 0.0f) store_entries<entries>(x.W, places.x, of_W, stand);
-    if (sigmas.y > 0.0f) store_entries<entries>(y.W, places.y, of_W, stand);
-    if (places.x < shape.columns) store_entries<entries>(x.Q, places.x, of_Q, stand);
-    if (places.y < shape.columns) store_entries<entries>(y.Q, places.y, of_Q, stand);
-  }
-  const int count = count_nonzero(sigmas, stand);
-  const int nonzero = has_factors ? count : of_W.columns;
-  if (where_it_holds(nonzero < of_W.columns, stand).in_group) {
-    complete_held<entries>(x.W, y.W, places, nonzero, stand.factors && U_is_of_W, of_W, stand);
-  }
-  if (shape.columns < of_Q.columns) {
-    const int held = has_factors ? shape.columns : of_Q.columns;
-    complete_held<entries>(x.Q, y.Q, places, held, false, of_Q, stand);
-  }
+  if (stand.q_used > 0) store_factors(x, y, sigmas, places, has_factors, tensors, shape, stand);
 }
 
 // Grid: SIMD-groups of as many matrices as they have lanes for, as many of them a threadgroup as the host likes; those

@@ -225,7 +225,12 @@ def test_driver_can_be_forced(driver):
     [
         ("thread", (7, 2), torch.float32, "7x2 float32 does not fit .* 'thread' takes at most 6 rows and 6 columns"),
         ("thread", (5, 2), torch.complex64, "5x2 complex64 does not fit .* takes at most 4 rows and 4 columns"),
-        ("simdgroup", (513, 3), torch.float32, "513x3 float32 does not fit .* at most a matrix of 512x3 or its transpose"),
+        (
+            "simdgroup",
+            (513, 3),
+            torch.float32,
+            "513x3 float32 does not fit .* at most a matrix of 512x3 or its transpose",
+        ),
         (
             "simdgroup",
             (200, 200),

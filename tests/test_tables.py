@@ -19,32 +19,33 @@ import costs
 pytestmark = pytest.mark.kernels
 
 # The methods of one dispatch: A is read once, the factors are written once, and there is no scratch.
-ONE_DISPATCH = [(1000, 3, 3), (100, 5, 5), (4, 32, 32), (4, 33, 33), (1, 63, 63)]
+ONE_DISPATCH = [(1000, 3, 3), (100, 5, 5), (4, 32, 32), (4, 33, 33), (1, 64, 64), (1, 128, 128), (2, 512, 8)]
 
 MOST_GROWTH = 1.5  # of the modelled time, from a size to the next
 # Steps that are larger yet, with what they may be: of a few matrices, and of a batch that fills the GPU.
 LARGER_STEPS = {
     # From a thread a matrix to four lanes, three of complex numbers, that meet in rounds.
-    ((128, 6, 6), (128, 7, 7)): (1.5, 2.3),
-    ((128, 4, 4), (128, 5, 5), "complex64"): (1.5, 3.2),
-    # One matrix less, or two, in a SIMD-group, and two rounds more; more entries a lane, or a lane more a column.
-    ((48, 8, 8), (48, 9, 9)): (1.6, 2.2),
-    ((15, 12, 12), (15, 13, 13)): (1.5, 1.9),
-    ((24, 8, 8), (24, 9, 9), "complex64"): (1.5, 2.2),
-    # From two matrices a SIMD-group to one.
-    ((8, 16, 16), (8, 17, 17)): (1.5, 2.2),
-    ((2, 24, 24), (2, 25, 25)): (1.5, 1.6),
-    # Two blocks more, to an even number, are two rounds more; and these matrices happen to take one sweep more.
-    ((1, 96, 96), (1, 97, 97)): (1.5, 1.8),
-    # From registers to threadgroup memory.
-    ((2, 32, 32), (2, 33, 33)): (1.5, 2.1),
-    ((8, 16, 16), (8, 17, 17), "complex64"): (1.5, 2.9),
-    # From threadgroup memory, in part, to device memory.
-    ((1, 44, 44), (1, 45, 45), "complex64"): (1.5, 1.6),
+    ((128, 6, 6), (128, 7, 7)): (1.5, 1.7),
+    ((128, 4, 4), (128, 5, 5), "complex64"): (1.5, 3.3),
+    # A pair more, two rounds more and more entries a lane: all three make fewer matrices of a SIMD-group.
+    ((48, 8, 8), (48, 9, 9)): (1.5, 2.1),
+    ((15, 12, 12), (15, 13, 13)): (1.5, 1.7),
+    ((12, 16, 16), (12, 17, 17)): (1.5, 1.6),
+    ((24, 8, 8), (24, 9, 9), "complex64"): (1.5, 1.8),
+    # Twice the lanes a column.
+    ((3, 20, 20), (3, 21, 21)): (1.5, 1.6),
+    ((8, 10, 10), (8, 11, 11), "complex64"): (1.5, 2.0),
+    ((2, 20, 20), (2, 21, 21), "complex64"): (1.5, 1.9),
+    ((1, 40, 40), (1, 41, 41), "complex64"): (1.5, 1.6),
+    # From one SIMD-group to two, with a barrier a round.
+    ((2, 32, 32), (2, 33, 33)): (1.5, 1.7),
+    ((4, 16, 16), (4, 17, 17), "complex64"): (1.5, 1.7),
     # From one dispatch to some for each level of the tree.
-    ((1, 512, 12), (1, 513, 12)): (2.0, 1.6),
-    # From one dispatch to some for each round of each sweep.
-    ((1, 88, 88), (1, 89, 89)): (2.5, 1.5),
+    ((1, 512, 12), (1, 513, 12)): (2.0, 1.9),
+    # From registers to device memory, and one dispatch to some for each round of each sweep: what fits no core any more
+    # is read again and again. The model knows no cache: on an H100 512x128x128 takes `block` 1.3 times as long.
+    ((1, 128, 128), (1, 129, 129)): (2.5, 14.0),
+    ((1, 80, 80), (1, 81, 81), "complex64"): (2.0, 3.5),
 }
 
 
@@ -75,7 +76,7 @@ def test_large_matrices_never_wait_and_have_bounded_scratch(shape, emulated):
 
 @pytest.mark.parametrize(
     ("dtype", "first", "second"),
-    [(dtype, *step) for dtype, all_steps in costs.STEPS.items() for step in all_steps if max(step[1]) != 129],
+    [(dtype, *step) for dtype, all_steps in costs.STEPS.items() for step in all_steps],
     ids=str,
 )
 def test_neighbouring_sizes_do_not_jump(dtype, first, second, emulated):

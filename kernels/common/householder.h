@@ -1,5 +1,5 @@
-// Householder reflectors I - tau v v^H, tau = 2 / |v|^2, the QR factorisation by them, and the orthonormal completion
-// they give (Golub and Van Loan, Matrix Computations, 5.1 and 5.2).
+// Householder reflectors I - tau v v^H, tau = 2 / |v|^2, and the orthonormal completion they give (Golub and Van Loan,
+// Matrix Computations, 5.1 and 5.2).
 #pragma once
 #include <metal_stdlib>
 
@@ -69,56 +69,6 @@ inline void factor_orthonormal(Pointer B, int rows, int first, int last, OrderPo
       reflect<T>(v, taus[order[k]], B + long(rows) * int(order[j]), 1, k, rows, team.lane);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  }
-}
-
-// The first column from `first` on that a SIMD-group owns, every one of them having the same columns throughout.
-inline int first_owned_column(int first, Team team) {
-  const int owner = first % team.simdgroups;
-  return first + (team.simdgroup - owner + (team.simdgroup < owner ? team.simdgroups : 0));
-}
-
-// B = Q R, rows >= columns: leaves the reflectors of Q = H_0 .. H_{columns-1} in B, v_k in rows k.. of column k, the
-// entries of R above its diagonal where they stand in B, and its diagonal in `diagonal`, `stride` apart. Any columns:
-// each is turned relative to its own norm. A barrier a column: its owner makes it a reflector as soon as it has applied
-// the one before, while others still apply that one to theirs.
-template <typename T, typename Pointer, typename TauPointer>
-inline void factor_columns(Pointer B, TauPointer taus, int rows, int columns, device T* diagonal, int stride,
-                           Team team) {
-  for (int k = 0; k < columns; ++k) {
-    Pointer v = B + long(rows) * k;
-    if (first_owned_column(k, team) == k) {
-      float tau;
-      const T r = make_reflector<T>(v, k, rows, team.lane, tau);
-      if (team.lane == 0) {
-        taus[k] = tau;
-        diagonal[k * stride] = r;
-      }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    for (int j = first_owned_column(k + 1, team); j < columns; j += team.simdgroups) {
-      reflect<T>(v, taus[k], B + long(rows) * j, 1, k, rows, team.lane);
-    }
-  }
-}
-
-// Replaces the reflectors that factor_columns left by the first `columns` columns of Q. A barrier a column.
-template <typename T>
-inline void form_columns(threadgroup T* B, threadgroup const float* taus, int rows, int columns, Team team) {
-  for (int k = columns - 1; k >= 0; --k) {
-    threadgroup T* v = B + rows * k;
-    for (int j = first_owned_column(k + 1, team); j < columns; j += team.simdgroups) {
-      reflect<T>(v, taus[k], B + rows * j, 1, k, rows, team.lane);
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (first_owned_column(k, team) != k) continue;
-    // H_k e_k = e_k - tau v conj(v_k)
-    const T factor =
-        -taus[k] * conjugate(simd_sum(first_owned(k, team.lane, limits::simd_width) == k ? v[k] : from_real<T>(0.0f)));
-    for (int i = team.lane; i < rows; i += limits::simd_width) {
-      const T unit = from_real<T>(i == k ? 1.0f : 0.0f);
-      v[i] = i < k ? unit : multiply_add(factor, v[i], unit);
-    }
   }
 }
 

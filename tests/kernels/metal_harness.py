@@ -47,8 +47,8 @@ ORDERS = {"forward": 0, "reverse": 1, "random": 2}
 
 
 def flatten(path: pathlib.Path) -> metal_source.MetalSource:
-    """The tests' kernels include nothing, but for those of the helpers in kernels/common."""
-    return metal_source.flatten(path, ROOT / "kernels" if path.stem == "common" else None)
+    """The tests' kernels include nothing, but for those of what stands in kernels."""
+    return metal_source.flatten(path, ROOT / "kernels" if path.stem in ("common", "spread_lines") else None)
 
 
 class KernelFailure(Exception):

@@ -157,27 +157,34 @@ def test_a_reflector_is_exact_on_small_integers(x, first, v, r, tau, any_order):
 @pytest.mark.parametrize("threads", [32, 96])
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (33, 7), (70, 12)], ids=str)
-def test_the_qr_factorisation(shape, kind, threads, any_order):
+def test_the_pivoted_qr_factorisation(shape, kind, threads, any_order):
     rows, columns = shape
     B = numbers(rows, columns, dtype=DTYPES[kind])
     B[:, columns // 2] *= columns == 1  # a zero column
     array, triangle = to_device(B), to_device(torch.zeros(columns, columns, dtype=DTYPES[kind]))
-    any_order.run("common", f"qr_{kind}", threads, threads, [array, triangle, rows, columns])
+    order = zeros(ctypes.c_uint32, columns)
+    any_order.run("common", f"qr_{kind}", threads, threads, [array, triangle, order, rows, columns])
+    assert sorted(order) == list(range(columns))
     wide = torch.complex128 if B.is_complex() else torch.float64
     Q = to_host(array, shape, DTYPES[kind]).to(wide)
     R = to_host(triangle, (columns, columns), DTYPES[kind]).to(wide)
     assert torch.equal(R, R.triu())
     orthogonality = (Q.mH @ Q - torch.eye(columns)).abs().max().item()
     assert orthogonality <= 16 * EPS, f"Q^H Q is off by {orthogonality:.1e}"
-    residual = (torch.linalg.norm(Q @ R - B) / torch.linalg.norm(B)).item()
+    residual = (torch.linalg.norm(Q @ R - B[:, list(order)]) / torch.linalg.norm(B)).item()
     assert residual <= 16 * EPS, f"Q R is off by {residual:.1e}"
+    for k in range(columns):  # each pivot was the longest of what was left
+        left = torch.linalg.vector_norm(R[k:, k:], dim=0)
+        assert left.max() <= left[0] * (1 + 16 * EPS)
 
 
 def test_the_critical_path_is_that_of_the_busiest_threadgroup_summed_over_dispatches(emulator):
     emulator.options(check_memory=True)
     B = numbers(5, 5, dtype=torch.float32)
     for _ in range(2):
-        emulator.run("common", "qr_f32", 96, 96, [to_device(B), to_device(torch.zeros(5, 5)), 5, 5])
+        emulator.run(
+            "common", "qr_f32", 96, 96, [to_device(B), to_device(torch.zeros(5, 5)), zeros(ctypes.c_uint32, 5), 5, 5]
+        )
     alone = emulator.counters()
     assert alone.critical_barriers == alone.barriers > 0
     assert 0 < alone.critical_simd_operations <= alone.simd_operations / 3  # SIMD-groups

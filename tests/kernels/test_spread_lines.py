@@ -7,31 +7,17 @@ import ctypes
 
 import pytest
 import torch
-from metal_harness import ROOT, Emulator, floats, zeros
+from metal_harness import HERE, Emulator, floats, zeros
 
-INSTANTIATIONS = """#include "simdgroup.h"
-namespace metalsvd {
-template [[host_name("alone_f32")]] [[kernel]] decltype(svd_simdgroup<float, 8>) svd_simdgroup<float, 8>;
-template [[host_name("alone_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 4>) svd_simdgroup<float2, 4>;
-template [[host_name("spread_f32")]] [[kernel]] decltype(svd_simdgroups<float, 8>) svd_simdgroups<float, 8>;
-template [[host_name("spread_c64")]] [[kernel]] decltype(svd_simdgroups<float2, 4>) svd_simdgroups<float2, 4>;
-}
-"""
 DTYPES = {"f32": torch.float32, "c64": torch.complex64}
 ROWS, COLUMNS = {"f32": 14, "c64": 7}, 5  # two lanes a column, three pairs: 16 slots of a SIMD-group
 SLOTS, PAIRS = 16, 3
 
 
 @pytest.fixture(scope="module")
-def lines(tmp_path_factory, pytestconfig):
-    folder = tmp_path_factory.mktemp("lines")
-    for header in (ROOT / "kernels").rglob("*.h"):
-        target = folder / header.relative_to(ROOT / "kernels")
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(header.read_bytes())
-    library = folder / "lines.metal"
-    library.write_text(INSTANTIATIONS)
-    return Emulator(pytestconfig.cache.mkdir("emulated-kernels"), [library], ("-Wno-unused-parameter",))
+def lines(pytestconfig):
+    kernels = [HERE / "data" / "spread_lines.metal"]
+    return Emulator(pytestconfig.cache.mkdir("emulated-kernels"), kernels, ("-Wno-unused-parameter",))
 
 
 def batch(count: int, rows: int, dtype: torch.dtype) -> torch.Tensor:
@@ -54,7 +40,7 @@ def factor(lines: Emulator, kernel: str, A: torch.Tensor, left_columns: int, mat
     entries = floats((torch.view_as_real(memory) if A.is_complex() else memory).flatten().tolist())
     threads = 32 * simdgroups
     grid = -(-count // matrices) * threads
-    lines.run("lines", kernel, grid, threads, [entries, left, S, right, info, scratch, *sizes])
+    lines.run("spread_lines", kernel, grid, threads, [entries, left, S, right, info, scratch, *sizes])
     assert list(info) == [int(i == 6) for i in range(count)]
     return [bytes(array) for array in (left, S, right)]
 

@@ -2,6 +2,7 @@
 #include "common/columns.h"
 #include "common/householder.h"
 #include "common/pairs.h"
+#include "common/pivoted_qr.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
 #include "common/scalar.h"
@@ -76,28 +77,34 @@ template <typename T>
   }
 }
 
-// B = Q R: Q takes the place of B, R columns x columns.
+// B Pi = Q R: Q takes the place of B, R columns x columns.
 template <typename T>
-[[kernel]] void qr(device T* B [[buffer(0)]], device T* R [[buffer(1)]], constant long& rows [[buffer(2)]],
-                   constant long& columns [[buffer(3)]], uint index [[thread_index_in_threadgroup]],
-                   uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-                   uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+[[kernel]] void qr(device T* B [[buffer(0)]], device T* R [[buffer(1)]], device uint* order [[buffer(2)]],
+                   constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
+                   uint index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+                   uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup T tile[1024];
-  threadgroup float taus[32];
+  threadgroup uint two_states[64];
+  threadgroup uint pivots[32];
   const Team team = make_team(index, threads, lane, simdgroup);
   const int height = int(rows);
   const int n = int(columns);
   for (int i = team.index; i < height * n; i += team.threads) tile[i] = B[i];
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  factor_columns<T>(tile, taus, height, n, R, n + 1, team);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  threadgroup const uint* states = factor_pivoted(tile, two_states, pivots, R, n, height, n, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   for (int i = team.index; i < n * n; i += team.threads) {
-    if (i % n != i / n) R[i] = i % n < i / n ? tile[i / n * height + i % n] : from_real<T>(0.0f);
+    const int row = i % n;
+    const int column = i / n;
+    const T above = row < column ? tile[int(pivots[column]) * height + row] : from_real<T>(0.0f);
+    R[i] = row == column ? conjugate(R[i]) : above;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  form_columns(tile, taus, height, n, team);
+  form_pivoted(tile, states, pivots, height, n, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int i = team.index; i < height * n; i += team.threads) B[i] = tile[i];
+  for (int i = team.index; i < height * n; i += team.threads)
+    B[i] = tile[int(pivots[i / height]) * height + i % height];
+  for (int k = team.index; k < n; k += team.threads) order[k] = pivots[k];
 }
 
 template [[host_name("rotate_f32")]] [[kernel]] decltype(rotate<float>) rotate<float>;
