@@ -1,0 +1,127 @@
+"""Build and check what is published: the source distribution, the Linux wheel and, on Linux too, the macOS wheel.
+
+python cmake/wheels/build.py [sdist] [linux] [macos] [--output dist]    (default: all three)
+
+In a virtual environment of its own (build/wheel-tools), from a clean clone. The wheels are without the emulated GPU and
+without CUDA, and serve every Python. The Linux wheel needs an installed torch (TORCH_DIR, or in the Python that runs
+this); the macOS wheel is cross-compiled against PyTorch's own macOS wheel, which pip downloads.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import venv
+
+import torch_wheels
+from check_macos_wheel import REPOSITORY
+
+BUILD = REPOSITORY / "build"
+# The first version that we support: what links with it links with those that follow.
+OLDEST_TORCH = "2.10"
+# zig 0.16 and earlier: not tried. CMake before 4.0 drops the rpath when it cross-compiles.
+TOOLS = [
+    "build>=1.2",
+    "check-wheel-contents==0.6.3",
+    "cmake>=4.0",
+    "ninja",
+    "scikit-build-core>=0.10",
+    "twine>=6",
+    "validate-pyproject[all]>=0.24",
+    "ziglang==0.17.0",
+]
+
+
+def run(command: list, **environment: str) -> None:
+    command = list(map(str, command))
+    print("$", *command, flush=True)
+    subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment, check=True)
+
+
+def tools() -> pathlib.Path:
+    """The Python of a virtual environment that holds TOOLS."""
+    folder = BUILD / "wheel-tools"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        venv.create(folder, with_pip=True)
+    run([python, "-m", "pip", "install", "--quiet", *TOOLS])
+    return python
+
+
+def installed_torch() -> str:
+    found = importlib.util.find_spec("torch")
+    folder = os.environ.get("TORCH_DIR") or (found and found.submodule_search_locations[0])
+    if not folder:
+        sys.exit(f"build.py: the Linux wheel needs torch, in {sys.executable} or named by TORCH_DIR")
+    return folder
+
+
+def build(python: pathlib.Path, kind: str, output: pathlib.Path, defines: dict, **environment: str) -> pathlib.Path:
+    """Build into `output`, which is emptied of what was built there before; returns the file."""
+    for old in output.glob("metalsvd-*"):
+        old.unlink()
+    settings = [f"--config-setting=cmake.define.{name}={value}" for name, value in defines.items()]
+    command = [python, "-m", "build", "--no-isolation", "--skip-dependency-check", f"--{kind}", "--outdir", output]
+    # The tools come first: a system's own cmake may be too old.
+    path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
+    run([*command, *settings, REPOSITORY], PATH=path, METALSVD_EMULATOR="false", **environment)
+    (built,) = output.glob("metalsvd-*")
+    return built
+
+
+def build_macos(python: pathlib.Path, output: pathlib.Path) -> pathlib.Path:
+    wheel = torch_wheels.fetch(OLDEST_TORCH)
+    stub = BUILD / "libc++.1.tbd"
+    torch_wheels.write_libcxx_stub(stub)
+    zig = subprocess.run(
+        [python, "-c", "import ziglang; print(ziglang.__path__[0])"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    defines = {
+        "CMAKE_TOOLCHAIN_FILE": pathlib.Path(__file__).with_name("macos_arm64.cmake"),
+        "TORCH_DIR": torch_wheels.extract_for_linking(wheel, BUILD / "torch-macos" / wheel.stem),
+        "METALSVD_CUDA": "OFF",
+    }
+    return build(
+        python, "wheel", output, defines, ZIG=f"{zig}/zig", LIBCXX_STUB=str(stub), _PYTHON_HOST_PLATFORM="macosx-14.0-arm64"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("kinds", nargs="*", metavar="sdist|linux|macos", default=["sdist", "linux", "macos"])
+    parser.add_argument("--output", type=pathlib.Path, default=REPOSITORY / "dist")
+    parser.add_argument("--torch", nargs="+", default=[OLDEST_TORCH], help="what the macOS wheel is checked against")
+    options = parser.parse_args()
+
+    output = options.output.resolve()
+    python = tools()
+    run([python, "-m", "validate_pyproject", "pyproject.toml"])
+    built = {}
+    for kind in options.kinds:
+        if kind == "sdist":
+            built[kind] = build(python, "sdist", output / kind, {})
+        elif kind == "linux":
+            defines = {"TORCH_DIR": installed_torch(), "METALSVD_CUDA": "OFF"}
+            built[kind] = build(python, "wheel", output / kind, defines)
+        elif kind == "macos":
+            built[kind] = build_macos(python, output / kind)
+        else:
+            parser.error(f"{kind}: expected sdist, linux or macos")
+
+    run([python, "-m", "twine", "check", "--strict", *built.values()])
+    wheels = [file for kind, file in built.items() if kind != "sdist"]
+    if wheels:
+        run([python, "-m", "check_wheel_contents", *wheels])
+    if "macos" in built:
+        checker = pathlib.Path(__file__).with_name("check_macos_wheel.py")
+        run([python, checker, built["macos"], "--torch", *options.torch])
+    for kind, file in built.items():
+        print(f"{kind}: {file}")
+
+
+if __name__ == "__main__":
+    main()
