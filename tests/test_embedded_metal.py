@@ -46,7 +46,8 @@ for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.complex64, tor
                         raise
 asked = range(recording.recording_count())
 recording.recording_source.restype = recording.recording_kernel.restype = ctypes.c_char_p
-print(json.dumps([[getattr(recording, f"recording_{what}")(i).decode() for what in ("source", "kernel")] for i in asked]))
+names = [(recording.recording_source(i).decode(), recording.recording_kernel(i).decode()) for i in asked]
+print(json.dumps(names))
 """
 
 

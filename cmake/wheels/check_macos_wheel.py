@@ -100,7 +100,7 @@ def link_faults(
     for symbol in library.undefined:
         source = library.library_of(symbol)
         if source is None:
-            yield f"the symbol {symbol.name} is bound to no library (ordinal {symbol.ordinal}), as flat lookup does"
+            yield f"the symbol {symbol.name} is bound to no library: any that happens to be loaded would do"
         elif provided[source] is not None and symbol.name not in provided[source]:
             yield f"the symbol {symbol.name} is not known to be in {source}"
 
@@ -109,7 +109,7 @@ def describe(library: macho.MachO) -> str:
     counts = collections.Counter(library.library_of(symbol) for symbol in library.undefined)
     needs = ", ".join(f"{counts[source]} from {source}" for source in library.libraries)
     return (
-        f"{LIBRARY}: {library.install_name}, rpath {', '.join(library.rpaths)}, macOS {library.minimum_macos} and later, "
+        f"{LIBRARY}: {library.install_name}, rpath {', '.join(library.rpaths)}, macOS {library.minimum_macos}, "
         f"{len(library.undefined)} undefined symbols: {needs}"
     )
 

@@ -1,7 +1,7 @@
-"""Read what dyld reads of a Mach-O library (arm64): loader.h and nlist.h of Apple's cctools, in Python's standard library.
+"""Read what dyld reads of a Mach-O library for arm64, as loader.h and nlist.h of Apple's cctools describe it.
 
-Only the parts that decide whether a library loads: load commands, undefined symbols and where each is looked for, the
-export trie, the code signature. Raises MachOError on bytes that are something else.
+Python's standard library only, and only the parts that decide whether a library loads: load commands, undefined symbols
+and where each is looked for, the export trie, the code signature. Raises MachOError on bytes that are something else.
 """
 
 from __future__ import annotations
@@ -21,8 +21,6 @@ _UNDEFINED = 0x0  # of the _TYPE bits
 _WEAK_REFERENCE, _WEAK_DEFINITION = 0x40, 0x80  # bits of n_desc
 _CODE_DIRECTORY_SLOT, _SUPERBLOB, _CODE_DIRECTORY, _SHA256 = 0, 0xFADE0CC0, 0xFADE0C02, 2
 
-SELF, FLAT = 0, 0xFE  # ordinals that are no place in the list of libraries: the library itself, and any that is loaded
-
 
 class MachOError(Exception):
     """Bytes that are not a Mach-O library for arm64."""
@@ -30,7 +28,7 @@ class MachOError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Undefined:
-    """A symbol that the library needs. `ordinal` counts its libraries from 1, or is SELF or FLAT."""
+    """A symbol that the library needs. `ordinal` counts the libraries from 1; others mean no library in particular."""
 
     name: str
     ordinal: int
@@ -74,7 +72,7 @@ class MachO:
         return frozenset(names)
 
     def unsigned_pages(self) -> list[int] | None:
-        """The pages whose bytes are not those that were signed; None where there is no signature with SHA-256 hashes."""
+        """The pages whose bytes are not those that were signed; None without a signature of SHA-256 hashes."""
         if self.signature_at is None:
             return None
         blob = self.data[self.signature_at[0] : sum(self.signature_at)]

@@ -37,14 +37,17 @@ class TorchWheel:
         """The symbols that each library exports, by file name."""
         return {name: library.exports() for name, library in self.libraries.items()}
 
+
 def read(wheel: pathlib.Path) -> TorchWheel:
     with zipfile.ZipFile(wheel) as archive:
         files = [file for file in archive.namelist() if file.startswith("torch/lib/") and file.endswith(".dylib")]
-        return TorchWheel(wheel.name, {pathlib.PurePosixPath(file).name: macho.read(archive.read(file)) for file in files})
+        return TorchWheel(
+            wheel.name, {pathlib.PurePosixPath(file).name: macho.read(archive.read(file)) for file in files}
+        )
 
 
 def fetch(torch: str, folder: pathlib.Path = DOWNLOADS) -> pathlib.Path:
-    """The wheel that `torch` names: a file, or a version (2.10 is the newest 2.10.x), downloaded with pip into `folder`."""
+    """The wheel that `torch` names: a file, or a version that pip downloads into `folder` (2.10: the newest 2.10.x)."""
     if torch.endswith(".whl"):
         return pathlib.Path(torch)
     release = torch if torch.count(".") > 1 else f"{torch}.*"

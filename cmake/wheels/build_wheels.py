@@ -1,8 +1,9 @@
 """Build and check what is published: the source distribution, the Linux wheel and, on Linux too, the macOS wheel.
 
-python cmake/wheels/build.py [sdist] [linux] [macos] [--output dist]    (default: all three)
+python cmake/wheels/build_wheels.py [sdist] [linux] [macos] [--output dist]    (default: all three)
 
-In a virtual environment of its own (build/wheel-tools), from a clean clone. The wheels are without the emulated GPU and
+From a clean clone, with the tools that pyproject.toml lists under `wheels`, in a virtual environment of their own
+(build/wheel-tools) or, with --here, in the Python that runs this. The wheels are without the emulated GPU and
 without CUDA, and serve every Python. The Linux wheel needs an installed torch (TORCH_DIR, or in the Python that runs
 this); the macOS wheel is cross-compiled against PyTorch's own macOS wheel, which pip downloads.
 """
@@ -13,6 +14,7 @@ import argparse
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import venv
@@ -23,32 +25,27 @@ from check_macos_wheel import REPOSITORY
 BUILD = REPOSITORY / "build"
 # The first version that we support: what links with it links with those that follow.
 OLDEST_TORCH = "2.10"
-# zig 0.16 and earlier: not tried. CMake before 4.0 drops the rpath when it cross-compiles.
-TOOLS = [
-    "build>=1.2",
-    "check-wheel-contents==0.6.3",
-    "cmake>=4.0",
-    "ninja",
-    "scikit-build-core>=0.10",
-    "twine>=6",
-    "validate-pyproject[all]>=0.24",
-    "ziglang==0.17.0",
-]
 
 
 def run(command: list, **environment: str) -> None:
     command = list(map(str, command))
     print("$", *command, flush=True)
-    subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment, check=True)
+    status = subprocess.run(command, cwd=REPOSITORY, env=os.environ | environment).returncode
+    if status != 0:
+        sys.exit(f"build_wheels.py: this failed with exit status {status}: {' '.join(command)}")
 
 
 def tools() -> pathlib.Path:
-    """The Python of a virtual environment that holds TOOLS."""
+    """The Python of a virtual environment that holds the tools."""
     folder = BUILD / "wheel-tools"
     python = folder / "bin" / "python"
     if not python.exists():
         venv.create(folder, with_pip=True)
-    run([python, "-m", "pip", "install", "--quiet", *TOOLS])
+    # A regular expression, because Python 3.10 reads no TOML.
+    listed = re.search(r"^wheels = \[(.*?)\]$", (REPOSITORY / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)[
+        1
+    ]
+    run([python, "-m", "pip", "install", "--quiet", *re.findall(r'"([^"]+)"', listed)])
     return python
 
 
@@ -56,7 +53,7 @@ def installed_torch() -> str:
     found = importlib.util.find_spec("torch")
     folder = os.environ.get("TORCH_DIR") or (found and found.submodule_search_locations[0])
     if not folder:
-        sys.exit(f"build.py: the Linux wheel needs torch, in {sys.executable} or named by TORCH_DIR")
+        sys.exit(f"build_wheels.py: the Linux wheel needs torch, in {sys.executable} or named by TORCH_DIR")
     return folder
 
 
@@ -86,7 +83,13 @@ def build_macos(python: pathlib.Path, output: pathlib.Path) -> pathlib.Path:
         "METALSVD_CUDA": "OFF",
     }
     return build(
-        python, "wheel", output, defines, ZIG=f"{zig}/zig", LIBCXX_STUB=str(stub), _PYTHON_HOST_PLATFORM="macosx-14.0-arm64"
+        python,
+        "wheel",
+        output,
+        defines,
+        ZIG=f"{zig}/zig",
+        LIBCXX_STUB=str(stub),
+        _PYTHON_HOST_PLATFORM="macosx-14.0-arm64",
     )
 
 
@@ -95,10 +98,11 @@ def main() -> None:
     parser.add_argument("kinds", nargs="*", metavar="sdist|linux|macos", default=["sdist", "linux", "macos"])
     parser.add_argument("--output", type=pathlib.Path, default=REPOSITORY / "dist")
     parser.add_argument("--torch", nargs="+", default=[OLDEST_TORCH], help="what the macOS wheel is checked against")
+    parser.add_argument("--here", action="store_true", help="use the tools of this Python")
     options = parser.parse_args()
 
     output = options.output.resolve()
-    python = tools()
+    python = pathlib.Path(sys.executable) if options.here else tools()
     run([python, "-m", "validate_pyproject", "pyproject.toml"])
     built = {}
     for kind in options.kinds:
