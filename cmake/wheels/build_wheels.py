@@ -57,15 +57,18 @@ def installed_torch() -> str:
     return folder
 
 
-def build(python: pathlib.Path, kind: str, output: pathlib.Path, defines: dict, **environment: str) -> pathlib.Path:
-    """Build into `output`, which is emptied of what was built there before; returns the file."""
+def build(
+    python: pathlib.Path, kind: str, source: pathlib.Path, output: pathlib.Path, defines: dict, **environment: str
+) -> pathlib.Path:
+    """Build an "sdist" or a "wheel" into `output`, which is emptied of what was built there before; returns the file.
+    `source` is the repository or a source distribution."""
     for old in output.glob("metalsvd-*"):
         old.unlink()
     settings = [f"--config-setting=cmake.define.{name}={value}" for name, value in defines.items()]
     command = [python, "-m", "build", "--no-isolation", "--skip-dependency-check", f"--{kind}", "--outdir", output]
     # The tools come first: a system's own cmake may be too old.
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
-    run([*command, *settings, REPOSITORY], PATH=path, METALSVD_EMULATOR="false", **environment)
+    run([*command, *settings, source], PATH=path, METALSVD_EMULATOR="false", **environment)
     (built,) = output.glob("metalsvd-*")
     return built
 
@@ -85,6 +88,7 @@ def build_macos(python: pathlib.Path, output: pathlib.Path) -> pathlib.Path:
     return build(
         python,
         "wheel",
+        REPOSITORY,
         output,
         defines,
         ZIG=f"{zig}/zig",
@@ -107,10 +111,11 @@ def main() -> None:
     built = {}
     for kind in options.kinds:
         if kind == "sdist":
-            built[kind] = build(python, "sdist", output / kind, {})
+            built[kind] = build(python, "sdist", REPOSITORY, output / kind, {})
         elif kind == "linux":
             defines = {"TORCH_DIR": installed_torch(), "METALSVD_CUDA": "OFF"}
-            built[kind] = build(python, "wheel", output / kind, defines)
+            # From the source distribution where there is one: it has to be complete.
+            built[kind] = build(python, "wheel", built.get("sdist", REPOSITORY), output / kind, defines)
         elif kind == "macos":
             built[kind] = build_macos(python, output / kind)
         else:
