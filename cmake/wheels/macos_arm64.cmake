@@ -13,12 +13,14 @@ set(CMAKE_OSX_DEPLOYMENT_TARGET 14.0 CACHE STRING "")
 # zig has its own SDK and is told its architecture: CMake shall look for neither.
 set(CMAKE_OSX_SYSROOT "" CACHE STRING "")
 set(CMAKE_OSX_ARCHITECTURES "" CACHE STRING "")
-# -nostdlib++: to link the libc++ of macOS, which torch uses too. Left alone zig links a static one, whose exceptions torch
-# would not catch, and compiles it first, which takes a minute, even for CMake's own tests of the compiler.
-set(CMAKE_CXX_COMPILER $ENV{ZIG} c++ -target aarch64-macos.${CMAKE_OSX_DEPLOYMENT_TARGET} -nostdlib++)
-set(CMAKE_CXX_STANDARD_LIBRARIES "\"$ENV{LIBCXX_STUB}\"")
+set(CMAKE_CXX_COMPILER $ENV{ZIG} c++ -target aarch64-macos.${CMAKE_OSX_DEPLOYMENT_TARGET})
 # `delete` without a size, as Apple's clang compiles it: that one macOS is known to have (macos_symbols.json).
 set(CMAKE_CXX_FLAGS_INIT -fno-sized-deallocation)
+# Link the libc++ of macOS, which torch uses too: left alone zig links a static one, whose exceptions torch would not catch.
+# Not a flag of the compiler, which would leave out the headers too.
+set(CMAKE_SHARED_LINKER_FLAGS_INIT -nostdlib++)
+set(CMAKE_EXE_LINKER_FLAGS_INIT -nostdlib++)
+set(CMAKE_CXX_STANDARD_LIBRARIES "\"$ENV{LIBCXX_STUB}\"")
 
 # Neither is needed, and both would break the signature that the linker made.
 set(CMAKE_INSTALL_NAME_TOOL /bin/true)
