@@ -44,6 +44,8 @@ std::int64_t staged_words(const Problem& problem) {
   return threadgroup_words(problem) + traits_of(problem.scalar).words * columns * columns;
 }
 
+std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.scalar).words * limits::word_bytes; }
+
 bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
 
 // The largest tile that every device has. Kernels with larger ones are for complex matrices.
@@ -79,10 +81,14 @@ struct Line {
 
   std::int64_t slots() const { return limits::simd_width / parts; }      // for pairs, of a SIMD-group
   std::int64_t simdgroups() const { return divide_up(pairs, slots()); }  // for one matrix
+  // What so many SIMD-groups hold.
+  std::int64_t matrices(std::int64_t simdgroups) const {
+    return is_spread ? simdgroups * slots() / pairs : simdgroups * (slots() / pairs);
+  }
   // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do.
   double cost() const {
     constexpr double spread_cost = 1.4;  // of the exchange through memory, measured
-    const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / (slots() / pairs));
+    const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / matrices(1));
     return (is_spread ? spread_cost : 1.0) * lanes * (entries + limits::simdgroup_work_of_pair);
   }
 };
@@ -90,7 +96,7 @@ struct Line {
 // Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : std::max<std::int64_t>(simdgroups, 2);
-  const auto number_bytes = static_cast<int>(traits_of(problem.scalar).words * limits::word_bytes);
+  const auto number_bytes = static_cast<int>(bytes_of_number(problem));
   return simdgroups * limits::simd_width <= limits::simdgroup_spread_threads &&
          boxes * line.parts * limits::simdgroup_box_bytes(line.entries, number_bytes) <= limits::simdgroup_boxes_bytes;
 }
@@ -212,9 +218,9 @@ void plan_thread(const Problem& problem, Plan& plan) {
 // fewest lanes are left over.
 std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
   std::int64_t best = line.simdgroups();
-  std::int64_t best_matrices = best * line.slots() / line.pairs;
+  std::int64_t best_matrices = line.matrices(best);
   for (std::int64_t simdgroups = best + 1; simdgroups <= limits::simdgroup_sharing_simdgroups; ++simdgroups) {
-    const std::int64_t matrices = simdgroups * line.slots() / line.pairs;
+    const std::int64_t matrices = line.matrices(simdgroups);
     const bool is_enough = problem.batch >= matrices * limits::simdgroup_enough_threadgroups;
     if (!is_enough || !has_room(problem, line, simdgroups, matrices)) break;
     if (simdgroups * best_matrices < best * matrices) {
@@ -229,14 +235,12 @@ void plan_simdgroup(const Problem& problem, Plan& plan) {
   const Line line = *simdgroup_line(problem);
   const std::string entries = std::to_string(line.entries);
   plan.kernel = (line.is_spread ? "svd_simdgroups_" : "svd_simdgroup_") + entries + "_" + plan.suffix;
-  const std::int64_t matrices = line.slots() / line.pairs;  // where it is not spread
   const std::int64_t simdgroups =
       line.is_spread
           ? sharing_simdgroups(problem, line)
-          : std::clamp<std::int64_t>(divide_up(problem.batch, matrices) / limits::simdgroup_enough_threadgroups, 1,
-                                     limits::simdgroup_method_simdgroups);
-  const std::int64_t together = line.is_spread ? simdgroups * line.slots() / line.pairs : simdgroups * matrices;
-  share_threadgroups(problem, together, simdgroups * limits::simd_width, plan);
+          : std::clamp<std::int64_t>(divide_up(problem.batch, line.matrices(1)) / limits::simdgroup_enough_threadgroups,
+                                     1, limits::simdgroup_method_simdgroups);
+  share_threadgroups(problem, line.matrices(simdgroups), simdgroups * limits::simd_width, plan);
 }
 
 // A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:
@@ -310,8 +314,6 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * chunks;
   plan.threads_per_threadgroup = limits::block_threads;
 }
-
-std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.scalar).words * limits::word_bytes; }
 
 // Whether one threadgroup takes a whole matrix, or several.
 bool fits_one(const Problem& problem) { return fits_simdgroup(problem) || fits_threadgroup(problem); }

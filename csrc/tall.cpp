@@ -14,6 +14,10 @@ std::int64_t groups_for(std::int64_t entries) {
   return std::min<std::int64_t>(divide_up(entries, limits::tall_threads), limits::tall_strips);
 }
 
+void append(std::vector<Argument>& arguments, const std::vector<Argument>& more) {
+  arguments.insert(arguments.end(), more.begin(), more.end());
+}
+
 }  // namespace
 
 TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : plan_(plan), A_(A), factors_(factors) {
@@ -151,44 +155,34 @@ Launch TallQr::factor(std::size_t index, std::size_t i) const {
                 panel.threads);
 }
 
+// Where the reflectors of a level stand, as the kernels that apply them are told.
+std::vector<Argument> TallQr::reflector_arguments(std::size_t index, std::size_t i) const {
+  const Panel& panel = plan_.reduction->panels[index];
+  const Level& level = levels_[index][i];
+  return {level.rows,     panel.padded,
+          level.nodes,    level.share,
+          level.rest,     i == 0 ? panel.first * (stride_ + 1) : level.V,
+          V_of(i).stride, V_row_stride(index, i),
+          level.joint,    joints_.stride};
+}
+
 // The adjoint to the columns behind the panel, or the panel to P.
 Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
   const Reduction& reduction = *plan_.reduction;
   const Panel& panel = reduction.panels[index];
   const Level& level = levels_[index][i];
   const Level& chunks = levels_[index][0];
-  const Numbers V = V_of(i);
   const Numbers& C = adjoint ? numbers_ : left_;
   const std::int64_t C_stride = adjoint ? stride_ : left_stride_;
   const std::int64_t first_column = adjoint ? panel.first + panel.padded : 0;
   const std::int64_t packs = (C_stride - first_column) / reduction.packed;
   const bool reports = !adjoint && index == 0 && i == 0 && !plan_.transposed;
+  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor, C.tensor, largest_};
+  append(arguments, reflector_arguments(index, i));
+  append(arguments, {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
+                     chunks.share, chunks.rest, std::int64_t{adjoint}, reports ? plan_.columns : std::int64_t{0}});
   return launch("apply_" + reduction.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
-                {V.tensor,
-                 joints_.tensor,
-                 C.tensor,
-                 largest_,
-                 level.rows,
-                 panel.padded,
-                 level.nodes,
-                 level.share,
-                 level.rest,
-                 i == 0 ? panel.first * (stride_ + 1) : level.V,
-                 V.stride,
-                 V_row_stride(index, i),
-                 level.joint,
-                 joints_.stride,
-                 panel.first * C_stride + first_column,
-                 C.stride,
-                 C_stride,
-                 packs,
-                 level.unit_rows,
-                 level.unit_step,
-                 chunks.share,
-                 chunks.rest,
-                 std::int64_t{adjoint},
-                 reports ? plan_.columns : std::int64_t{0}},
-                limits::tall_apply_threads);
+                std::move(arguments), limits::tall_apply_threads);
 }
 
 // The last panel, where all rows of P that it meets are zero but those of the vectors of R.
@@ -197,7 +191,6 @@ Launch TallQr::expand_last(std::size_t i) const {
   const std::size_t index = levels_.size() - 1;
   const Panel& panel = reduction.panels[index];
   const Level& level = levels_[index][i];
-  const Numbers V = V_of(i);
   const Numbers& C = i == 0 ? left_ : stacks_[i];
   const bool is_root = i + 1 == levels_[index].size();
   const std::int64_t n = plan_.columns;
@@ -207,34 +200,14 @@ Launch TallQr::expand_last(std::size_t i) const {
   const std::int64_t column_stride = !is_root || plan_.transposed ? 1 : n;
   const Tensor& Z = !is_root ? stacks_[i + 1].tensor : std::get<0>(factors_of_R_);
   const std::int64_t Z_stride = !is_root ? levels_[index][i + 1].rows * left_stride_ : n * n;
+  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor,
+                                  is_root && plan_.transposed ? std::get<2>(factors_of_R_) : Z, C.tensor, largest_};
+  append(arguments, reflector_arguments(index, i));
+  append(arguments, {is_root ? panel.first * row_stride : Offset{0}, Z_stride, panel.padded * left_stride_, row_stride,
+                     column_stride, panel.columns, n, i == 0 ? panel.first * left_stride_ : Offset{0},
+                     i == 0 ? left_.stride : level.rows * left_stride_, left_stride_, reports ? n : std::int64_t{0}});
   return launch("expand_" + reduction.number,
-                level.nodes * divide_up(left_stride_ / reduction.packed, limits::tall_tile_packs),
-                {V.tensor,
-                 joints_.tensor,
-                 is_root && plan_.transposed ? std::get<2>(factors_of_R_) : Z,
-                 C.tensor,
-                 largest_,
-                 level.rows,
-                 panel.padded,
-                 level.nodes,
-                 level.share,
-                 level.rest,
-                 i == 0 ? panel.first * (stride_ + 1) : level.V,
-                 V.stride,
-                 V_row_stride(index, i),
-                 level.joint,
-                 joints_.stride,
-                 is_root ? panel.first * row_stride : Offset{0},
-                 Z_stride,
-                 panel.padded * left_stride_,
-                 row_stride,
-                 column_stride,
-                 panel.columns,
-                 n,
-                 i == 0 ? panel.first * left_stride_ : Offset{0},
-                 i == 0 ? left_.stride : level.rows * left_stride_,
-                 left_stride_,
-                 reports ? n : std::int64_t{0}},
+                level.nodes * divide_up(left_stride_ / reduction.packed, limits::tall_tile_packs), std::move(arguments),
                 limits::tall_apply_threads);
 }
 

@@ -54,6 +54,7 @@ class TallQr {
   bool is_packed() const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::tall_threads) const;
+  std::vector<Argument> reflector_arguments(std::size_t panel, std::size_t level) const;
   Launch factor(std::size_t panel, std::size_t level) const;
   Launch apply(std::size_t panel, std::size_t level, bool adjoint) const;
   Launch expand_last(std::size_t level) const;

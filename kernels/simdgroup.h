@@ -26,6 +26,7 @@
 #include <metal_stdlib>
 
 #include "common/convergence.h"
+#include "common/entries.h"
 #include "common/nan_factors.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
@@ -140,7 +141,7 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
   return found;
 }
 
-// What the kernel was called with for one matrix.
+// What the kernel was called with, from some matrix of the batch on.
 template <typename Storage>
 struct Tensors {
   device const Storage* A;
@@ -151,6 +152,21 @@ struct Tensors {
   long row_stride;
   long column_stride;
 };
+
+template <typename Storage>
+inline Tensors<Storage> make_tensors(device const Storage* A, device Storage* left,
+                                     device typename StorageTraits<Storage>::Real* S, device Storage* right,
+                                     device int* info, long row_stride, long column_stride) {
+  Tensors<Storage> tensors;
+  tensors.A = A;
+  tensors.left = left;
+  tensors.S = S;
+  tensors.right = right;
+  tensors.info = info;
+  tensors.row_stride = row_stride;
+  tensors.column_stride = column_stride;
+  return tensors;
+}
 
 // P and V from the columns that the sweeps have left, with what is missing to full rank or full matrices. Called by all
 // lanes of a group, those too whose matrix has no factors.
@@ -171,8 +187,7 @@ inline void store_factors(thread Column<T, entries>& x, thread Column<T, entries
     if (places.x < shape.columns) store_entries<entries>(x.Q, places.x, of_Q, stand);
     if (places.y < shape.columns) store_entries<entries>(y.Q, places.y, of_Q, stand);
   }
-  const int count = count_nonzero(sigmas, stand);
-  const int nonzero = has_factors ? count : of_W.columns;
+  const int nonzero = has_factors ? places.nonzero : of_W.columns;
   if (where_it_holds(nonzero < of_W.columns, stand).in_group) {
     complete_held<entries>(x.W, y.W, places, nonzero, stand.factors && U_is_of_W, of_W, stand);
   }
@@ -234,6 +249,21 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   if (stand.q_used > 0) store_factors(x, y, sigmas, places, has_factors, tensors, shape, stand);
 }
 
+// The matrices of a group, which are `first` and following, as far as there are any. Lanes that have none stand in for
+// the first.
+template <typename Storage, int entries, bool is_spread>
+inline void factor_group(Tensors<Storage> tensors, long first, long batch, long batch_stride, Shape shape,
+                         Stand<is_spread> stand) {
+  const bool exists = has_matrix(stand) && first + stand.matrix < batch;
+  const long index = exists ? first + stand.matrix : first;
+  tensors.A += index * batch_stride;
+  tensors.left += index * shape.rows * shape.left_columns;
+  tensors.S += index * shape.columns;
+  tensors.right += shape.left_columns > 0 ? index * shape.columns * shape.columns : 0;
+  tensors.info += index;
+  factor_matrix<Storage, entries>(tensors, exists, shape, stand);
+}
+
 // Grid: SIMD-groups of as many matrices as they have lanes for, as many of them a threadgroup as the host likes; those
 // beyond `batch` return as a whole. Ownership: the lanes of a pair own its two columns, lane `part` the rows part,
 // part + parts, ...; whole columns change owners by exchange. Barriers: none, as the SIMD-groups of a threadgroup share
@@ -261,17 +291,8 @@ template <typename Storage, int entries>
   const Stand<false> stand = make_stand<false, entries>(shape, memory, team);
   const long first_index = (long(threadgroup_index) * long(team.simdgroups) + long(team.simdgroup)) * stand.matrices;
   if (first_index >= batch) return;
-  const bool exists = has_matrix(stand) && first_index + stand.matrix < batch;
-  const long index = exists ? first_index + stand.matrix : first_index;
-  Tensors<Storage> tensors;
-  tensors.A = A + index * batch_stride;
-  tensors.left = left + index * rows * left_columns;
-  tensors.S = S + index * columns;
-  tensors.right = right + (shape.left_columns > 0 ? index * columns * columns : 0);
-  tensors.info = info + index;
-  tensors.row_stride = row_stride;
-  tensors.column_stride = column_stride;
-  factor_matrix<Storage, entries>(tensors, exists, shape, stand);
+  const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
+  factor_group<Storage, entries>(tensors, first_index, batch, batch_stride, shape, stand);
 }
 
 // Grid: threadgroups of as many matrices as they have lanes for. Ownership as above; barriers: simdgroup_line.h. The
@@ -299,17 +320,8 @@ template <typename Storage, int entries>
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<true> stand = make_stand<true, entries>(shape, memory, team);
   const long first_index = long(threadgroup_index) * stand.matrices;
-  const bool exists = has_matrix(stand) && first_index + stand.matrix < batch;
-  const long index = exists ? first_index + stand.matrix : first_index;
-  Tensors<Storage> tensors;
-  tensors.A = A + index * batch_stride;
-  tensors.left = left + index * rows * left_columns;
-  tensors.S = S + index * columns;
-  tensors.right = right + (shape.left_columns > 0 ? index * columns * columns : 0);
-  tensors.info = info + index;
-  tensors.row_stride = row_stride;
-  tensors.column_stride = column_stride;
-  factor_matrix<Storage, entries>(tensors, exists, shape, stand);
+  const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
+  factor_group<Storage, entries>(tensors, first_index, batch, batch_stride, shape, stand);
 }
 
 }  // namespace metalsvd

@@ -3,6 +3,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/entries.h"
 #include "common/scalar.h"
 #include "common/shape.h"
 #include "common/storage.h"

@@ -27,8 +27,7 @@ struct LineMemory {
 };
 
 // One lane's entries of a column of W, which is B until it has been factored, and of the column of Q below it: rows
-// part, part + parts, part + 2 parts, ... Those of W count in two halves, of which sweeps skip the second where W has
-// no rows.
+// part, part + parts, part + 2 parts, ... They count in two halves, which sweeps skip where they are not used.
 template <typename T, int entries>
 struct Column {
   enum : int { step = 16 / sizeof(T), first_half = (entries / 2 + step - 1) / step * step };

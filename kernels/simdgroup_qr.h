@@ -3,6 +3,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/entries.h"
 #include "common/scalar.h"
 #include "simdgroup_line.h"
 
@@ -14,6 +15,7 @@ using namespace metal;
 struct Places {
   int x;
   int y;
+  int nonzero;  // columns of the matrix
 };
 
 // The column of B, or of W, that stands at a position of the line.
@@ -32,6 +34,7 @@ inline Places rank_columns(float2 sizes, bool is_reversed, Stand<is_spread> stan
   Places places;
   places.x = 0;
   places.y = 0;
+  places.nonzero = 0;
   if (stand.part == 0) all_sizes[slot_of(stand)] = sizes;
   group_barrier(stand);
   const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
@@ -43,34 +46,11 @@ inline Places rank_columns(float2 sizes, bool is_reversed, Stand<is_spread> stan
       const int column = column_at(2 * pair + side, is_reversed, stand);
       places.x += size > sizes.x || (size == sizes.x && column < x_column) ? 1 : 0;
       places.y += size > sizes.y || (size == sizes.y && column < y_column) ? 1 : 0;
+      places.nonzero += size > 0.0f ? 1 : 0;
     }
   }
   group_barrier(stand);
   return places;
-}
-
-// How many of the columns of the matrix are not zero. Two barriers.
-template <bool is_spread>
-inline int count_nonzero(float2 sizes, Stand<is_spread> stand) {
-  threadgroup float2* all_sizes = (threadgroup float2*)stand.memory.boxes;
-  if (stand.part == 0) all_sizes[slot_of(stand)] = sizes;
-  group_barrier(stand);
-  int count = 0;
-  const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
-  for (int pair = 0; pair < pairs; ++pair) {
-    const float2 others = all_sizes[stand.first_slot + pair];
-    count += (others.x > 0.0f ? 1 : 0) + (others.y > 0.0f ? 1 : 0);
-  }
-  group_barrier(stand);
-  return count;
-}
-
-template <int count, typename T>
-inline float square_of_entries(thread const T* x) {
-  float sum = 0.0f;
-#pragma unroll
-  for (int t = 0; t < count; ++t) sum = square_add(x[t], sum);
-  return sum;
 }
 
 // Once more to unit length, given |x|^2: what the rounded norm, quotients and products have left of it.
@@ -79,14 +59,6 @@ inline void correct_entries(thread T* x, float square) {
   const float missing = 0.5f * (1.0f - square);
 #pragma unroll
   for (int t = 0; t < count; ++t) x[t] = multiply_add(x[t], from_real<T>(missing), x[t]);
-}
-
-// x^H y + sum
-template <int count, typename T>
-inline T add_products(thread const T* x, thread const T* y, T sum) {
-#pragma unroll
-  for (int t = 0; t < count; ++t) sum = multiply_add(conjugate(x[t]), y[t], sum);
-  return sum;
 }
 
 // a -= v (v^H a). Nothing where it is not `asked`.

@@ -8,6 +8,7 @@
 #include <metal_stdlib>
 
 #include "common/convergence.h"
+#include "common/entries.h"
 #include "common/nan_factors.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
@@ -47,23 +48,6 @@ inline uint load_registers(device const Storage* A, long row_stride, long column
   return largest;
 }
 
-template <int N, typename T>
-inline float square_of_registers(thread const T* x) {
-  float sum = 0.0f;
-#pragma unroll
-  for (int i = 0; i < N; ++i) sum = square_add(x[i], sum);
-  return sum;
-}
-
-// x^H y
-template <int N, typename T>
-inline T dot_of_registers(thread const T* x, thread const T* y) {
-  T sum = from_real<T>(0.0f);
-#pragma unroll
-  for (int i = 0; i < N; ++i) sum = multiply_add(conjugate(x[i]), y[i], sum);
-  return sum;
-}
-
 // One sweep: every pair of columns once, row by row of the triangle of pairs. Returns what was found.
 template <typename T, int N>
 inline uint sweep_registers(thread HeldFactors<T, N>& held, Tolerances tolerances, bool wants_vectors) {
@@ -72,9 +56,9 @@ inline uint sweep_registers(thread HeldFactors<T, N>& held, Tolerances tolerance
   for (int p = 0; p < N - 1; ++p) {
 #pragma unroll
     for (int q = p + 1; q < N; ++q) {
-      const float alpha = square_of_registers<N>(held.P[p]);
-      const float beta = square_of_registers<N>(held.P[q]);
-      const T gamma = dot_of_registers<N>(held.P[p], held.P[q]);
+      const float alpha = square_of_entries<N>(held.P[p]);
+      const float beta = square_of_entries<N>(held.P[q]);
+      const T gamma = add_products<N>(held.P[p], held.P[q], from_real<T>(0.0f));
       const uint found_here = found_in_pair(alpha, beta, magnitude(gamma), tolerances);
       if (found_here == found_nothing) continue;
       found = max(found, found_here);
@@ -95,7 +79,7 @@ template <typename T, int N>
 inline void sort_registers(thread HeldFactors<T, N>& held) {
 #pragma unroll
   for (int j = 0; j < N; ++j) {
-    const float sum = square_of_registers<N>(held.P[j]);
+    const float sum = square_of_entries<N>(held.P[j]);
     held.sigma[j] = sum >= least_square() ? precise::sqrt(sum) : 0.0f;
   }
 #pragma unroll
@@ -131,7 +115,7 @@ template <int N, typename T>
 inline void normalize_registers(thread T* x, float norm, T turn) {
 #pragma unroll
   for (int i = 0; i < N; ++i) x[i] = multiply(turn, divide(x[i], norm));
-  const float missing = 0.5f * (1.0f - square_of_registers<N>(x));
+  const float missing = 0.5f * (1.0f - square_of_entries<N>(x));
 #pragma unroll
   for (int i = 0; i < N; ++i) x[i] = multiply_add(x[i], from_real<T>(missing), x[i]);
 }
@@ -150,7 +134,7 @@ inline void normalize_held(thread HeldFactors<T, N>& held, bool transposed) {
       turn = conjugate(phase_of_registers<N>(held.P[j]));
     }
     if (!is_zero) normalize_registers<N>(held.P[j], held.sigma[j], turn);
-    normalize_registers<N>(held.Q[j], precise::sqrt(square_of_registers<N>(held.Q[j])), turn);
+    normalize_registers<N>(held.Q[j], precise::sqrt(square_of_entries<N>(held.Q[j])), turn);
   }
 }
 
@@ -177,12 +161,12 @@ inline void complete_column(thread HeldFactors<T, N>& held, int k, int rows) {
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       if (j >= k) continue;
-      const T dot = dot_of_registers<N>(held.P[j], held.P[k]);
+      const T dot = add_products<N>(held.P[j], held.P[k], from_real<T>(0.0f));
 #pragma unroll
       for (int i = 0; i < N; ++i) held.P[k][i] = multiply_add(-dot, held.P[j][i], held.P[k][i]);
     }
   }
-  normalize_registers<N>(held.P[k], precise::sqrt(square_of_registers<N>(held.P[k])), from_real<T>(1.0f));
+  normalize_registers<N>(held.P[k], precise::sqrt(square_of_entries<N>(held.P[k])), from_real<T>(1.0f));
 }
 
 template <typename Storage, typename T, int N>

@@ -154,6 +154,18 @@ def test_a_reflector_is_exact_on_small_integers(x, first, v, r, tau, any_order):
     assert error <= 8 * EPS, f"H x is off by {error:.1e}"
 
 
+@pytest.mark.parametrize("kind", DTYPES)
+def test_sums_over_entries_in_registers(kind, emulator):
+    x, y = (torch.tensor(values, dtype=torch.float32) for values in ([1, -2, 3, 0, 4], [2, 1, 0, 5, -1]))
+    if DTYPES[kind].is_complex:
+        x, y = torch.complex(x, x.flip(0)), torch.complex(y, y.flip(0))
+    square, product = zeros(ctypes.c_float, 1), zeros(ctypes.c_float, 2)
+    emulator.run("common", f"entries_{kind}", 32, 32, [to_device(x), to_device(y), square, product])
+    assert square[0] == (x.conj() @ x).real.item()
+    expected = (x.conj() @ y + 1).item()
+    assert list(product) == [expected.real, expected.imag]
+
+
 @pytest.mark.parametrize("threads", [32, 96])
 @pytest.mark.parametrize("kind", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1), (5, 5), (33, 7), (70, 12)], ids=str)

@@ -1,5 +1,6 @@
 // A kernel for each helper of kernels/common that numbers can go wrong in.
 #include "common/columns.h"
+#include "common/entries.h"
 #include "common/householder.h"
 #include "common/pairs.h"
 #include "common/pivoted_qr.h"
@@ -77,6 +78,22 @@ template <typename T>
   }
 }
 
+// |x|^2, then x^H y + 1, of five entries.
+template <typename T>
+[[kernel]] void entries(device const T* x [[buffer(0)]], device const T* y [[buffer(1)]],
+                        device float* square [[buffer(2)]], device T* product [[buffer(3)]],
+                        uint index [[thread_position_in_grid]]) {
+  if (index != 0u) return;
+  T held_x[5];
+  T held_y[5];
+  for (int t = 0; t < 5; ++t) {
+    held_x[t] = x[t];
+    held_y[t] = y[t];
+  }
+  square[0] = square_of_entries<5>(held_x);
+  product[0] = add_products<5>(held_x, held_y, from_real<T>(1.0f));
+}
+
 // B Pi = Q R: Q takes the place of B, R columns x columns.
 template <typename T>
 [[kernel]] void qr(device T* B [[buffer(0)]], device T* R [[buffer(1)]], device uint* order [[buffer(2)]],
@@ -113,6 +130,8 @@ template [[host_name("column_f32")]] [[kernel]] decltype(column<float>) column<f
 template [[host_name("column_c64")]] [[kernel]] decltype(column<float2>) column<float2>;
 template [[host_name("reflector_f32")]] [[kernel]] decltype(reflector<float>) reflector<float>;
 template [[host_name("reflector_c64")]] [[kernel]] decltype(reflector<float2>) reflector<float2>;
+template [[host_name("entries_f32")]] [[kernel]] decltype(entries<float>) entries<float>;
+template [[host_name("entries_c64")]] [[kernel]] decltype(entries<float2>) entries<float2>;
 template [[host_name("qr_f32")]] [[kernel]] decltype(qr<float>) qr<float>;
 template [[host_name("qr_c64")]] [[kernel]] decltype(qr<float2>) qr<float2>;
 
