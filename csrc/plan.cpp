@@ -455,7 +455,7 @@ std::string describe_reduction(const Plan& plan) {
                                                           : std::to_string(reduction.panels.size()) + " panels of " +
                                                                 std::to_string(panel.columns) + " columns, ";
   return "tall QR of " + nodes + " threadgroups of " + std::to_string(panel.threads) + " threads a matrix, " + panels +
-         "then ";
+         (reduction.preconditions ? "sorted by norm, " : "") + "then ";
 }
 
 }  // namespace

@@ -51,6 +51,8 @@ enum : int {
   simdgroup_words_bytes = 256,     // of a SIMD-group where columns are not spread: two words a pair
   // Up to so many columns sweeps of B itself cost less, on random matrices, than a QR factorisation and fewer sweeps.
   simdgroup_plain_columns = 40,
+  // Up to so many the norms of the right vectors do not drift enough to be corrected each sweep.
+  simdgroup_steady_columns = 16,
   simdgroup_sharing_simdgroups = 4,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
@@ -120,7 +122,7 @@ enum : int {
   // one threadgroup. Slower where they are needed, four times fewer where they are not. Before them come as many as
   // random matrices need, and a few more: so many for up to so many columns, some more for twice as many.
   block_full_sweeps = 12,
-  block_full_sweeps_columns = 128,
+  block_full_sweeps_columns = 512,
   block_sweeps_for_twice_the_columns = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where

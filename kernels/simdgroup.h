@@ -140,7 +140,7 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
   const bool active_in_odd_rounds = active && !stands_last(stand);
   uint found = found_nothing;
   measure_pair(x, y, stand);
-  if (stand.q_used > 0) renormalize_pair(x, y, stand);
+  if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_pair(x, y, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
     found = max(found, meet(x, y, tolerances, active, stand));
     move_second_columns(y, stand);

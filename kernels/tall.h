@@ -8,7 +8,8 @@
 // which are then applied to the columns behind the panel: at level 0 to all rows of the chunk, above to the first rows
 // of the chunks whose R's met. In the same way, last panel first and root first, Q is applied to the vectors of R on
 // the way back. No Q is formed: reflectors keep the relative accuracy that Jacobi has on column-graded matrices, and U
-// orthonormal whatever the rank of B.
+// orthonormal whatever the rank of B. In front of `block` the columns are sorted first, and R^H is factored
+// (tall_order.h).
 //
 // All numbers are row-major, the rows being whole packs of 16 bytes (tall_packed.h): what is beyond the last column
 // is zero.

@@ -98,6 +98,14 @@ def test_tiny_columns_do_not_rotate_forever(driver, shape, target):
     checks.assert_accurate(R.mT, U, S, V.mH)
 
 
+def test_norms_of_right_vectors_do_not_drift(target):
+    """Rank one takes many sweeps; a difference between the norms of two columns of V would become one of their angle."""
+    A = torch.stack([matrices.make("rank_one", 40, 40, torch.complex64, seed) for seed in range(40)])
+    U, S, V = metalsvd.svd(A.to(target))
+    for seed in range(40):
+        checks.assert_accurate(A[seed], U[seed], S[seed], V[seed].mH, f"seed {seed}")
+
+
 def test_norms_near_overflow(target):
     A = torch.full((6, 4), 2.0**124)
     S = metalsvd.svd(A.to(target)).S.cpu().double()

@@ -191,7 +191,7 @@ def test_costs(shape, options, emulated, target):
     emulated.reset_peak_memory()
     factors = torch.ops.metalsvd.svd_ex(A, **options, driver="block")
     counters, peak = emulated.counters(), emulated.memory().peak
-    full_sweeps, ends = 14 if shape[1] > 128 else 12, 4 if options else 4 + 1 + 2 * panels - 1 + 1
+    full_sweeps, ends = 12, 4 if options else 4 + 1 + 2 * panels - 1 + 1
     assert counters.dispatches == full_sweeps * (blocks - 1) * 2 + (48 - full_sweeps) + ends
     assert counters.host_waits == 0
     workspace = peak - before - sum(factor.nbytes for factor in factors)

@@ -81,6 +81,12 @@ def test_panels_of_two_levels(shape, dtype, target):
     )
 
 
+@pytest.mark.parametrize("shape", [(64, 300), (64, 512)], ids=str)
+def test_many_equal_rows(shape, target):
+    """Products with reflectors of equal entries: every addition errs alike, and so for all reflectors of a panel."""
+    checks.assert_families_accurate(["kahan", "ones"], shape, torch.float32, target, driver="qr")
+
+
 def test_an_r_that_only_block_can_take(target):
     assert "then block: " in metalsvd.plan((264, 130))
     checks.assert_families_accurate(["normal", "exact_half_rank"], (264, 130), torch.float32, target)
