@@ -123,3 +123,30 @@ def test_a_profiler_shows_our_operators(name, operators, target):
     if name == "metalsvd.svd":
         operators = operators | {"metalsvd::svd"}
     assert operators <= seen, sorted(seen)
+
+
+BLOCK = ["block load", "block sweeps", "block sort", "block store", "block complete"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "steps"),
+    [
+        ((4, 4), {}, ["thread"]),
+        ((20, 20), {}, ["simdgroup"]),
+        ((200, 40), {"driver": "threadgroup"}, ["threadgroup"]),
+        ((40, 33), {"driver": "block"}, BLOCK),
+        ((40, 33), {"driver": "block", "compute_uv": False}, BLOCK[:3]),
+        ((900, 12), {"driver": "qr"}, ["qr reduce", "simdgroup", "qr expand"]),
+    ],
+    ids=str,
+)
+@pytest.mark.kernels
+def test_a_profiler_shows_the_steps_of_an_operator(shape, options, steps, target):
+    A = torch.randn(2, *shape, device=target)
+    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        metalsvd.svd_ex(A, **options)
+    events = sorted(profiled.events(), key=lambda event: event.time_range.start)
+    (operator,) = [event for event in events if event.name == "metalsvd::svd_ex"]
+    inside = [event for event in events if event.name.startswith("metalsvd::") and event is not operator]
+    assert [event.name for event in inside] == [f"metalsvd::{step}" for step in steps]
+    assert all(event.cpu_parent is operator for event in inside)
