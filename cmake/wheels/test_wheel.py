@@ -21,6 +21,9 @@ import venv
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
+# These look at the sources beside them, and see nothing of the wheel.
+OF_SOURCES = ["kernels", "test_metal_check.py", "test_release.py", "test_wheels.py"]
+
 # The wheel itself is imported, not the sources that lie beside the tests, and it is the one that has no emulator.
 WHAT_IS_INSTALLED = """
 import pathlib, sys, torch, metalsvd, metalsvd._load
@@ -77,9 +80,9 @@ def run_tests_beside(
     installed = run([python, "-c", WHAT_IS_INSTALLED], capture_output=True)
     if installed.returncode != 0:
         return outcome(f"torch {torch}", last_line(installed.stderr), False)
-    # tests/kernels compile the kernels for an emulator of their own, and see nothing of the wheel.
-    command = [python, "-m", "pytest", "-q", "-o", f"cache_dir={folder / 'cache'}", "--ignore=tests/kernels"]
-    tests = run([*command, "--target", target, *arguments], stdout=subprocess.PIPE)
+    command = [python, "-m", "pytest", "-q", "-o", f"cache_dir={folder / 'cache'}", "--target", target]
+    command += [f"--ignore=tests/{name}" for name in OF_SOURCES]
+    tests = run([*command, *arguments], stdout=subprocess.PIPE)
     print(tests.stdout, flush=True)
     return outcome(installed.stdout.strip(), last_line(tests.stdout), tests.returncode == 0)
 
