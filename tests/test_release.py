@@ -15,6 +15,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "cmake" / "wheels"))
 try:
     import check_release
+    import test_wheel
 finally:
     sys.path.remove(str(ROOT / "cmake" / "wheels"))
 
@@ -91,6 +92,13 @@ def test_ci_runs_its_jobs_one_behind_the_other():
 def test_the_files_that_a_step_runs_exist(step):
     for word in re.findall(r"(?:cmake|\.ci|kernels|tests)/[\w./]+", step.get("run", "")):
         assert (ROOT / word).exists(), word
+
+
+@pytest.mark.parametrize(
+    ("asked", "of_pip"), [("2.11", "torch==2.11.*"), ("2.11.0", "torch==2.11.0"), ("newest", "torch")]
+)
+def test_the_torch_that_a_wheel_is_tried_beside(asked, of_pip):
+    assert test_wheel.requirement(asked) == of_pip
 
 
 def pack(folder: pathlib.Path, *names: str) -> pathlib.Path:
