@@ -83,6 +83,14 @@ inline void measure_pair(thread Column<T, entries>& x, thread Column<T, entries>
   y.square = sum_over_parts(square_of_entries<entries>(y.W), stand);
 }
 
+// Takes out of the norms of the columns of Q what the rotations of a sweep have added: a difference between two norms
+// would be an error of their angle as soon as the columns meet at 45 degrees.
+template <typename T, int entries, bool is_spread>
+inline void renormalize_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
+  correct_entries<entries>(x.Q, sum_over_parts(square_of_entries<entries>(x.Q), stand));
+  correct_entries<entries>(y.Q, sum_over_parts(square_of_entries<entries>(y.Q), stand));
+}
+
 // Makes the columns of a pair orthogonal where they `may` rotate. Returns what it found there.
 template <typename T, int entries, bool is_spread>
 inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool may,
@@ -132,6 +140,7 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
   const bool active_in_odd_rounds = active && !stands_last(stand);
   uint found = found_nothing;
   measure_pair(x, y, stand);
+  if (stand.q_used > 0) renormalize_pair(x, y, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
     found = max(found, meet(x, y, tolerances, active, stand));
     move_second_columns(y, stand);
