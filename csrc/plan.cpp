@@ -318,16 +318,13 @@ void plan_block(const Problem& problem, Plan& plan) {
 // Whether one threadgroup takes a whole matrix, or several.
 bool fits_one(const Problem& problem) { return fits_simdgroup(problem) || fits_threadgroup(problem); }
 
-// Where the tall QR stands in front: when it is asked for, and where one threadgroup cannot take B but R, or both but
-// would be slow, or where B has so many rows that `block` would.
+// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or both but would be
+// slow, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
-  if (fits_one(problem)) return rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns;
-  Problem problem_of_r = problem;
-  problem_of_r.m = problem_of_r.n = columns;
-  return rows > columns && (fits_one(problem_of_r) || rows >= limits::tall_block_rows_per_column * columns);
+  return !fits_one(problem) || (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.
@@ -353,6 +350,7 @@ Reduction plan_reduction(const Problem& problem) {
   reduction.number = scalar.number_suffix;
   reduction.rows = std::max(problem.m, problem.n);
   reduction.left_columns = problem.job == Job::values ? 0 : problem.job == Job::thin ? columns : reduction.rows;
+  reduction.transposed = problem.m < problem.n;
   reduction.packed = limits::tall_pack_bytes / bytes_of_number(problem);
   const std::int64_t count = divide_up(columns, limits::tall_panel_bytes / bytes_of_number(problem));
   reduction.panel_columns = count == 1 ? columns : reduction.padded(divide_up(columns, count));
@@ -436,10 +434,14 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
 Plan plan_for_r(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
-  Plan plan = make_plan(
-      {problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin, problem.device});
-  plan.transposed = problem.m < problem.n;
+  Plan plan = plan_for_b(
+      {problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin, problem.device},
+      std::nullopt);
   plan.reduction = plan_reduction(problem);
+  // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
+  // and Veselic 2008).
+  plan.reduction->preconditions = plan.method == Method::block;
+  plan.transposed = plan.reduction->transposed != plan.reduction->preconditions;
   return plan;
 }
 

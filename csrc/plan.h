@@ -55,6 +55,8 @@ struct Reduction {
   std::string number;          // and of those that do not
   std::int64_t rows;           // of B
   std::int64_t left_columns;   // of P that are wanted: 0 (values), columns (thin) or rows (full)
+  bool transposed;             // B is A^T, not A
+  bool preconditions;          // columns of B are sorted by their norms, and the method factors R^H rather than R
   std::int64_t packed;         // numbers that rows are padded to multiples of
   std::int64_t panel_columns;  // of all panels but the last, which may have less
   std::vector<Panel> panels;

@@ -33,15 +33,19 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
 
   const std::int64_t root = reduction.panels.front().padded * reduction.panels.front().padded;
   roots_ = allocate(is_one_panel() ? root : reduction.panel_columns * reduction.panel_columns * levels_.size());
-  R_ = is_one_panel() ? roots_ : allocate(n * n);
   left_ = !vectors                             ? allocate(1)
           : starts_at_root() && is_one_panel() ? numbers_
                                                : allocate(reduction.rows * left_stride_);
+  // P is made when R has been factored.
+  R_ = is_one_panel() ? roots_ : vectors ? Numbers{left_.tensor, n * n} : allocate(n * n);
   const std::int64_t square = vectors ? n * n : 1;
   factors_of_R_ = {allocate(square).tensor, torch::stable::new_empty(A.tensor, {A.batch * n}, ScalarType::Float),
                    allocate(square).tensor, std::get<3>(factors)};
   largest_ = allocate(vectors ? n * reduction.panels.front().nodes.front() : 1).tensor;
   turns_ = allocate(vectors ? n : 1).tensor;
+  const std::int64_t sorted = reduction.preconditions ? n : 1;
+  order_ = torch::stable::new_empty(A.tensor, {A.batch * sorted}, ScalarType::Int);
+  norms_ = torch::stable::new_empty(A.tensor, {A.batch * sorted}, ScalarType::Float);
 }
 
 TallQr::Numbers TallQr::allocate(std::int64_t count) const {
@@ -93,6 +97,10 @@ std::int64_t TallQr::V_row_stride(std::size_t panel, std::size_t level) const {
 
 bool TallQr::keeps(std::size_t panel) const { return plan_.left_columns > 0 || panel + 1 < levels_.size(); }
 
+std::int64_t TallQr::row_stride() const { return plan_.reduction->transposed ? A_.column_stride : A_.row_stride; }
+
+std::int64_t TallQr::column_stride() const { return plan_.reduction->transposed ? A_.row_stride : A_.column_stride; }
+
 // Full matrices have more to apply Q to than the vectors of R.
 bool TallQr::starts_at_root() const { return plan_.reduction->left_columns == plan_.columns; }
 
@@ -104,11 +112,9 @@ Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std:
 // Whether B of one panel has rows of whole packs of numbers. An MPS tensor's address is that of its buffer, which is
 // aligned to more than a pack, and its offset.
 bool TallQr::is_packed() const {
-  const std::int64_t packed = plan_.reduction->packed;
-  const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
-  const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
-  return plan_.reduction->storage == plan_.reduction->number && column_stride == 1 && plan_.columns % packed == 0 &&
-         row_stride % packed == 0 && A_.batch_stride % packed == 0 &&
+  const Reduction& reduction = *plan_.reduction;
+  return reduction.storage == reduction.number && column_stride() == 1 && plan_.columns % reduction.packed == 0 &&
+         row_stride() % reduction.packed == 0 && A_.batch_stride % reduction.packed == 0 &&
          reinterpret_cast<std::uintptr_t>(A_.tensor.data_ptr()) % limits::tall_pack_bytes == 0;
 }
 
@@ -139,9 +145,7 @@ Launch TallQr::factor(std::size_t index, std::size_t i) const {
                                   reads_A ? reduction.strips : std::int64_t{0},
                                   std::int64_t{keeps(index)}};
   if (reads_A) {
-    for (std::int64_t stride : {std::int64_t{0}, A_.batch_stride, plan_.transposed ? A_.column_stride : A_.row_stride,
-                                plan_.transposed ? A_.row_stride : A_.column_stride})
-      arguments.push_back(stride);
+    append(arguments, {std::int64_t{0}, A_.batch_stride, row_stride(), column_stride()});
   } else {
     for (std::int64_t stride : {i == 0 ? corner : Offset{0}, i == 0 ? numbers_.stride : level.rows * panel.padded,
                                 V_row_stride(index, i), std::int64_t{1}})
@@ -176,7 +180,7 @@ Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
   const std::int64_t C_stride = adjoint ? stride_ : left_stride_;
   const std::int64_t first_column = adjoint ? panel.first + panel.padded : 0;
   const std::int64_t packs = (C_stride - first_column) / reduction.packed;
-  const bool reports = !adjoint && index == 0 && i == 0 && !plan_.transposed;
+  const bool reports = !adjoint && index == 0 && i == 0 && !reduction.transposed;
   std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor, C.tensor, largest_};
   append(arguments, reflector_arguments(index, i));
   append(arguments, {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
@@ -194,14 +198,14 @@ Launch TallQr::expand_last(std::size_t i) const {
   const Numbers& C = i == 0 ? left_ : stacks_[i];
   const bool is_root = i + 1 == levels_[index].size();
   const std::int64_t n = plan_.columns;
-  const bool reports = index == 0 && i == 0 && !plan_.transposed;
+  const bool reports = index == 0 && i == 0 && !reduction.transposed;
   // P of R is the transpose of Vh when A is wide.
-  const std::int64_t row_stride = !is_root ? left_stride_ : plan_.transposed ? n : 1;
-  const std::int64_t column_stride = !is_root || plan_.transposed ? 1 : n;
+  const std::int64_t row_stride = !is_root ? left_stride_ : reduction.transposed ? n : 1;
+  const std::int64_t column_stride = !is_root || reduction.transposed ? 1 : n;
   const Tensor& Z = !is_root ? stacks_[i + 1].tensor : std::get<0>(factors_of_R_);
   const std::int64_t Z_stride = !is_root ? levels_[index][i + 1].rows * left_stride_ : n * n;
   std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor,
-                                  is_root && plan_.transposed ? std::get<2>(factors_of_R_) : Z, C.tensor, largest_};
+                                  is_root && reduction.transposed ? std::get<2>(factors_of_R_) : Z, C.tensor, largest_};
   append(arguments, reflector_arguments(index, i));
   append(arguments, {is_root ? panel.first * row_stride : Offset{0}, Z_stride, panel.padded * left_stride_, row_stride,
                      column_stride, panel.columns, n, i == 0 ? panel.first * left_stride_ : Offset{0},
@@ -211,20 +215,34 @@ Launch TallQr::expand_last(std::size_t i) const {
                 limits::tall_apply_threads);
 }
 
+// The order of the columns of B.
+void TallQr::sort(std::vector<Launch>& launches) const {
+  const Reduction& reduction = *plan_.reduction;
+  const std::int64_t n = plan_.columns;
+  const std::int64_t tiles = copied_tiles(reduction.rows, n);
+  const Tensor squares =
+      torch::stable::new_empty(A_.tensor, {A_.batch * tiles * limits::tall_copy_columns}, ScalarType::Float);
+  launches.push_back(launch("squares_" + reduction.storage, tiles,
+                            {A_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, A_.batch_stride,
+                             row_stride(), column_stride(), order_}));
+  launches.push_back(
+      launch("order_f32", 1, {squares, norms_, order_, reduction.rows, n}, limits::threads_per_threadgroup));
+}
+
 Step TallQr::reduce() const {
   const Reduction& reduction = *plan_.reduction;
   const std::int64_t n = plan_.columns;
-  const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
-  const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
   Step step{"metalsvd::qr reduce", {}};
   std::vector<Launch>& launches = step.launches;
   launches.push_back(launch(
       "magnitude_" + reduction.storage, reduction.strips,
-      {A_.tensor, magnitudes_, reduction.rows, n, reduction.strips, A_.batch_stride, row_stride, column_stride}));
+      {A_.tensor, magnitudes_, reduction.rows, n, reduction.strips, A_.batch_stride, row_stride(), column_stride()}));
+  if (reduction.preconditions) sort(launches);
   if (!is_one_panel()) {
-    launches.push_back(launch("load_" + reduction.storage, copied_tiles(reduction.rows, stride_),
-                              {A_.tensor, magnitudes_, numbers_.tensor, reduction.rows, n, stride_, reduction.strips,
-                               A_.batch_stride, row_stride, column_stride}));
+    launches.push_back(
+        launch("load_" + reduction.storage, copied_tiles(reduction.rows, stride_),
+               {A_.tensor, magnitudes_, numbers_.tensor, reduction.rows, n, stride_, reduction.strips, A_.batch_stride,
+                row_stride(), column_stride(), order_, std::int64_t{reduction.preconditions}}));
   }
   for (std::size_t panel = 0; panel < levels_.size(); ++panel) {
     for (std::size_t level = 0; level < levels_[panel].size(); ++level) {
@@ -243,7 +261,8 @@ Step TallQr::reduce() const {
 Matrices TallQr::R() const {
   const std::int64_t n = plan_.columns;
   const std::int64_t stride = is_one_panel() ? stride_ : n;
-  return {R_.tensor, A_.batch, R_.stride, n, n, plan_.transposed ? 1 : stride, plan_.transposed ? stride : 1};
+  const bool transposed = plan_.reduction->transposed;
+  return {R_.tensor, A_.batch, R_.stride, n, n, transposed ? 1 : stride, transposed ? stride : 1};
 }
 
 Step TallQr::expand() const {
@@ -252,7 +271,7 @@ Step TallQr::expand() const {
   const auto& [U_of_R, S_of_R, Vh_of_R, info_of_R] = factors_of_R_;
   const std::int64_t n = plan_.columns;
   const std::int64_t vectors = plan_.left_columns > 0;
-  const std::int64_t transposed = plan_.transposed;
+  const std::int64_t transposed = reduction.transposed;
   Step step{"metalsvd::qr expand", {}};
   std::vector<Launch>& launches = step.launches;
   if (vectors) {
@@ -262,8 +281,8 @@ Step TallQr::expand() const {
       const std::int64_t groups = groups_for(count * left_stride_);
       launches.push_back(
           launch("start_" + reduction.number, groups,
-                 {plan_.transposed ? Vh_of_R : U_of_R, left_.tensor, count, reduction.rows, n, left_stride_,
-                  plan_.transposed ? n : std::int64_t{1}, plan_.transposed ? std::int64_t{1} : n, groups}));
+                 {reduction.transposed ? Vh_of_R : U_of_R, left_.tensor, count, reduction.rows, n, left_stride_,
+                  reduction.transposed ? n : std::int64_t{1}, reduction.transposed ? std::int64_t{1} : n, groups}));
     }
     for (std::size_t panel = levels_.size(); panel-- > 0;) {
       const bool starts = starts_at_root() && panel + 1 == levels_.size();
@@ -273,14 +292,15 @@ Step TallQr::expand() const {
     }
   }
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
-  const Tensor& right = !vectors ? S : plan_.transposed ? U : Vh;
+  const Tensor& right = !vectors ? S : reduction.transposed ? U : Vh;
   launches.push_back(launch("finish_" + reduction.storage, divide_up(n, limits::tall_copy_columns),
-                            {magnitudes_, S_of_R, plan_.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right, n,
-                             reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed}));
+                            {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right,
+                             n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed, order_,
+                             std::int64_t{reduction.preconditions}}));
   if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
-                            {left_.tensor, turns_, plan_.transposed ? Vh : U, reduction.rows, n, reduction.left_columns,
-                             left_stride_, transposed}));
+                            {left_.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows, n,
+                             reduction.left_columns, left_stride_, transposed}));
   return step;
 }
 

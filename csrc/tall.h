@@ -18,10 +18,10 @@ class TallQr {
   // `plan` has a reduction.
   TallQr(const Plan& plan, const Matrices& A, const Factors& factors);
 
-  // One launch for the scale of each matrix, one a panel and level, and one more for those that have columns behind
-  // them; where there are several panels two to copy.
+  // One launch for the scale of each matrix, two to sort its columns where the method wants that, one a panel and
+  // level, and one more for those that have columns behind them; where there are several panels two to copy.
   Step reduce() const;
-  // R, or R^T when A is wide, scaled by a power of two.
+  // R, or R^T when A is wide, scaled by a power of two. `plan` tells which of R and R^H the method is to factor.
   Matrices R() const;
   Factors factors_of_R() const { return factors_of_R_; }
   // One launch a panel and level and two to finish, where there are several panels or full matrices one to copy; only
@@ -47,10 +47,13 @@ class TallQr {
   Numbers allocate(std::int64_t count) const;
   Numbers V_of(std::size_t level) const { return level == 0 ? numbers_ : upper_; }
   std::int64_t V_row_stride(std::size_t panel, std::size_t level) const;
+  std::int64_t row_stride() const;  // of B in A
+  std::int64_t column_stride() const;
   bool keeps(std::size_t panel) const;  // V and T
   bool is_one_panel() const { return levels_.size() == 1; }
   bool starts_at_root() const;  // rather than from a copy of the vectors of R
   void plan_levels();
+  void sort(std::vector<Launch>& launches) const;
   bool is_packed() const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::tall_threads) const;
@@ -68,6 +71,7 @@ class TallQr {
   std::int64_t left_stride_;                // and of P
 
   Tensor magnitudes_;            // a word for each strip of each matrix
+  Tensor norms_, order_;         // of the columns of B, where they are sorted
   Numbers numbers_;              // B, then V of each panel's level 0
   Numbers upper_;                // V of the levels above
   Numbers joints_;               // T of all nodes

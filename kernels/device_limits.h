@@ -153,9 +153,7 @@ enum : int {
   // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
   // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
   tall_rows = 512,
-  tall_rows_per_column = 4,
-  // And in front of a larger one that has so many rows for each column: what `block` saves is more than it costs.
-  tall_block_rows_per_column = 2
+  tall_rows_per_column = 4
 };
 
 // Positions in a grid are 32-bit numbers.

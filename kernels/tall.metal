@@ -1,6 +1,7 @@
 #include "tall_apply.h"
 #include "tall_copy.h"
 #include "tall_factor.h"
+#include "tall_order.h"
 
 namespace metalsvd {
 
@@ -14,6 +15,11 @@ template [[host_name("tall_load_f16")]] [[kernel]] decltype(tall_load<half>) tal
 template [[host_name("tall_load_bf16")]] [[kernel]] decltype(tall_load<BFloat16>) tall_load<BFloat16>;
 template [[host_name("tall_load_c64")]] [[kernel]] decltype(tall_load<float2>) tall_load<float2>;
 template [[host_name("tall_load_c32")]] [[kernel]] decltype(tall_load<half2>) tall_load<half2>;
+template [[host_name("tall_squares_f32")]] [[kernel]] decltype(tall_squares<float>) tall_squares<float>;
+template [[host_name("tall_squares_f16")]] [[kernel]] decltype(tall_squares<half>) tall_squares<half>;
+template [[host_name("tall_squares_bf16")]] [[kernel]] decltype(tall_squares<BFloat16>) tall_squares<BFloat16>;
+template [[host_name("tall_squares_c64")]] [[kernel]] decltype(tall_squares<float2>) tall_squares<float2>;
+template [[host_name("tall_squares_c32")]] [[kernel]] decltype(tall_squares<half2>) tall_squares<half2>;
 template [[host_name("tall_factor_f32")]] [[kernel]] decltype(tall_factor<float>) tall_factor<float>;
 template [[host_name("tall_factor_f16")]] [[kernel]] decltype(tall_factor<half>) tall_factor<half>;
 template [[host_name("tall_factor_bf16")]] [[kernel]] decltype(tall_factor<BFloat16>) tall_factor<BFloat16>;
@@ -35,6 +41,7 @@ template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float>
 template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2>) tall_expand<float2>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
+template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;
 template [[host_name("tall_start_f32")]] [[kernel]] decltype(tall_start<float>) tall_start<float>;
 template [[host_name("tall_start_c64")]] [[kernel]] decltype(tall_start<float2>) tall_start<float2>;
 

@@ -95,6 +95,10 @@ inline void fetch_c(device const T* C, long row_stride, threadgroup const int* p
   }
 }
 
+// Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
+// alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
+enum : int { rows_summed = 8 };
+
 // Adds the products of a part's rows to those W of this thread: sums[q] is row (pack of V) packed_count + q.
 template <typename T>
 inline void add_products(threadgroup const float4* V, threadgroup const float4* C, int rows, thread float4* sums,
@@ -102,12 +106,24 @@ inline void add_products(threadgroup const float4* V, threadgroup const float4* 
   const int half_of_rows = tiling.slot / tiling.v_packs;
   if (half_of_rows > 1) return;
   const int v_pack = tiling.slot % tiling.v_packs;
-  for (int i = half_of_rows; i < rows; i += 2) {
-    const float4 v = V[i * tiling.v_packs + v_pack];
-    const float4 c = C[i * tiling.groups + tiling.group];
+  float4 of_part[packed_count<T>()];
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) sums[q] = multiply_add(conjugate(number_at<T>(v, q)), c, sums[q]);
+  for (int q = 0; q < packed_count<T>(); ++q) of_part[q] = zero_pack();
+  for (int first = half_of_rows; first < rows; first += 2 * rows_summed) {
+    float4 of_few[packed_count<T>()];
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = zero_pack();
+    for (int i = first; i < min(first + 2 * rows_summed, rows); i += 2) {
+      const float4 v = V[i * tiling.v_packs + v_pack];
+      const float4 c = C[i * tiling.groups + tiling.group];
+#pragma unroll
+      for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few[q]);
+    }
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) of_part[q] += of_few[q];
   }
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) sums[q] += of_part[q];
 }
 
 // W, summed up, times T' to staged_c_packs / 2 packs further. Three barriers, one of them last.

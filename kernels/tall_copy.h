@@ -9,7 +9,24 @@ namespace metalsvd {
 
 using namespace metal;
 
-// A part of rows x columns: tile `index`, counted down the columns first. The columns are shared out evenly.
+// How rows x columns are cut into tiles: the columns are shared out evenly.
+struct TileGrid {
+  long across;
+  long down;
+  long width;
+  long height;
+};
+
+inline TileGrid make_tile_grid(long rows, long columns) {
+  TileGrid grid;
+  grid.across = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
+  grid.width = (columns + grid.across - 1) / grid.across;
+  grid.height = min(long(limits::tall_copy_numbers) / grid.width, long(limits::tall_threads));
+  grid.down = (rows + grid.height - 1) / grid.height;
+  return grid;
+}
+
+// A part of rows x columns: tile `index`, counted down the columns first.
 struct Tile {
   long matrix;
   long first_row;
@@ -19,16 +36,13 @@ struct Tile {
 };
 
 inline Tile make_tile(long index, long rows, long columns) {
-  const long across = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
-  const long width = (columns + across - 1) / across;
-  const long height = min(long(limits::tall_copy_numbers) / width, long(limits::tall_threads));
-  const long down = (rows + height - 1) / height;
+  const TileGrid grid = make_tile_grid(rows, columns);
   Tile tile;
-  tile.matrix = index / (across * down);
-  tile.first_row = index % down * height;
-  tile.first_column = index / down % across * width;
-  tile.rows = int(min(height, rows - tile.first_row));
-  tile.columns = int(max(min(width, columns - tile.first_column), 0L));
+  tile.matrix = index / (grid.across * grid.down);
+  tile.first_row = index % grid.down * grid.height;
+  tile.first_column = index / grid.down % grid.across * grid.width;
+  tile.rows = int(min(grid.height, rows - tile.first_row));
+  tile.columns = int(max(min(grid.width, columns - tile.first_column), 0L));
   return tile;
 }
 
@@ -87,18 +101,27 @@ template <typename Storage>
   if (team.index == 0) magnitudes[strip] = largest;
 }
 
-// A tile of B, scaled, to `staged`; columns beyond the last are zero.
+// The column of B that is to be column k: that of `order`, where columns are sorted.
+inline long source_column(device const int* order, bool is_sorted, long k) { return is_sorted ? long(order[k]) : k; }
+
+// A tile of B, scaled, to `staged`; columns beyond the last are zero. A and `order` are those of the matrix.
 template <typename Storage, typename T>
-inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Tile tile, long columns, long row_stride,
-                       long column_stride, threadgroup T* staged, Team team) {
+inline void stage_tile(device const Storage* A, device const int* order, bool is_sorted, uint magnitude, int exponent,
+                       Tile tile, long columns, long row_stride, long column_stride, threadgroup T* staged, Team team) {
+  A += tile.first_row * row_stride;
   const bool along_rows = row_stride < column_stride;
   const int there = int(min(long(tile.columns), columns - tile.first_column));
   const int lines = along_rows ? there : tile.rows;
   const Walk walk = make_walk(along_rows ? tile.rows : there, team);
   for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
     T fetched[batch_entries];
-    fetch_lines(A + walk.place * (along_rows ? row_stride : column_stride), first, walk.step, lines,
-                along_rows ? column_stride : row_stride, fetched);
+#pragma unroll
+    for (int s = 0; s < batch_entries; ++s) {
+      const int line = first + s * walk.step;
+      if (line >= lines) break;
+      const long column = source_column(order, is_sorted, tile.first_column + (along_rows ? line : walk.place));
+      fetched[s] = to_number(A[(along_rows ? walk.place : line) * row_stride + column * column_stride]);
+    }
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
       const int line = first + s * walk.step;
@@ -112,7 +135,7 @@ inline void stage_tile(device const Storage* A, uint magnitude, int exponent, Ti
   }
 }
 
-// B, scaled by the power of two of its matrix, to numbers.
+// B, scaled by the power of two of its matrix, to numbers; with `sorts` its columns in the order of `order`.
 //
 // Grid: one threadgroup a tile of the numbers, padded columns included. Ownership: entries are dealt to all threads.
 // Barriers: two where the threadgroup agrees on the magnitude, one between reading and writing.
@@ -122,7 +145,8 @@ template <typename Storage>
     device typename StorageTraits<Storage>::Number* numbers [[buffer(2)]], constant long& rows [[buffer(3)]],
     constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]], constant long& strips [[buffer(6)]],
     constant long& batch_stride [[buffer(7)]], constant long& row_stride [[buffer(8)]],
-    constant long& column_stride [[buffer(9)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    constant long& column_stride [[buffer(9)]], device const int* order [[buffer(10)]],
+    constant long& sorts [[buffer(11)]], uint threadgroup_index [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
@@ -133,10 +157,10 @@ template <typename Storage>
   const Tile tile = make_tile(threadgroup_index, rows, stride);
   const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
   const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
-  A += tile.matrix * batch_stride + tile.first_row * row_stride + tile.first_column * column_stride;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
 
-  stage_tile(A, magnitude, exponent, tile, columns, row_stride, column_stride, staged, team);
+  stage_tile(A + tile.matrix * batch_stride, order + tile.matrix * columns, sorts != 0, magnitude, exponent, tile,
+             columns, row_stride, column_stride, staged, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Walk writing = make_walk(tile.columns, team);
   for (int i = writing.first; i < tile.rows; i += writing.step) {
@@ -205,7 +229,8 @@ template <typename T>
 
 // What is left of a matrix but P: S, scaled back; the right vectors; and how the columns of P are still to be turned,
 // so that the entry of largest magnitude in each column of U is real and positive, the first of them where several are.
-// Where U is Q rather than P the method has seen to it.
+// Where U is Q rather than P the method has seen to it. Entries of the right vectors go back to where `sorts` has taken
+// the columns of B from.
 //
 // Grid: one threadgroup for `tall_copy_columns` of the singular values, and their vectors. Ownership: a SIMD-group owns
 // values s, s + simdgroups, ... when their vectors are turned; otherwise entries are dealt to all threads. Barriers:
@@ -220,6 +245,7 @@ template <typename Storage>
     device typename StorageTraits<Storage>::Real* S [[buffer(5)]], device Storage* right [[buffer(6)]],
     constant long& columns [[buffer(7)]], constant long& nodes [[buffer(8)]], constant long& strips [[buffer(9)]],
     constant long& wants_vectors [[buffer(10)]], constant long& transposed [[buffer(11)]],
+    device const int* order [[buffer(12)]], constant long& sorts [[buffer(13)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -250,9 +276,11 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_device);
   // U needs no turn. V^H has a row for each column of P.
   const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
+  order += matrix * columns;
   if (transposed != 0) {
-    for (long index = vectors + team.index; index < vectors + columns * count; index += team.threads) {
-      right[index] = to_storage<Storage>(right_of_R[index]);
+    for (long index = team.index; index < columns * count; index += team.threads) {
+      const long place = vectors + index - index % columns + source_column(order, sorts != 0, index % columns);
+      right[place] = to_storage<Storage>(right_of_R[vectors + index]);
     }
     return;
   }
@@ -265,7 +293,8 @@ template <typename Storage>
     for (int s = 0; s < batch_entries; ++s) {
       const int line = first_line + s * walk.step;
       if (line >= columns) break;
-      right[vectors + line * columns + walk.place] = to_storage<Storage>(multiply(turn, fetched[s]));
+      const long place = vectors + source_column(order, sorts != 0, line) * columns + walk.place;
+      right[place] = to_storage<Storage>(multiply(turn, fetched[s]));
     }
   }
 }

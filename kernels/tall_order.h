@@ -1,0 +1,83 @@
+// The tall QR in front of method `block`: the order of the columns of B by their norms, in which they are factored.
+//
+// One-sided Jacobi on R^H of such a QR keeps the relative accuracy of column-graded matrices, and needs fewer sweeps
+// than on B (Drmac and Veselic 2008, who pivot; an order fixed beforehand does nearly as much).
+#pragma once
+#include <metal_stdlib>
+
+#include "tall_copy.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// The squares of the norms of the columns of B, scaled, in each tile; zero in a matrix that is not finite.
+//
+// Grid: one threadgroup a tile of B. Ownership: a SIMD-group the columns s, s + simdgroups, ... Barriers: two where the
+// threadgroup agrees on the magnitude, one between loading and summing. The host promises: `squares` holds
+// tall_copy_columns numbers a tile.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_squares(
+    device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
+    device float* squares [[buffer(2)]], constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
+    constant long& strips [[buffer(5)]], constant long& batch_stride [[buffer(6)]],
+    constant long& row_stride [[buffer(7)]], constant long& column_stride [[buffer(8)]],
+    device const int* order [[buffer(9)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  threadgroup float2 tile_numbers[staged_numbers];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup T* staged = (threadgroup T*)tile_numbers;
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Tile tile = make_tile(threadgroup_index, rows, columns);
+  const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
+  const bool is_finite = magnitude < not_finite_bits;
+  stage_tile(A + tile.matrix * batch_stride, order, false, magnitude, is_finite ? tall_exponent(magnitude) : 0, tile,
+             columns, row_stride, column_stride, staged, team);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int j = team.simdgroup; j < tile.columns; j += team.simdgroups) {
+    float sum = 0.0f;
+    for (int i = team.lane; i < tile.rows; i += limits::simd_width) {
+      sum = square_add(staged[place_in_tile(i, j, tile)], sum);
+    }
+    sum = simd_sum(sum);
+    if (team.lane == 0) squares[long(threadgroup_index) * limits::tall_copy_columns + j] = is_finite ? sum : 0.0f;
+  }
+}
+
+// order[k] = the column of B with the k-th largest norm, equal ones in the order that they have.
+//
+// Grid: one threadgroup a matrix. Ownership: a thread columns t, t + threads, ..., whose place is the number of those
+// before it. Barriers: one, between summing and counting. The host promises: `squares` are those of tall_squares.
+template <typename Real>
+[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_order(
+    device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], device int* order [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]]) {
+  const long matrix = threadgroup_index;
+  const TileGrid grid = make_tile_grid(rows, columns);
+  squares += matrix * grid.across * grid.down * limits::tall_copy_columns;
+  norms += matrix * columns;
+  order += matrix * columns;
+  for (long j = thread_index; j < columns; j += threads) {
+    Real sum = 0.0f;
+    for (long down = 0; down < grid.down; ++down) {
+      sum += squares[(j / grid.width * grid.down + down) * limits::tall_copy_columns + j % grid.width];
+    }
+    norms[j] = sum;
+  }
+  threadgroup_barrier(mem_flags::mem_device);
+  for (long j = thread_index; j < columns; j += threads) {
+    const Real norm = norms[j];
+    long place = 0;
+    for (long other = 0; other < columns; ++other) {
+      const Real beside = norms[other];
+      place += beside > norm || (beside == norm && other < j) ? 1 : 0;
+    }
+    order[place] = int(j);
+  }
+}
+
+}  // namespace metalsvd
