@@ -8,7 +8,6 @@ import shlex
 
 import metalsvd
 import pytest
-import torch
 from metalsvd import __main__
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -79,19 +78,6 @@ def test_the_path_of_a_call_is_the_one_that_is_told():
             called = functions[0].removeprefix("svd_") if file.startswith("kernels/") else functions[0].strip("_")
             assert re.search(rf"\b{called}\b", before), f"{functions[0]} is not called before {file}"
         before += text
-
-
-def test_the_dispatches_of_the_performance_table(emulated):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = text[text.index("| Method | Dispatches a call") :]
-    told = re.findall(r"(\d+) for (\d+)x(\d+), (?:(\d+) without vectors)?", table[: table.index("\n\n")])
-    assert len(told) == 2
-    for thin, m, n, values in told:
-        A = torch.randn(int(m), int(n), device="mps")
-        for expected, compute_uv in [(thin, True)] + [(values, False)] * bool(values):
-            before = emulated.counters().dispatches
-            metalsvd.svd_ex(A, compute_uv=compute_uv)
-            assert emulated.counters().dispatches - before == int(expected), (m, n, compute_uv)
 
 
 def test_the_public_names_are_listed():
