@@ -73,6 +73,7 @@ class Encoder {
   }
 
   void load() {
+    begin("metalsvd::block load");
     const std::int64_t row_stride = plan_.transposed ? A_.column_stride : A_.row_stride;
     const std::int64_t column_stride = plan_.transposed ? A_.row_stride : A_.column_stride;
     launch("measure_", plan_.suffix, geometry_.measure_parts,
@@ -99,6 +100,7 @@ class Encoder {
   }
 
   void finish() {
+    begin("metalsvd::block sort");
     launch("normalize_", plan_.number_suffix, divide_up(plan_.columns, limits::block_simdgroups),
            {workspace_.W, workspace_.V, workspace_.sigma, workspace_.states, plan_.rows, plan_.columns,
             geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}});
@@ -106,6 +108,7 @@ class Encoder {
     launch("order_", plan_.real_suffix, groups,
            {workspace_.sigma, workspace_.order, workspace_.states, outputs_.S, outputs_.info, plan_.columns, groups});
     if (plan_.left_columns == 0) return;
+    begin("metalsvd::block store");
     const std::int64_t tiles =
         Geometry::tiles(plan_.rows, plan_.left_columns) + Geometry::tiles(plan_.columns, plan_.columns);
     launch("store_", plan_.suffix, tiles,
@@ -114,7 +117,10 @@ class Encoder {
     complete();
   }
 
-  std::vector<Launch> take() { return std::move(launches_); }
+  // What is launched from here on belongs to the step of that name.
+  void begin(const char* step) { steps_.push_back({step, {}}); }
+
+  std::vector<Step> take() { return std::move(steps_); }
 
  private:
   // All pairs of blocks that one round of the tournament meets.
@@ -174,6 +180,7 @@ class Encoder {
 
   // Columns of P that B has not: of zero columns, and of full matrices. How many of them is known on the device only.
   void complete() {
+    begin("metalsvd::block complete");
     for (std::int64_t first = 0; first < plan_.columns; first += limits::block_panel_columns) {
       const std::vector<Argument> arguments{workspace_.W,      workspace_.sigma,   workspace_.order,
                                             workspace_.states, plan_.rows,         plan_.columns,
@@ -190,8 +197,8 @@ class Encoder {
 
   void launch(const char* step, const std::string& suffix, std::int64_t threadgroups_a_matrix,
               std::vector<Argument> arguments, std::int64_t threads = limits::block_threads) {
-    launches_.push_back({plan_.library, plan_.library + "_" + step + suffix, A_.batch * threadgroups_a_matrix, threads,
-                         std::move(arguments)});
+    steps_.back().launches.push_back({plan_.library, plan_.library + "_" + step + suffix,
+                                      A_.batch * threadgroups_a_matrix, threads, std::move(arguments)});
   }
 
   const Plan& plan_;
@@ -199,15 +206,15 @@ class Encoder {
   const Matrices& A_;
   const Outputs& outputs_;
   Workspace workspace_;
-  std::vector<Launch> launches_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace
 
-std::vector<Launch> block_launches(const Plan& plan, const Matrices& A, const Outputs& outputs,
-                                   ScalarType number_type) {
+std::vector<Step> block_steps(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type) {
   Encoder encoder(plan, A, outputs, number_type);
   encoder.load();
+  encoder.begin("metalsvd::block sweeps");
   for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) encoder.sweep(sweep);
   encoder.finish();
   return encoder.take();

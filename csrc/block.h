@@ -13,7 +13,7 @@ namespace metalsvd {
 
 // Every launch that factors A as planned, with the workspace they share. `number_type` is what the kernels compute
 // with.
-std::vector<Launch> block_launches(const Plan& plan, const Matrices& A, const Outputs& outputs,
-                                   torch::headeronly::ScalarType number_type);
+std::vector<Step> block_steps(const Plan& plan, const Matrices& A, const Outputs& outputs,
+                              torch::headeronly::ScalarType number_type);
 
 }  // namespace metalsvd

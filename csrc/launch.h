@@ -25,13 +25,19 @@ struct Launch {
   std::int64_t tile_bytes = 0;  // of threadgroup memory that a CUDA kernel has more than it may declare
 };
 
-// Encodes the launches, in order, on the current stream of the MPS device and returns without waiting for them. Each
-// sees what those before it wrote.
-void launch_on_mps(const std::vector<Launch>& launches);
+// A part of a method, which torch.profiler shows by name: "metalsvd::block sweeps".
+struct Step {
+  std::string name;
+  std::vector<Launch> launches;
+};
+
+// Encodes the launches of all steps, in order, on the current stream of the MPS device and returns without waiting for
+// them. Each sees what those before it wrote.
+void launch_on_mps(const std::vector<Step>& steps);
 
 // The same on the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA
 // graph can capture it.
-void launch_on_cuda(const std::vector<Launch>& launches);
+void launch_on_cuda(const std::vector<Step>& steps);
 
 // Compiles a .metal file for the MPS device, unless a launch has already.
 void compile_on_mps(std::string library);

@@ -121,16 +121,10 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) 
           plan.tile_bytes};
 }
 
-std::vector<Launch> method_launches(const Plan& plan, const Matrices& A, const Factors& factors) {
+std::vector<Step> method_steps(const Plan& plan, const Matrices& A, const Factors& factors) {
   const Outputs outputs = kernel_outputs(plan, factors);
-  if (plan.method == Method::block) return block_launches(plan, A, outputs, number_type(A.tensor.scalar_type()));
-  return {make_launch(plan, A, outputs)};
-}
-
-std::vector<Launch> joined(const std::vector<std::vector<Launch>>& parts) {
-  std::vector<Launch> launches;
-  for (const std::vector<Launch>& part : parts) launches.insert(launches.end(), part.begin(), part.end());
-  return launches;
+  if (plan.method == Method::block) return block_steps(plan, A, outputs, number_type(A.tensor.scalar_type()));
+  return {{"metalsvd::" + std::string(name_of(plan.method)), {make_launch(plan, A, outputs)}}};
 }
 
 Scalar kernel_scalar(ScalarType dtype) {
@@ -163,7 +157,7 @@ Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t colum
 namespace {
 
 struct Backend {
-  void (*launch)(const std::vector<Launch>&);
+  void (*launch)(const std::vector<Step>&);
   DeviceLimits (*limits)(const Tensor& A);
 };
 constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
@@ -190,9 +184,12 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {
     const TallQr qr(plan, matrices, factors);
-    backend.launch(joined({qr.reduce(), method_launches(plan, qr.R(), qr.factors_of_R()), qr.expand()}));
+    std::vector<Step> steps = method_steps(plan, qr.R(), qr.factors_of_R());
+    steps.insert(steps.begin(), qr.reduce());
+    steps.push_back(qr.expand());
+    backend.launch(steps);
   } else {
-    backend.launch(method_launches(plan, matrices, factors));
+    backend.launch(method_steps(plan, matrices, factors));
   }
   return factors;
 }

@@ -229,10 +229,11 @@ void TallQr::sort(std::vector<Launch>& launches) const {
       launch("order_f32", 1, {squares, norms_, order_, reduction.rows, n}, limits::threads_per_threadgroup));
 }
 
-std::vector<Launch> TallQr::reduce() const {
+Step TallQr::reduce() const {
   const Reduction& reduction = *plan_.reduction;
   const std::int64_t n = plan_.columns;
-  std::vector<Launch> launches;
+  Step step{"metalsvd::qr reduce", {}};
+  std::vector<Launch>& launches = step.launches;
   launches.push_back(launch(
       "magnitude_" + reduction.storage, reduction.strips,
       {A_.tensor, magnitudes_, reduction.rows, n, reduction.strips, A_.batch_stride, row_stride(), column_stride()}));
@@ -249,12 +250,12 @@ std::vector<Launch> TallQr::reduce() const {
       if (panel + 1 < levels_.size()) launches.push_back(apply(panel, level, true));
     }
   }
-  if (is_one_panel()) return launches;
+  if (is_one_panel()) return step;
   const std::int64_t groups = groups_for(n * n);
   launches.push_back(launch("collect_" + reduction.number, groups,
                             {numbers_.tensor, roots_.tensor, R_.tensor, reduction.rows, n, stride_,
                              reduction.panel_columns, roots_.stride, groups}));
-  return launches;
+  return step;
 }
 
 Matrices TallQr::R() const {
@@ -264,14 +265,15 @@ Matrices TallQr::R() const {
   return {R_.tensor, A_.batch, R_.stride, n, n, transposed ? 1 : stride, transposed ? stride : 1};
 }
 
-std::vector<Launch> TallQr::expand() const {
+Step TallQr::expand() const {
   const Reduction& reduction = *plan_.reduction;
   const auto& [U, S, Vh, info] = factors_;
   const auto& [U_of_R, S_of_R, Vh_of_R, info_of_R] = factors_of_R_;
   const std::int64_t n = plan_.columns;
   const std::int64_t vectors = plan_.left_columns > 0;
   const std::int64_t transposed = reduction.transposed;
-  std::vector<Launch> launches;
+  Step step{"metalsvd::qr expand", {}};
+  std::vector<Launch>& launches = step.launches;
   if (vectors) {
     // Rows of P before those that the last panel meets, or all of it.
     const std::int64_t count = starts_at_root() ? reduction.panels.back().first : reduction.rows;
@@ -295,11 +297,11 @@ std::vector<Launch> TallQr::expand() const {
                             {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right,
                              n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed, order_,
                              std::int64_t{reduction.preconditions}}));
-  if (!vectors) return launches;
+  if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
                             {left_.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows, n,
                              reduction.left_columns, left_stride_, transposed}));
-  return launches;
+  return step;
 }
 
 }  // namespace metalsvd

@@ -20,13 +20,13 @@ class TallQr {
 
   // One launch for the scale of each matrix, two to sort its columns where the method wants that, one a panel and
   // level, and one more for those that have columns behind them; where there are several panels two to copy.
-  std::vector<Launch> reduce() const;
+  Step reduce() const;
   // R, or R^T when A is wide, scaled by a power of two. `plan` tells which of R and R^H the method is to factor.
   Matrices R() const;
   Factors factors_of_R() const { return factors_of_R_; }
   // One launch a panel and level and two to finish, where there are several panels or full matrices one to copy; only
   // one without vectors.
-  std::vector<Launch> expand() const;
+  Step expand() const;
 
  private:
   using Offset = std::int64_t;  // in numbers of one matrix

@@ -54,6 +54,32 @@ def test_the_files_of_the_documents_exist(command):
             assert (ROOT / word).exists(), f"{command}: there is no {word}"
 
 
+def path_of_a_call() -> list[tuple[str, list[str]]]:
+    """(file, functions) of each row of the table."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text.split("<!-- path of a call -->")[1].split("\n\n")[1]
+    rows = [line.split("|")[2:4] for line in table.splitlines()[2:]]
+    return [(re.search(r"\((.*?)\)", file)[1], re.findall(r"`(\w+)`", functions)) for file, functions in rows]
+
+
+def test_the_path_of_a_call_is_the_one_that_is_told():
+    """Each function is defined in its file, and the first of a row named in one of the rows before: where it is called
+    or, an operator, registered."""
+    before = "metalsvd.svd"
+    rows = path_of_a_call()
+    assert len(rows) == 9
+    for file, functions in rows:
+        text = (ROOT / file).read_text(encoding="utf-8")
+        for name in functions:
+            definition = rf"^def {name}\(" if file.endswith(".py") else rf"\b{name}\([^;{{]*\)[^;{{]*\{{"
+            assert re.search(definition, text, re.MULTILINE), f"{file} does not define {name}"
+        if functions:
+            # Kernels are launched by a name that the planner composes.
+            called = functions[0].removeprefix("svd_") if file.startswith("kernels/") else functions[0].strip("_")
+            assert re.search(rf"\b{called}\b", before), f"{functions[0]} is not called before {file}"
+        before += text
+
+
 def test_the_public_names_are_listed():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text[text.index("## Public names") : text.index("## What works")]

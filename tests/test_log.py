@@ -110,10 +110,15 @@ def test_environment_with_another_word():
     assert "METALSVD_LOG: expected debug or info, but got 'loud'" in result.stderr
 
 
+def profiler():
+    # Without `acc_events` torch 2.11 warns of events that it would drop.
+    return profile(activities=[ProfilerActivity.CPU], acc_events=True)
+
+
 @pytest.mark.parametrize(("name", "operators"), [(name, {"metalsvd::svd_ex"}) for name in CALLS])
 def test_a_profiler_shows_our_operators(name, operators, target):
     A = torch.randn(5, 4, device=target)
-    with profile(activities=[ProfilerActivity.CPU]) as profiled:
+    with profiler() as profiled:
         CALLS[name](A)
     seen = {event.key for event in profiled.key_averages()}
     if name == "torch.linalg.svd":
@@ -123,3 +128,30 @@ def test_a_profiler_shows_our_operators(name, operators, target):
     if name == "metalsvd.svd":
         operators = operators | {"metalsvd::svd"}
     assert operators <= seen, sorted(seen)
+
+
+BLOCK = ["block load", "block sweeps", "block sort", "block store", "block complete"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "steps"),
+    [
+        ((4, 4), {}, ["thread"]),
+        ((20, 20), {}, ["simdgroup"]),
+        ((200, 40), {"driver": "threadgroup"}, ["threadgroup"]),
+        ((40, 33), {"driver": "block"}, BLOCK),
+        ((40, 33), {"driver": "block", "compute_uv": False}, BLOCK[:3]),
+        ((900, 12), {"driver": "qr"}, ["qr reduce", "simdgroup", "qr expand"]),
+    ],
+    ids=str,
+)
+@pytest.mark.kernels
+def test_a_profiler_shows_the_steps_of_an_operator(shape, options, steps, target):
+    A = torch.randn(2, *shape, device=target)
+    with profiler() as profiled:
+        metalsvd.svd_ex(A, **options)
+    events = sorted(profiled.events(), key=lambda event: event.time_range.start)
+    (operator,) = [event for event in events if event.name == "metalsvd::svd_ex"]
+    inside = [event for event in events if event.name.startswith("metalsvd::") and event is not operator]
+    assert [event.name for event in inside] == [f"metalsvd::{step}" for step in steps]
+    assert all(event.cpu_parent is operator for event in inside)

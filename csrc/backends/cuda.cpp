@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "../launch.h"
+#include "../profiler_range.h"
 #include "cuda_kernels.h"
 
 namespace metalsvd {
@@ -101,11 +102,14 @@ DeviceLimits cuda_limits(const torch::stable::Tensor& tensor) {
   return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount)};
 }
 
-void launch_on_cuda(const std::vector<Launch>& launches) {
-  const std::int32_t device = device_of(launches.front());
+void launch_on_cuda(const std::vector<Step>& steps) {
+  const std::int32_t device = device_of(steps.front().launches.front());
   const torch::stable::accelerator::DeviceGuard guard(device);
   const cudaStream_t stream = current_stream(device);
-  for (const Launch& launch : launches) run(launch, stream);
+  for (const Step& step : steps) {
+    const ProfilerRange range(step.name.c_str());
+    for (const Launch& launch : step.launches) run(launch, stream);
+  }
 }
 
 }  // namespace metalsvd

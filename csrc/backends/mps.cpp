@@ -9,6 +9,7 @@
 #include <mutex>
 
 #include "../launch.h"
+#include "../profiler_range.h"
 #include "../shader_libraries.h"
 
 // Builds of torch for other systems declare these functions and do not define them: the library must load there all the
@@ -90,9 +91,9 @@ class KernelCache {
 };
 
 struct Encoding {
-  const std::vector<Launch>& launches;
-  std::vector<AOTIMetalKernelFunctionHandle> functions;
-  std::string error;  // an exception must not cross the shim
+  const std::vector<Step>& steps;
+  std::vector<AOTIMetalKernelFunctionHandle> functions;  // of their launches, in order
+  std::string error;                                     // an exception must not cross the shim
 };
 
 void encode(AOTIMetalKernelFunctionHandle function, const Launch& launch) {
@@ -114,7 +115,11 @@ void encode(AOTIMetalKernelFunctionHandle function, const Launch& launch) {
 void encode_all(AOTIMetalKernelFunctionHandle, void* data) {
   auto& encoding = *static_cast<Encoding*>(data);
   try {
-    for (std::size_t i = 0; i < encoding.launches.size(); ++i) encode(encoding.functions[i], encoding.launches[i]);
+    auto function = encoding.functions.begin();
+    for (const Step& step : encoding.steps) {
+      const ProfilerRange range(step.name.c_str());
+      for (const Launch& launch : step.launches) encode(*function++, launch);
+    }
   } catch (const std::exception& error) {
     encoding.error = error.what();
   }
@@ -128,13 +133,15 @@ void compile_on_mps(std::string library) {
   cache.library(library);
 }
 
-void launch_on_mps(const std::vector<Launch>& launches) {
+void launch_on_mps(const std::vector<Step>& steps) {
   KernelCache& cache = KernelCache::instance();
   const std::lock_guard lock(cache.mutex);
-  Encoding encoding{launches, {}, {}};
-  for (const Launch& launch : launches) encoding.functions.push_back(cache.function(launch));
+  Encoding encoding{steps, {}, {}};
+  for (const Step& step : steps) {
+    for (const Launch& launch : step.launches) encoding.functions.push_back(cache.function(launch));
+  }
   check(METALSVD_SHIM(aoti_torch_mps_run_command_block)(encoding.functions.front(), encode_all, &encoding),
-        "running the command block of", launches.front().kernel);
+        "running the command block of", steps.front().name);
   STD_TORCH_CHECK(encoding.error.empty(), encoding.error);
 }
 

@@ -3,9 +3,14 @@ from metal_harness import Emulator
 
 
 @pytest.fixture(scope="session")
-def built_emulator(pytestconfig):
-    """Compiled once; later sessions compile what has changed."""
-    return Emulator(pytestconfig.cache.mkdir("emulated-kernels"))
+def compiled(pytestconfig):
+    """The folder of what is compiled once; later sessions compile what has changed."""
+    return pytestconfig.cache.mkdir("emulated-kernels")
+
+
+@pytest.fixture(scope="session")
+def built_emulator(compiled):
+    return Emulator(compiled)
 
 
 @pytest.fixture
