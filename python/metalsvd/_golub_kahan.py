@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._orthonormal import orthonormal_beside, small_svd
+from ._orthonormal import orthonormal_beside, polished, small_svd
 from ._products import random_normal
 
 
@@ -53,8 +53,8 @@ class GolubKahan:
         self.P, self.T = Vh.mH, torch.diag_embed(S).to(self.matrix.dtype)
 
     def keep(self, X: Tensor, S: Tensor, W: Tensor, count: int) -> None:
-        """Bases of the first Ritz triplets alone."""
-        self.Q, self.P = self.Q @ X[..., :count], self.P @ W[..., :count]
+        """Bases of the first Ritz triplets alone; polished, so that nothing accumulates from restart to restart."""
+        self.Q, self.P = polished(self.Q @ X[..., :count]), polished(self.P @ W[..., :count])
         self.T = torch.diag_embed(S[..., :count]).to(self.matrix.dtype)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
