@@ -105,7 +105,7 @@ class SparseMatrix:
         if compute_dtype(A.dtype) != A.dtype:
             dtype = str(A.dtype).removeprefix("torch.")
             raise RuntimeError(f"{name}: Expected a sparse matrix of float32, complex64 or twice that. Got {dtype}")
-        self._entries = self.A.values()
+        self._entries = self.A.values().clone()  # a view into CSR has no strides, torch says
         if A.numel() and not self._entries.numel():
             self._entries = self._entries.new_zeros(1)
         self.scale = power_of_two_below(largest(self._entries, (-1,))).reshape(1, 1)
