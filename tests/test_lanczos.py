@@ -212,3 +212,9 @@ def test_a_sparse_matrix_without_entries():
     result = metalsvd.lanczos_svd(torch.zeros(40, 30).to_sparse(), 2)
     assert (result.S == 0).all()
     assert result.error == 0
+
+
+def test_columns_one_by_one_of_a_matrix_that_leaves_nothing_to_go_on_with():
+    result = metalsvd.lanczos_svd(torch.zeros(40, 30), 2)
+    assert (result.S == 0).all()
+    assert (result.U.mT @ result.U - torch.eye(2)).abs().max() <= 8 * EPS

@@ -23,7 +23,6 @@ class GolubKahan:
         self.Q = torch.empty(*matrix.batch, m, 0, **options)
         self.P = torch.empty(*matrix.batch, n, 0, **options)
         self.T = torch.empty(*matrix.batch, 0, 0, **options)
-        self._normal, self._shift = torch.empty(max(m, n), 0, **options), 0
 
     @property
     def width(self) -> int:
@@ -64,11 +63,4 @@ class GolubKahan:
         return Xh.mH, S, W, info
 
     def _beside(self, basis: Tensor | None, Y: Tensor, is_last: bool = True) -> Tensor:
-        return orthonormal_beside(basis, Y, self._noise(*Y.shape[-2:]), is_last)
-
-    def _noise(self, rows: int, columns: int) -> Tensor:
-        """Standard normal entries: the same ones each time, a row further on, which spares drawing new ones."""
-        if columns > self._normal.shape[-1]:
-            self._normal = random_normal((max(self.matrix.shape), columns), self.matrix, self._generator)
-        self._shift += 1
-        return self._normal[:rows, :columns].roll(self._shift, 0)
+        return orthonormal_beside(basis, Y, random_normal(Y.shape[-2:], self.matrix, self._generator), is_last)
