@@ -55,6 +55,7 @@ def randomized_svd(
 ) -> LowRankSVD:
     """The `k` largest singular triplets of each matrix of a batch, or as many as an error of `tol` needs.
 
+    Differentiable where the triplets have converged and the last stands apart from the next (_lowrank_autograd.py).
     Block Krylov (Musco and Musco 2015) or power iteration (Halko, Martinsson and Tropp 2011) on random columns, one for
     all matrices of the batch. Orthogonalised on the device at every product with A; the host waits once, at the end, to
     read whether A was finite (see :class:`error_checks`), and with `tol` once for each block that is added.
