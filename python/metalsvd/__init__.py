@@ -17,8 +17,8 @@ from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals
 __version__ = "0.1.0"
 
 __all__ = [
-    "LowRankSVD",
     "SVD",
+    "LowRankSVD",
     "SVDInfo",
     "emulator",
     "error_checks",
