@@ -8,9 +8,9 @@ from . import emulator
 
 
 def has_kernels(device_type: str) -> bool:
-    """Whether this process can run our kernels on ``mps`` (a real Apple GPU, or the enabled emulated one) or ``cuda``."""
+    """Whether our kernels run on ``mps`` (a real Apple GPU, or the emulated one where enabled) or ``cuda`` here."""
     if device_type == "mps":
-        # is_built() first: a torch built without mps that is asked is_available() remembers for good that there is none.
+        # is_built() first: a torch without mps that is asked is_available() remembers for good that there is none.
         return emulator.is_enabled() or (torch.backends.mps.is_built() and torch.backends.mps.is_available())
     return torch.cuda.is_available() and torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", "CUDA")
 

@@ -3,9 +3,9 @@
 They follow scikit-learn's conventions (attributes, signs, ``random_state``, pipelines, grid searches) and pass its own
 checks of estimators. Needs scikit-learn 1.6 or later: ``pip install 'metalsvd[sklearn]'``.
 
-What runs where: ``fit`` decomposes on ``device``; ``transform``, ``inverse_transform`` and ``score``, one matrix product
-each, run where their argument is. Arrays and SciPy's sparse matrices give NumPy arrays, tensors give tensors on their
-device. Computed in the dtype of X, but in float32 where the device has no float64 (mps) and for tensors of half types.
+What runs where: ``fit`` decomposes on ``device``; ``transform``, ``inverse_transform`` and ``score``, one matrix
+product each, run where their argument is. Arrays and SciPy's sparse matrices give NumPy arrays, tensors give tensors on
+their device. Computed in the dtype of X, but in float32 where the device has no float64 (mps) and for half types.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ class _Decomposition(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
     def _factors(
         self, data: _Data, mean: Tensor | None, k: int | None, algorithm: str, device: torch.device
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """U (n_samples, k), S (k) and V (n_features, k) of ``data - mean`` on ``device``; the thin ones where k is None.
+        """U (n_samples, k), S (k) and V (n_features, k) of ``data - mean`` on ``device``; all where k is None.
 
         The entry of largest magnitude in each column of V is positive, as scikit-learn's svd_flip leaves it.
         """
