@@ -11,18 +11,21 @@ from . import _autograd, _batching, _fake, _log, emulator  # noqa: F401  (what i
 from ._dispatch import set_fallback
 from ._errors import error_checks
 from ._route import is_patched, patch_torch, unpatch_torch
+from .lowrank import LowRankSVD, randomized_svd
 from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals
 
 __version__ = "0.1.0"
 
 __all__ = [
     "SVD",
+    "LowRankSVD",
     "SVDInfo",
     "emulator",
     "error_checks",
     "is_patched",
     "patch_torch",
     "plan",
+    "randomized_svd",
     "set_fallback",
     "svd",
     "svd_ex",

@@ -1,0 +1,102 @@
+"""A matrix as low-rank methods see it: something that multiplies blocks of columns, scaled by a power of two.
+
+The products are those of ``A / scale``, ``scale`` the power of two below the largest entry of A, so that neither A of
+2^120 nor of 2^-120 overflows or underflows a sum of squares; no scaled copy of A is made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+# The types that products are not computed in, and where they are instead.
+COMPUTE_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
+
+# Rows that are converted at a time make a block of at least so many entries (16 MiB of float32), whatever the shape.
+_BLOCK_ENTRIES = 2**22
+
+
+def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+    """The type that products of matrices of ``dtype`` are computed in, and the factors returned in."""
+    return COMPUTE_DTYPES.get(dtype, dtype)
+
+
+def power_of_two_below(largest: Tensor) -> Tensor:
+    """For entries >= 0: 2^floor(log2 x), within 2^-120 to 2^120; 1 where that is not finite."""
+    scale = torch.exp2(largest.log2().floor().clamp(-120, 120))
+    return torch.where((largest > 0) & largest.isfinite(), scale, torch.ones_like(scale))
+
+
+class DenseMatrix:
+    """``A (*, m, n)``, or with ``center`` A minus the mean of its rows, which is never formed as a whole.
+
+    Half types, and A minus its mean, are converted in blocks of rows: beside A there is memory for one block only.
+    """
+
+    def __init__(self, A: Tensor, center: bool = False) -> None:
+        self.A = A
+        self.shape, self.batch, self.device = A.shape[-2:], A.shape[:-2], A.device
+        self.dtype = compute_dtype(A.dtype)
+        self.mean = self._mean() if center else None
+        self._is_direct = A.dtype == self.dtype and not center
+        # Of A itself also where it is centred: the mean lies within the entries.
+        largest = torch.linalg.vector_norm(A.detach(), torch.inf, dim=(-2, -1), keepdim=True)
+        self.scale = power_of_two_below(largest.to(self.dtype.to_real()))
+
+    def times(self, X: Tensor) -> Tensor:
+        """``A X / scale`` of X (*, n, columns), batched or one for all of the batch."""
+        X = X / self.scale
+        if self._is_direct:
+            return self.A @ X
+        return torch.cat([rows @ X for _, rows in self._row_blocks(X.shape[-1])], dim=-2)
+
+    def adjoint_times(self, Y: Tensor) -> Tensor:
+        """``A^H Y / scale`` of Y (*, m, columns)."""
+        Y = Y / self.scale
+        if self._is_direct:
+            return self.A.mH @ Y
+        return sum(rows.mH @ Y[..., where, :] for where, rows in self._row_blocks(Y.shape[-1]))
+
+    def frobenius_norm(self) -> Tensor:
+        """``|A|_F / scale``, shape (*)."""
+        norms = [torch.linalg.vector_norm(rows / self.scale, dim=(-2, -1)) for _, rows in self._row_blocks(1)]
+        return torch.linalg.vector_norm(torch.stack(norms), dim=0)
+
+    def _mean(self) -> Tensor:
+        """The mean of the rows, (*, 1, n)."""
+        rows = self.shape[0]
+        ones = self.A.new_ones(1, rows, dtype=self.dtype)
+        if self.A.dtype == self.dtype:
+            return ones @ self.A / rows
+        self.mean = None
+        return sum(block.sum(-2, keepdim=True) for _, block in self._row_blocks(1)) / rows
+
+    def _row_blocks(self, columns: int) -> Iterator[tuple[slice, Tensor]]:
+        m, n = self.shape
+        entries = max(_BLOCK_ENTRIES, (m + n) * columns)
+        step = max(1, entries // max(1, n * self.batch.numel()))
+        for start in range(0, m, step):
+            where = slice(start, min(start + step, m))
+            rows = self.A[..., where, :].to(self.dtype)
+            yield where, rows if self.mean is None else rows - self.mean
+
+
+class Adjoint:
+    """``A^H`` of any such matrix."""
+
+    def __init__(self, matrix) -> None:
+        self.matrix = matrix
+        self.batch, self.device, self.dtype, self.scale = matrix.batch, matrix.device, matrix.dtype, matrix.scale
+        self.shape = torch.Size(reversed(matrix.shape))
+        self.times, self.adjoint_times = matrix.adjoint_times, matrix.times
+        self.frobenius_norm = matrix.frobenius_norm
+
+
+def random_normal(shape: tuple[int, ...], matrix, generator: torch.Generator | None) -> Tensor:
+    """Standard normal entries of the dtype and on the device of the matrix."""
+    real = matrix.dtype.to_real()
+    if not matrix.dtype.is_complex:
+        return torch.randn(shape, dtype=real, device=matrix.device, generator=generator)
+    return torch.view_as_complex(torch.randn((*shape, 2), dtype=real, device=matrix.device, generator=generator))
