@@ -86,9 +86,13 @@ def _randomized_svd(name, A, k, tol, n_iter, oversample, method, generator, cent
     check_rank(name, A.shape, k, tol)
     check_iteration(name, n_iter, oversample, method, tol)
     check_generator(name, generator, A.device)
+    return decompose(name, DenseMatrix(A, center), k, tol, n_iter, oversample, method, generator)
+
+
+def decompose(name, matrix, k, tol, n_iter, oversample, method, generator) -> LowRankSVD:
+    """:func:`randomized_svd` of anything that multiplies as :class:`DenseMatrix` does; arguments are not checked."""
     with torch.no_grad():
-        matrix = DenseMatrix(A, center)
-        is_wide = A.shape[-2] < A.shape[-1]
+        is_wide = matrix.shape[0] < matrix.shape[1]
         if is_wide:
             matrix = Adjoint(matrix)
         steps = _AUTO_STEPS[method] if n_iter == "auto" else n_iter

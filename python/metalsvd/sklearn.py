@@ -18,8 +18,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import ops
+from . import lowrank, ops
 from ._devices import best_device, has_kernels
+from ._products import DenseMatrix, power_of_two_below
 
 try:
     import numpy as np
@@ -98,6 +99,41 @@ def _given_back(X: object, value: Tensor, dtype: torch.dtype) -> np.ndarray | Te
     return value.cpu().to(dtype).numpy()
 
 
+class _SparseMatrix:
+    """A SciPy matrix, less the means of its columns where they are given, as low-rank methods multiply it.
+
+    The products with it are SciPy's, on the host; the blocks of columns live on ``device``. See ``DenseMatrix``.
+    """
+
+    def __init__(
+        self, X: scipy.sparse.csr_matrix, mean: Tensor | None, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        self._X, self._mean = X, torch.zeros(X.shape[1], dtype=_dtype(X)) if mean is None else mean
+        self.shape, self.batch = torch.Size(X.shape), torch.Size()
+        self.dtype, self.device = dtype, device
+        largest = abs(X).max() if X.nnz else 0.0
+        self.scale = power_of_two_below(torch.full((1, 1), float(largest), dtype=dtype, device=device))
+
+    def times(self, B: Tensor) -> Tensor:
+        B = self._on_host(B)
+        return self._on_device(torch.from_numpy(self._X @ B.numpy()) - self._mean @ B)
+
+    def adjoint_times(self, B: Tensor) -> Tensor:
+        B = self._on_host(B)
+        return self._on_device(torch.from_numpy(self._X.T @ B.numpy()) - torch.outer(self._mean, B.sum(0)))
+
+    def frobenius_norm(self) -> Tensor:
+        means, variances = _moments(self._X)
+        squares = self.shape[0] * (variances + (means - self._mean).square())
+        return self._on_device(squares.sum().sqrt()) / self.scale[0, 0]
+
+    def _on_host(self, B: Tensor) -> Tensor:
+        return (B / self.scale).cpu().to(self._mean.dtype)
+
+    def _on_device(self, B: Tensor) -> Tensor:
+        return B.to(self.dtype).to(self.device)
+
+
 # --- what both estimators are -----------------------------------------------------------------------------------------
 
 
@@ -154,14 +190,27 @@ class _Decomposition(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
         The entry of largest magnitude in each column of V is positive, as scikit-learn's svd_flip leaves it.
         """
         dtype = torch.float32 if device.type == "mps" else _dtype(data)
-        if not isinstance(data, Tensor):
+        if not isinstance(data, Tensor) and algorithm == "exact":
             data = torch.from_numpy(data.toarray())
-        A = data if mean is None else data - mean  # the difference first: rounding X to float32 would cost more
-        U, S, V = ops.svd(A.to(dtype).to(device))
-        U, S, V = U[:, :k], S[:k], V[:, :k]
+        if isinstance(data, Tensor):
+            # The difference first: rounding X to float32 would cost more.
+            matrix = DenseMatrix((data if mean is None else data - mean).to(dtype).to(device))
+        else:
+            matrix = _SparseMatrix(data, mean, dtype, device)
+        if algorithm == "exact":
+            U, S, V = ops.svd(matrix.A)
+            U, S, V = U[:, :k], S[:k], V[:, :k]
+        else:
+            U, S, V = self._leading(matrix, k or min(data.shape), algorithm)
         largest = V.gather(0, V.abs().argmax(0, keepdim=True))
         signs = torch.where(largest < 0, -1, 1).to(V.dtype)
         return U * signs, S, V * signs
+
+    def _leading(self, matrix: DenseMatrix | _SparseMatrix, k: int, algorithm: str) -> tuple[Tensor, Tensor, Tensor]:
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        generator = torch.Generator(matrix.device).manual_seed(int(seed))
+        name = f"{type(self).__name__}.fit"
+        return lowrank.decompose(name, matrix, k, None, self.n_iter, self.n_oversamples, "krylov", generator)
 
     @property
     def _n_features_out(self) -> int:
