@@ -92,11 +92,14 @@ def _moments(data: _Data) -> tuple[Tensor, Tensor]:
     return tuple(torch.from_numpy(moment) for moment in mean_variance_axis(data, axis=0))
 
 
-def _given_back(X: object, value: Tensor, dtype: torch.dtype) -> np.ndarray | Tensor:
+def _given_back(X: object, value: Tensor) -> np.ndarray | Tensor:
     """``value`` in the kind of X, as the user passed it: a tensor on its device, or an array."""
-    if isinstance(X, Tensor):
-        return value.to(X.device).to(dtype)
-    return value.cpu().to(dtype).numpy()
+    return value.to(X.device) if isinstance(X, Tensor) else value.cpu().numpy()
+
+
+def _attribute(X: object, value: Tensor, dtype: torch.dtype) -> np.ndarray | Tensor:
+    """The same of ``dtype``, converted on the CPU: on mps it may be float64 no more, or not yet."""
+    return _given_back(X, value.cpu().to(dtype))
 
 
 class _SparseMatrix:
@@ -291,23 +294,23 @@ class TruncatedSVD(_Decomposition):
         variances = (U * S).var(0, correction=0)
         total = _moments(data)[1].sum().to(variances.dtype).to(variances.device)
         dtype = _dtype(data)
-        self.components_ = _given_back(X, V.mT.contiguous(), dtype)
-        self.singular_values_ = _given_back(X, S, dtype)
-        self.explained_variance_ = _given_back(X, variances, dtype)
-        self.explained_variance_ratio_ = _given_back(X, _ratio(variances, total), dtype)
+        self.components_ = _attribute(X, V.mT.contiguous(), dtype)
+        self.singular_values_ = _attribute(X, S, dtype)
+        self.explained_variance_ = _attribute(X, variances, dtype)
+        self.explained_variance_ratio_ = _attribute(X, _ratio(variances, total), dtype)
         return self
 
     def transform(self, X):
         """``X V``: X (n_samples, n_features) -> (n_samples, n_components), dense, of the dtype of X."""
         check_is_fitted(self)
         data = self._validated(X, reset=False)
-        return _given_back(X, _product(data, _beside(data, self.components_).mT), _dtype(data))
+        return _given_back(X, _product(data, _beside(data, self.components_).mT))
 
     def inverse_transform(self, X):
         """(n_samples, n_components) -> the matrix (n_samples, n_features) in the span of the components, dense."""
         check_is_fitted(self)
         data = _checked_scores(X)
-        return _given_back(X, data @ _beside(data, self.components_), data.dtype)
+        return _given_back(X, data @ _beside(data, self.components_))
 
 
 class PCA(_Decomposition):
@@ -379,11 +382,11 @@ class PCA(_Decomposition):
         noise = (total - variances[:k].sum()).clamp(min=0) / left_out if left_out else torch.zeros(())
 
         dtype = _dtype(data)
-        self.components_ = _given_back(X, V[:, :k].mT.contiguous(), dtype)
-        self.singular_values_ = _given_back(X, S[:k], dtype)
-        self.explained_variance_ = _given_back(X, variances[:k], dtype)
-        self.explained_variance_ratio_ = _given_back(X, ratios[:k], dtype)
-        self.mean_ = _given_back(X, mean, dtype)
+        self.components_ = _attribute(X, V[:, :k].mT.contiguous(), dtype)
+        self.singular_values_ = _attribute(X, S[:k], dtype)
+        self.explained_variance_ = _attribute(X, variances[:k], dtype)
+        self.explained_variance_ratio_ = _attribute(X, ratios[:k], dtype)
+        self.mean_ = _attribute(X, mean, dtype)
         self.noise_variance_ = noise.item()
         self.n_components_ = k
         self.n_samples_ = n_samples
@@ -424,14 +427,14 @@ class PCA(_Decomposition):
         scores = (data - mean) @ V if isinstance(data, Tensor) else _product(data, V) - mean @ V
         if self.whiten:
             scores = scores / self._deviations(data)
-        return _given_back(X, scores, scores.dtype)
+        return _given_back(X, scores)
 
     def inverse_transform(self, X):
         """(n_samples, n_components) -> the matrix (n_samples, n_features) that is transformed to this, dense."""
         check_is_fitted(self)
         data = _checked_scores(X)
         scores = data * self._deviations(data) if self.whiten else data
-        return _given_back(X, scores @ _beside(data, self.components_) + _beside(data, self.mean_), data.dtype)
+        return _given_back(X, scores @ _beside(data, self.components_) + _beside(data, self.mean_))
 
     def _deviations(self, data: _Data) -> Tensor:
         """Standard deviations along the components, none smaller than eps, to divide by."""
@@ -458,7 +461,7 @@ class PCA(_Decomposition):
         inside = function(torch.as_tensor(self.explained_variance_))
         outside = function(self.noise_variance_) if self._has_noise() else 0.0
         result = (V * (inside - outside)) @ V.mT + outside * torch.eye(len(V), dtype=V.dtype, device=V.device)
-        return _given_back(self.components_, result, result.dtype)
+        return _given_back(self.components_, result)
 
     def _has_noise(self) -> bool:
         """Whether the components leave out a direction."""
@@ -488,7 +491,7 @@ class PCA(_Decomposition):
         if self._has_noise():
             squares += (centred - scores @ V.mT).square().sum(1) / self.noise_variance_
             logarithms = logarithms + (len(V) - self.n_components_) * math.log(self.noise_variance_)
-        return _given_back(X, -0.5 * (squares + logarithms + len(V) * math.log(2 * math.pi)), data.dtype)
+        return _given_back(X, -0.5 * (squares + logarithms + len(V) * math.log(2 * math.pi)))
 
     def score(self, X, y=None) -> float:
         """The mean of :meth:`score_samples`, which grid searches maximise. ``y`` is ignored."""
