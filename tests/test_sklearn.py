@@ -61,7 +61,7 @@ def assert_close(ours, theirs, tolerance: float, name: str) -> None:
 
 
 def attributes(estimator) -> dict[str, object]:
-    """All that fit has found, without the parts of scikit-learn's that no other has."""
+    """All that fit has found."""
     return {name: value for name, value in vars(estimator).items() if name.endswith("_") and not name.startswith("_")}
 
 
