@@ -104,6 +104,7 @@ def loaded_changes(model: nn.Module, folder: Path) -> dict[str, Tensor]:
     """What PEFT adds to each parameter of a float64 model when it loads the adapter and merges it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=".*adapter keys")  # factors missing, or too many
         import peft
 
         before = {name: tensor.clone() for name, tensor in model.double().state_dict().items()}
@@ -271,6 +272,21 @@ def test_the_output_as_a_file(files, capsys):
     assert "PEFT reads it from a folder under the name adapter_model.safetensors" in " ".join(
         capsys.readouterr().out.split()
     )
+
+
+@pytest.mark.parametrize("limits", [{"rank": 8, "tol": None}, {"rank": None, "tol": 0.7}], ids=["rank", "tol"])
+def test_large_layers_are_near_the_best_and_the_same_each_time(limits, target):
+    """Large enough for the randomized algorithm to be one, of a spectrum that hardly decays."""
+    D = decaying(300, 160, 0, decay=0.99)
+    A, B, S = _lora.factorize(D.float().to(target), **limits, is_exact=False, dtype=torch.float32)
+    error, best = ((D - (B @ A).cpu()).norm() / D.norm()).item(), best_error(D, len(A))
+    assert best <= error <= NEAR_BEST * best, f"error {error:.4f} beside the best {best:.4f}"
+    if limits["tol"]:
+        assert error <= limits["tol"] * (1 + 1e-5)
+        assert best_error(D, len(A) - 1) > limits["tol"] / NEAR_BEST, f"rank {len(A)} is too much"
+    assert (A.norm() / B.norm()).item() == pytest.approx(1, rel=1e-5)
+    again = _lora.factorize(D.float().to(target), **limits, is_exact=False, dtype=torch.float32)
+    assert all(torch.equal(first, second) for first, second in zip((A, B, S), again, strict=True))
 
 
 def test_the_same_files_give_the_same_bytes(files):

@@ -128,6 +128,13 @@ def test_a_sparse_matrix_is_not_made_dense(target, monkeypatch):
         assert estimator.fit(X).transform(X).shape == (200, 2)
 
 
+def test_lanczos_that_does_not_converge_warns(target):
+    X = np.random.default_rng(0).standard_normal((200, 100))
+    with pytest.warns(UserWarning, match="triplets did not converge in n_iter=1"):
+        PCA(3, algorithm="lanczos", n_iter=1, device=target).fit(X)
+    PCA(3, algorithm="lanczos", n_iter=1, tol=0.9, device=target).fit(X)
+
+
 @pytest.mark.parametrize("whiten", [False, True])
 def test_whitening(whiten, target):
     X = samples()
@@ -284,7 +291,7 @@ def test_random_state(kind, algorithm, target):
     X = np.random.default_rng(0).standard_normal((200, 100))  # without a gap, so that the start shows
 
     def components(state):
-        return kind(3, algorithm=algorithm, n_iter=1, random_state=state, device=target).fit(X).components_
+        return kind(3, algorithm=algorithm, random_state=state, device=target).fit(X).components_
 
     first = components(7)
     assert np.array_equal(first, components(7))

@@ -11,7 +11,7 @@ from . import _autograd, _batching, _fake, _log, emulator  # noqa: F401  (what i
 from ._dispatch import set_fallback
 from ._errors import error_checks
 from ._route import is_patched, patch_torch, unpatch_torch
-from .lowrank import LowRankSVD, randomized_svd
+from .lowrank import LowRankSVD, lanczos_svd, pca, randomized_svd
 from .ops import SVD, SVDInfo, plan, svd, svd_ex, svdvals
 
 __version__ = "0.1.0"
@@ -23,7 +23,9 @@ __all__ = [
     "emulator",
     "error_checks",
     "is_patched",
+    "lanczos_svd",
     "patch_torch",
+    "pca",
     "plan",
     "randomized_svd",
     "set_fallback",

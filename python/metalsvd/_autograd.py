@@ -28,28 +28,30 @@ def _over_gaps(X: Tensor, sigma: Tensor, row: Tensor, column: Tensor) -> Tensor:
     return (X * (sigma / total) / difference).masked_fill(eye, 0)
 
 
-def svd_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None) -> Tensor:
-    """The gradient with respect to A of shape (*, m, n), from thin factors U (*, m, k), S (*, k), Vh (*, k, n)."""
-    m, n, k = U.shape[-2], Vh.shape[-1], S.shape[-1]
+def core_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None) -> Tensor:
+    """The middle factor of ``U core Vh``, what the gradient of A is within the spans of U and Vh; (*, k, k)."""
     row, column = S.unsqueeze(-2), S.unsqueeze(-1)  # s_k and s_j of an entry jk
-    core = torch.zeros_like(U[..., :k, :]) if gS is None else torch.diag_embed(gS).to(U.dtype)
-    outer = None
+    core = torch.zeros_like(U[..., : S.shape[-1], :]) if gS is None else torch.diag_embed(gS).to(U.dtype)
     if gU is not None:
         UhgU = U.mH @ gU
         core = core + _over_gaps(_skew(UhgU), row, row, column)
-        if m > k:
-            outer = ((gU - U @ UhgU) / row) @ Vh
         if U.is_complex():
             # The phase of u_j v_j^H is fixed: what turns u_j alone turns v_j with it.
             core = core + torch.diag_embed(_skew(UhgU).diagonal(dim1=-2, dim2=-1) / (2 * S))
     if gVh is not None:
-        gVhV = gVh @ Vh.mH
-        core = core + _over_gaps(_skew(gVhV.mH), column, row, column)
-        if n > k:
-            right = U @ ((gVh - gVhV @ Vh) / column)
-            outer = right if outer is None else outer + right
-    gA = U @ core @ Vh
-    return gA if outer is None else gA + outer
+        core = core + _over_gaps(_skew((gVh @ Vh.mH).mH), column, row, column)
+    return core
+
+
+def svd_backward(U: Tensor, S: Tensor, Vh: Tensor, gU: Tensor | None, gS: Tensor | None, gVh: Tensor | None) -> Tensor:
+    """The gradient with respect to A of shape (*, m, n), from thin factors U (*, m, k), S (*, k), Vh (*, k, n)."""
+    m, n, k = U.shape[-2], Vh.shape[-1], S.shape[-1]
+    gA = U @ core_backward(U, S, Vh, gU, gS, gVh) @ Vh
+    if gU is not None and m > k:
+        gA = gA + ((gU - U @ (U.mH @ gU)) / S.unsqueeze(-2)) @ Vh
+    if gVh is not None and n > k:
+        gA = gA + U @ ((gVh - (gVh @ Vh.mH) @ Vh) / S.unsqueeze(-1))
+    return gA
 
 
 def _setup_context(ctx, inputs, keyword_only_inputs, output):

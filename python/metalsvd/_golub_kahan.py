@@ -41,7 +41,7 @@ def orthonormal_beside(Q: Tensor, Y: Tensor, noise: Tensor) -> Tensor:
     Y = Y + size * noise
     if Q.shape[-1] == 0:
         return orthonormal_basis(Y)
-    # Twice is enough (Parlett, "The Symmetric Eigenvalue Problem", 6.9) for columns that are not rounding alone, and once
+    # Twice is enough (Parlett, "The Symmetric Eigenvalue Problem", 6.9) for columns that are not rounding alone; once
     # more for those that are, when they have length one.
     for _ in range(2):
         Y = Y - Q @ (Q.mH @ Y)
@@ -85,12 +85,17 @@ class GolubKahan:
         return self._beside(self.Q, Y)
 
     def take_whole(self) -> None:
-        """Bases of all directions at once: Q of the columns of A, which has as many rows or more, and P the identity."""
+        """Bases of all directions at once: Q of the columns of A, at most as many as rows, and P the identity."""
         n = self.matrix.shape[1]
         self.P = torch.eye(n, dtype=self.matrix.dtype, device=self.matrix.device).expand(*self.matrix.batch, n, n)
         A = self.matrix.times(self.P)
         self.Q = orthonormal_basis(A)
         self.T = A.mH @ self.Q
+
+    def keep(self, X: Tensor, S: Tensor, W: Tensor, count: int) -> None:
+        """Bases of the first Ritz triplets alone."""
+        self.Q, self.P = self.Q @ X[..., :count], self.P @ W[..., :count]
+        self.T = torch.diag_embed(S[..., :count]).to(self.matrix.dtype)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """X, S, W and info of T = W diag(S) X^H: the columns of Q X and P W approximate singular vectors of A."""

@@ -43,6 +43,20 @@ def check_iteration(name: str, n_iter: int | str, oversample: int | str, method:
         raise ValueError(f"{name}: expected method to be 'krylov' or 'power', but got {method!r}")
 
 
+def check_lanczos(
+    name: str, n_iter: int, tol: float | None, block: int, subspace: int | None, k: int, smallest: int
+) -> None:
+    """The options of lanczos_svd."""
+    for argument, value in (("n_iter", n_iter), ("block", block)):
+        if not (_is_int(value) and value >= 1):
+            raise ValueError(f"{name}: expected {argument} to be an integer of at least 1, but got {value!r}")
+    if tol is not None and not (isinstance(tol, (int, float)) and 0 < tol < 1):
+        raise ValueError(f"{name}: expected tol to be a number between 0 and 1, but got {tol!r}")
+    least = min(k + 1, smallest)
+    if subspace is not None and not (_is_int(subspace) and least <= subspace):
+        raise ValueError(f"{name}: expected subspace to be an integer of at least {least}, but got {subspace!r}")
+
+
 def check_generator(name: str, generator: Generator | None, device: torch.device) -> None:
     """The generator is one, and of the device that the random columns are drawn on."""
     if generator is None:

@@ -36,13 +36,13 @@ class DenseMatrix:
     """
 
     def __init__(self, A: Tensor, center: bool = False) -> None:
-        self.A = A
+        self.A = A = A.detach()
         self.shape, self.batch, self.device = A.shape[-2:], A.shape[:-2], A.device
         self.dtype = compute_dtype(A.dtype)
         self.mean = self._mean() if center else None
         self._is_direct = A.dtype == self.dtype and not center
         # Of A itself also where it is centred: the mean lies within the entries.
-        largest = torch.linalg.vector_norm(A.detach(), torch.inf, dim=(-2, -1), keepdim=True)
+        largest = torch.linalg.vector_norm(A, torch.inf, dim=(-2, -1), keepdim=True)
         self.scale = power_of_two_below(largest.to(self.dtype.to_real()))
 
     def times(self, X: Tensor) -> Tensor:
@@ -81,6 +81,82 @@ class DenseMatrix:
             where = slice(start, min(start + step, m))
             rows = self.A[..., where, :].to(self.dtype)
             yield where, rows if self.mean is None else rows - self.mean
+
+
+class SparseMatrix:
+    """A sparse matrix (m, n), multiplied by torch."""
+
+    def __init__(self, name: str, A: Tensor) -> None:
+        if A.layout not in (torch.sparse_coo, torch.sparse_csr) or A.dim() != 2:
+            raise RuntimeError(
+                f"{name}: Expected a dense tensor or a sparse matrix of two dimensions, COO or CSR. "
+                f"Got {A.layout} of {A.dim()} dimensions"
+            )
+        self.A = A.coalesce() if A.layout == torch.sparse_coo else A
+        self.shape, self.batch, self.device, self.dtype = A.shape, torch.Size(), A.device, A.dtype
+        if compute_dtype(A.dtype) != A.dtype:
+            dtype = str(A.dtype).removeprefix("torch.")
+            raise RuntimeError(f"{name}: Expected a sparse matrix of float32, complex64 or twice that. Got {dtype}")
+        self._entries = self.A.values()
+        largest = (
+            self._entries.abs().max() if self._entries.numel() else self._entries.new_zeros((), dtype=A.dtype.to_real())
+        )
+        self.scale = power_of_two_below(largest).reshape(1, 1)
+        self._adjoint = self.A.mH if A.layout == torch.sparse_coo else self.A.mH.to_sparse_csr()
+
+    def times(self, X: Tensor) -> Tensor:
+        return self.A @ (X / self.scale)
+
+    def adjoint_times(self, Y: Tensor) -> Tensor:
+        return self._adjoint @ (Y / self.scale)
+
+    def frobenius_norm(self) -> Tensor:
+        return torch.linalg.vector_norm(self._entries / self.scale[0])
+
+
+class OperatorMatrix:
+    """A pair of functions, ``X -> A X`` and ``Y -> A^H Y``, whose results are checked."""
+
+    def __init__(self, name, functions, shape, dtype, device) -> None:
+        is_pair = isinstance(functions, (tuple, list)) and len(functions) == 2 and all(map(callable, functions))
+        if not is_pair:
+            got = type(functions).__name__
+            raise TypeError(
+                f"{name}: expected A to be a tensor or a pair (matvec, rmatvec) of functions, but got {got}"
+            )
+        if shape is None or len(shape) != 2 or not all(isinstance(size, int) and size > 0 for size in shape):
+            raise ValueError(f"{name}: expected shape of the operator to be (m, n), but got {shape!r}")
+        if dtype not in (torch.float32, torch.float64, torch.complex64, torch.complex128):
+            raise ValueError(
+                f"{name}: expected dtype of the operator to be float32, float64, complex64 or complex128, not {dtype}"
+            )
+        self._name, (self._matvec, self._rmatvec) = name, functions
+        self.shape, self.batch, self.dtype = torch.Size(shape), torch.Size(), dtype
+        self.device = torch.empty(0, device=device or "cpu").device
+        self.scale = torch.ones(1, 1, dtype=dtype.to_real(), device=self.device)
+        # The size of the entries from what becomes of one vector of length one.
+        x = torch.full((shape[1], 1), shape[1] ** -0.5, dtype=dtype, device=self.device)
+        self.scale = power_of_two_below(torch.linalg.vector_norm(self.times(x), torch.inf)).reshape(1, 1)
+
+    def times(self, X: Tensor) -> Tensor:
+        return self._checked("matvec", self._matvec(X / self.scale), (self.shape[0], X.shape[-1]))
+
+    def adjoint_times(self, Y: Tensor) -> Tensor:
+        return self._checked("rmatvec", self._rmatvec(Y / self.scale), (self.shape[1], Y.shape[-1]))
+
+    def frobenius_norm(self) -> None:
+        return None
+
+    def _checked(self, function: str, product: Tensor, shape: tuple[int, int]) -> Tensor:
+        if not isinstance(product, Tensor):
+            raise TypeError(f"{self._name}: expected {function} to return a tensor, but got {type(product).__name__}")
+        expected = (shape, self.dtype, self.device)
+        if (tuple(product.shape), product.dtype, product.device) != expected:
+            raise ValueError(
+                f"{self._name}: expected {function} to return shape {shape}, {self.dtype} on {self.device}, "
+                f"but got shape {tuple(product.shape)}, {product.dtype} on {product.device}"
+            )
+        return product
 
 
 class Adjoint:

@@ -1,36 +1,45 @@
-"""The few largest singular triplets of a big matrix: public functions over Golub-Kahan bases (_golub_kahan.py)."""
+"""The few largest singular triplets of a big matrix.
+
+Each function is the checks, the method (_randomized.py or _lanczos.py, both over the bases of _golub_kahan.py), and
+what makes the result differentiable (_lowrank_autograd.py).
+"""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Generator, Tensor
 
 from ._errors import raise_for_info
-from ._golub_kahan import GolubKahan, orthonormal_basis
-from ._lowrank_checks import check_generator, check_iteration, check_matrix, check_rank
-from ._products import Adjoint, DenseMatrix, random_normal
+from ._lanczos import Restarts, thick_restart_lanczos
+from ._lowrank_autograd import differentiable
+from ._lowrank_checks import check_generator, check_iteration, check_lanczos, check_matrix, check_rank
+from ._products import Adjoint, DenseMatrix, OperatorMatrix, SparseMatrix
+from ._randomized import columns_for, of_rank, to_tolerance
 from .ops import SVD
 
-# Columns of standard normal entries that measure the residual where the difference of norms cannot. The estimate of a
-# residual of rank one, the hardest, is within a factor 2 in 999 of 1000 cases, and of 3 in 99999 of 100000.
-_PROBES = 16
-# |A|^2 - sum S^2 is right to some eps |A|^2: it is the estimate where it is larger than that by this factor.
-_RELIABLE_DIFFERENCE = 1024
-
 _AUTO_STEPS = {"krylov": 2, "power": 4}
-_FIRST_BLOCK = 16  # columns of the first block where the rank is found by tolerance; later ones double the basis
 
 
 class LowRankSVD(SVD):
-    """``A ~ U diag(S) V^H``: a named tuple ``(U, S, V)`` with ``.Vh`` and ``.error`` beside it.
+    """``A ~ U diag(S) V^H``: a named tuple ``(U, S, V)``, with ``.Vh`` and these beside it, not differentiable.
 
-    ``error``, real, of shape ``(*)``: the estimate of ``|A - U diag(S) V^H|_F`` of each matrix.
+    ============== ===========================================================================================
+    ``error``      the estimate of ``|A - U diag(S) V^H|_F`` of each matrix, real, ``(*)``
+    ``mean``       of :func:`pca`: the mean of the rows of A, ``(*, n)``
+    ``residuals``  of :func:`lanczos_svd`: ``(|A v - s u|^2 + |A^H u - s v|^2)^(1/2)`` of each triplet, ``(*, k)``
+    ``converged``  of :func:`lanczos_svd`: whether that is at most ``tol * S[0]``, ``(*, k)``
+    ``n_iter``     of :func:`lanczos_svd`: how many times the bases were grown, the first time included
+    ============== ===========================================================================================
     """
 
     error: Tensor
+    mean: Tensor | None = None
+    residuals: Tensor | None = None
+    converged: Tensor | None = None
+    n_iter: int | None = None
 
 
 def randomized_svd(
@@ -81,135 +90,147 @@ def randomized_svd(
     return _randomized_svd("randomized_svd", A, k, tol, n_iter, oversample, method, generator, center=False)
 
 
+def pca(
+    A: Tensor,
+    k: int | None = None,
+    *,
+    tol: float | None = None,
+    center: bool = True,
+    n_iter: int | Literal["auto"] = "auto",
+    oversample: int | Literal["auto"] = "auto",
+    method: Literal["krylov", "power"] = "krylov",
+    generator: Generator | None = None,
+) -> LowRankSVD:
+    """Principal components: :func:`randomized_svd` of A minus the mean of its rows, which is never formed as a whole.
+
+    Rows are centred in blocks as they are multiplied, so that a mean far larger than what varies about it costs no
+    digits more than forming the difference would, and memory for one block.
+
+    Args:
+        A: shape ``(*, m, n)``: m samples of n features.
+        center: False takes A as it is.
+
+    Returns:
+        :class:`LowRankSVD`: the columns of V are the principal directions, ``S**2 / (m - 1)`` the variances along them,
+        ``U * S`` the samples in their coordinates; ``.mean`` is what was subtracted, ``(*, n)``, None without `center`.
+        The other arguments, errors and warnings are those of :func:`randomized_svd`.
+    """
+    return _randomized_svd("pca", A, k, tol, n_iter, oversample, method, generator, center)
+
+
 def _randomized_svd(name, A, k, tol, n_iter, oversample, method, generator, center):
     check_matrix(name, A)
     check_rank(name, A.shape, k, tol)
     check_iteration(name, n_iter, oversample, method, tol)
     check_generator(name, generator, A.device)
-    return decompose(name, DenseMatrix(A, center), k, tol, n_iter, oversample, method, generator)
-
-
-def decompose(name, matrix, k, tol, n_iter, oversample, method, generator) -> LowRankSVD:
-    """:func:`randomized_svd` of anything that multiplies as :class:`DenseMatrix` does; arguments are not checked."""
-    with torch.no_grad():
-        is_wide = matrix.shape[0] < matrix.shape[1]
-        if is_wide:
-            matrix = Adjoint(matrix)
-        steps = _AUTO_STEPS[method] if n_iter == "auto" else n_iter
-        if tol is None:
-            columns = _columns(k, oversample, min(matrix.shape))
-            U, S, V, error, info = _of_rank(matrix, k, columns, steps, method, generator)
-        else:
-            U, S, V, error, info = _to_tolerance(name, matrix, k, tol, steps, method, generator)
-        raise_for_info(info, name)
-        U, V = fix_phases(*((V, U) if is_wide else (U, V)))
-        scale = matrix.scale[..., 0, 0]
-        return low_rank_svd(U, S * scale.unsqueeze(-1), V, error * scale)
-
-
-def low_rank_svd(U: Tensor, S: Tensor, V: Tensor, error: Tensor) -> LowRankSVD:
-    result = LowRankSVD(U, S, V)
+    dense = DenseMatrix(A, center)
+    U, S, V, error = randomized_triplets(name, dense, k, tol, n_iter, oversample, method, generator)
+    result = LowRankSVD(*differentiable(A, U, S, V, center))
     result.error = error
+    if center:
+        result.mean = dense.mean.squeeze(-2)
     return result
 
 
-def _columns(k: int, oversample: int | str, smallest: int) -> int:
-    """How many random columns there are for k triplets."""
-    if oversample == "auto":
-        return min(-(-(k + max(8, k // 10)) // 8) * 8, smallest)
-    return min(k + oversample, smallest)
-
-
-def _of_rank(matrix, k, columns, steps, method, generator):
-    """U, S, V, the estimate of their error and info, for A / scale."""
-    omega = random_normal((matrix.shape[1], columns + _PROBES), matrix, generator)
-    Y = matrix.times(omega)
-    residual = Residual(matrix, omega[:, columns:], Y[..., columns:])
-    bases = GolubKahan(matrix, generator)
-    if _is_as_good_as_whole(matrix, bases, columns, steps, method):
-        bases.take_whole()
-    else:
-        _add_block(bases, Y[..., :columns], steps, method)
-    X, S, W, info = bases.ritz()
-    return bases.Q @ X[..., :k], S[..., :k], bases.P @ W[..., :k], residual.errors(bases, X, S, W)[..., k - 1], info
-
-
-def _to_tolerance(name, matrix, k, tol, steps, method, generator):
-    """The same for the smallest rank up to k whose estimated error is at most tol |A|_F."""
-    most = min(matrix.shape) if k is None else k
-    G = random_normal((matrix.shape[1], _PROBES), matrix, generator)
-    residual = Residual(matrix, G, matrix.times(G))
-    bases = GolubKahan(matrix, generator)
-    columns = _FIRST_BLOCK
-    while True:
-        if _is_as_good_as_whole(matrix, bases, columns, steps, method):
-            bases.take_whole()
+def randomized_triplets(name, matrix, k, tol, n_iter, oversample, method, generator):
+    """U, S, V and error of any matrix of _products.py, without checks of arguments and without gradients."""
+    with torch.no_grad():
+        matrix, is_wide = _at_least_as_tall(matrix)
+        steps = _AUTO_STEPS[method] if n_iter == "auto" else n_iter
+        if tol is None:
+            columns = columns_for(k, oversample, min(matrix.shape))
+            U, S, V, error, info = of_rank(matrix, k, columns, steps, method, generator)
         else:
-            _add_block(bases, matrix.times(random_normal((matrix.shape[1], columns), matrix, generator)), steps, method)
-        X, S, W, info = bases.ritz()
-        errors = residual.errors(bases, X, S, W)[..., :most]
-        # Written so that a matrix that is not finite asks for no more blocks.
-        is_open = errors > tol * residual.norm.unsqueeze(-1)
-        rank = int(is_open.sum(-1).max()) + 1 if is_open.numel() else 1
-        if rank <= errors.shape[-1]:
-            break
-        if bases.room == 0 or bases.width >= _columns(most, "auto", min(matrix.shape)):
-            rank = errors.shape[-1]
-            reached = (errors[..., -1] / residual.norm).max()
-            warnings.warn(
-                f"{name}: tol={tol} was not reached with {rank} triplets, but an error of {reached:.2g} |A|_F",
-                UserWarning,
-                stacklevel=4,
-            )
-            break
-        columns = max(columns, bases.width)
-    return bases.Q @ X[..., :rank], S[..., :rank], bases.P @ W[..., :rank], errors[..., rank - 1], info
+            U, S, V, error, info = to_tolerance(name, matrix, k, tol, steps, method, generator)
+        raise_for_info(info, name)
+        return _unscaled(matrix, is_wide, U, S, V, error)
 
 
-def _is_as_good_as_whole(matrix, bases: GolubKahan, columns: int, steps: int, method: str) -> bool:
-    """Whether bases with one more block would hold half of all directions: then all of them cost no more."""
-    width = bases.width + columns * (steps + 1 if method == "krylov" else 1)
-    return 2 * width > min(matrix.shape)
+def lanczos_svd(
+    A: Tensor | tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]],
+    k: int,
+    *,
+    n_iter: int = 100,
+    tol: float | None = None,
+    block: int = 1,
+    subspace: int | None = None,
+    generator: Generator | None = None,
+    shape: tuple[int, int] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> LowRankSVD:
+    """The `k` largest singular triplets to a wanted precision, however slowly the singular values decay.
 
+    Golub-Kahan-Lanczos with full reorthogonalisation on both sides and thick restart (Baglama and Reichel 2005). The
+    host waits once a restart, to read whether all triplets have converged.
 
-def _add_block(bases: GolubKahan, Y: Tensor, steps: int, method: str) -> None:
-    """Extends the bases by what `steps` steps make of Y = A Omega, each of a product with A^H and one with A."""
-    matrix = bases.matrix
-    for _ in range(steps):
-        if method == "krylov":
-            X = bases.extend(Y)
-        else:
-            X = orthonormal_basis(matrix.adjoint_times(bases.beside_Q(Y)))
-        Y = matrix.times(X)
-    bases.extend(Y)
+    Args:
+        A: shape ``(*, m, n)``, of the dtypes of :func:`randomized_svd`; or a sparse matrix (m, n), COO or CSR, where
+            torch multiplies it; or an operator: the pair ``(matvec, rmatvec)`` of functions that map X (n, columns) to
+            ``A X`` (m, columns) and Y (m, columns) to ``A^H Y`` (n, columns), with `shape`, `dtype` and `device`.
+        k: how many triplets, 1 to ``min(m, n)``.
+        n_iter: how many times the bases may be grown to `subspace` columns.
+        tol: a triplet has converged where its residual is at most ``tol * S[0]``. None: eps^(2/3), which is 2e-5 of
+            float32 and 4e-11 of float64.
+        block: columns that are multiplied at a time. More of them take fewer and larger products, but a larger
+            `subspace` for the same result.
+        subspace: columns of the bases. None: ``max(2 k, k + 20)``, in whole blocks.
+        generator: of A's device, for the first block; None: torch's own.
+        shape, dtype, device: of an operator only: ``(m, n)``, float32, complex64, float64 or complex128; default cpu.
 
+    Returns:
+        :class:`LowRankSVD`, as :func:`randomized_svd`, with ``.residuals``, measured on the triplets as they are
+        returned, ``.converged`` and ``.n_iter``.
 
-class Residual:
-    """Estimates ``|A - U diag(S) V^H|_F / scale`` of the factors that Golub-Kahan bases give, for every rank.
+    Raises:
+        ValueError, TypeError: an argument missing or out of range, or an operator that returns another shape, dtype or
+            device.
+        RuntimeError: A is no floating-point or complex matrix; `generator` is of another device.
+        torch.linalg.LinAlgError: a matrix holds NaN or Inf.
 
-    Q Q^H A is a projection of A, so that the squares of its norm and of the residual's add up to |A|^2. Where the
-    difference would be rounding alone, random columns G measure |(A - Q Q^H A) G|, whose expected square is that of
-    the residual times their number. What is cut off of Q Q^H A are its smaller singular values.
+    Warns:
+        UserWarning: triplets have not converged; names how many, and the largest residual.
     """
-
-    def __init__(self, matrix, G: Tensor, AG: Tensor) -> None:
-        self.norm, self.G, self.AG = matrix.frobenius_norm(), G, AG
-
-    def errors(self, bases: GolubKahan, X: Tensor, S: Tensor, W: Tensor) -> Tensor:
-        """The estimates for 1 to all of the triplets, (*, w), descending."""
-        eps = torch.finfo(S.dtype).eps
-        difference = self.norm.square() - S.square().sum(-1)
-        residual = self.AG - bases.Q @ (X @ (S.unsqueeze(-1) * (W.mH @ (bases.P.mH @ self.G))))
-        probed = torch.linalg.vector_norm(residual, dim=(-2, -1)).square() / _PROBES
-        is_reliable = difference > _RELIABLE_DIFFERENCE * eps * self.norm.square()
-        outside = torch.where(is_reliable, difference, probed)
-        # The sum of S_j^2, j > i, from the smallest on.
-        tails = S.square().flip(-1).cumsum(-1).flip(-1)
-        tails = torch.cat([tails[..., 1:], torch.zeros_like(tails[..., :1])], dim=-1)
-        return (outside.unsqueeze(-1) + tails).sqrt()
+    name = "lanczos_svd"
+    matrix = _matrix_of(name, A, shape, dtype, device)
+    check_rank(name, matrix.shape, k, tol=None)
+    check_lanczos(name, n_iter, tol, block, subspace, k, min(matrix.shape))
+    restarts = Restarts.of(matrix, k, n_iter, tol, block, subspace)
+    check_generator(name, generator, matrix.device)
+    with torch.no_grad():
+        matrix, is_wide = _at_least_as_tall(matrix)
+        found = thick_restart_lanczos(name, matrix, restarts, generator)
+        U, S, V, error = _unscaled(matrix, is_wide, found.U, found.S, found.V, found.error)
+    result = LowRankSVD(*(differentiable(A, U, S, V, False) if isinstance(A, Tensor) else (U, S, V)))
+    result.error, result.n_iter = error, found.n_iter
+    result.residuals, result.converged = found.residuals * matrix.scale[..., 0], found.converged
+    return result
 
 
-def fix_phases(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+def _matrix_of(name, A, shape, dtype, device):
+    if isinstance(A, Tensor):
+        if (shape, dtype, device) != (None, None, None):
+            raise ValueError(f"{name}: expected shape, dtype and device for an operator only, but A is a tensor")
+        check_matrix(name, A)
+        return SparseMatrix(name, A.detach()) if A.layout != torch.strided else DenseMatrix(A)
+    return OperatorMatrix(name, A, shape, dtype, device)
+
+
+def _at_least_as_tall(matrix):
+    """The matrix or its adjoint, whichever has as many rows as columns or more; and whether it is the adjoint."""
+    is_wide = matrix.shape[0] < matrix.shape[1]
+    return Adjoint(matrix) if is_wide else matrix, is_wide
+
+
+def _unscaled(matrix, is_wide, U, S, V, error):
+    if is_wide:
+        U, V = V, U
+    U, V = _fix_phases(U, V)
+    scale = matrix.scale[..., 0, 0]
+    return U, S * scale.unsqueeze(-1), V, error * scale
+
+
+def _fix_phases(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
     """U and V with the entry of largest magnitude in each column of U real and positive, as metalsvd.svd has it."""
     largest = U.gather(-2, U.abs().argmax(-2, keepdim=True))
     phase = largest / largest.abs() if U.is_complex() else torch.where(largest < 0, -1, 1).to(U.dtype)

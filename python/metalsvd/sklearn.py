@@ -20,7 +20,7 @@ from torch import Tensor
 
 from . import lowrank, ops
 from ._devices import best_device, has_kernels
-from ._products import DenseMatrix, power_of_two_below
+from ._products import DenseMatrix, OperatorMatrix
 
 try:
     import numpy as np
@@ -102,39 +102,24 @@ def _attribute(X: object, value: Tensor, dtype: torch.dtype) -> np.ndarray | Ten
     return _given_back(X, value.cpu().to(dtype))
 
 
-class _SparseMatrix:
-    """A SciPy matrix, less the means of its columns where they are given, as low-rank methods multiply it.
+def _sparse_products(
+    X: scipy.sparse.csr_matrix, mean: Tensor | None
+) -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]:
+    """``B -> (X - mean) B`` and ``B -> (X - mean)^T B``, B on any device: SciPy multiplies, on the host.
 
-    The products with it are SciPy's, on the host; the blocks of columns live on ``device``. See ``DenseMatrix``.
+    The difference is not formed, which would be dense.
     """
+    mean = torch.zeros(X.shape[1], dtype=_dtype(X)) if mean is None else mean
 
-    def __init__(
-        self, X: scipy.sparse.csr_matrix, mean: Tensor | None, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self._X, self._mean = X, torch.zeros(X.shape[1], dtype=_dtype(X)) if mean is None else mean
-        self.shape, self.batch = torch.Size(X.shape), torch.Size()
-        self.dtype, self.device = dtype, device
-        largest = abs(X).max() if X.nnz else 0.0
-        self.scale = power_of_two_below(torch.full((1, 1), float(largest), dtype=dtype, device=device))
+    def times(B: Tensor) -> Tensor:
+        on_host = B.cpu().to(mean.dtype)
+        return (_product(X, on_host) - mean @ on_host).to(B.dtype).to(B.device)
 
-    def times(self, B: Tensor) -> Tensor:
-        B = self._on_host(B)
-        return self._on_device(torch.from_numpy(self._X @ B.numpy()) - self._mean @ B)
+    def adjoint_times(B: Tensor) -> Tensor:
+        on_host = B.cpu().to(mean.dtype)
+        return (_product(X.T, on_host) - torch.outer(mean, on_host.sum(0))).to(B.dtype).to(B.device)
 
-    def adjoint_times(self, B: Tensor) -> Tensor:
-        B = self._on_host(B)
-        return self._on_device(torch.from_numpy(self._X.T @ B.numpy()) - torch.outer(self._mean, B.sum(0)))
-
-    def frobenius_norm(self) -> Tensor:
-        means, variances = _moments(self._X)
-        squares = self.shape[0] * (variances + (means - self._mean).square())
-        return self._on_device(squares.sum().sqrt()) / self.scale[0, 0]
-
-    def _on_host(self, B: Tensor) -> Tensor:
-        return (B / self.scale).cpu().to(self._mean.dtype)
-
-    def _on_device(self, B: Tensor) -> Tensor:
-        return B.to(self.dtype).to(self.device)
+    return times, adjoint_times
 
 
 # --- what both estimators are -----------------------------------------------------------------------------------------
@@ -197,23 +182,32 @@ class _Decomposition(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             data = torch.from_numpy(data.toarray())
         if isinstance(data, Tensor):
             # The difference first: rounding X to float32 would cost more.
-            matrix = DenseMatrix((data if mean is None else data - mean).to(dtype).to(device))
-        else:
-            matrix = _SparseMatrix(data, mean, dtype, device)
+            data = (data if mean is None else data - mean).to(dtype).to(device)
         if algorithm == "exact":
-            U, S, V = ops.svd(matrix.A)
-            U, S, V = U[:, :k], S[:k], V[:, :k]
+            U, S, V = (factor[..., :k] for factor in ops.svd(data))
         else:
-            U, S, V = self._leading(matrix, k or min(data.shape), algorithm)
+            U, S, V = self._leading(data, mean, k or min(data.shape), algorithm, dtype, device)
         largest = V.gather(0, V.abs().argmax(0, keepdim=True))
         signs = torch.where(largest < 0, -1, 1).to(V.dtype)
         return U * signs, S, V * signs
 
-    def _leading(self, matrix: DenseMatrix | _SparseMatrix, k: int, algorithm: str) -> tuple[Tensor, Tensor, Tensor]:
+    def _leading(
+        self, data: _Data, mean: Tensor | None, k: int, algorithm: str, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The k leading triplets of a tensor that is centred, or of a sparse matrix less the mean."""
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
-        generator = torch.Generator(matrix.device).manual_seed(int(seed))
-        name = f"{type(self).__name__}.fit"
-        return lowrank.decompose(name, matrix, k, None, self.n_iter, self.n_oversamples, "krylov", generator)
+        generator = torch.Generator(device).manual_seed(int(seed))
+        is_dense = isinstance(data, Tensor)
+        A = data if is_dense else _sparse_products(data, mean)
+        of_operator = {} if is_dense else {"shape": data.shape, "dtype": dtype, "device": device}
+        name, k = f"{type(self).__name__}.fit", int(k)
+        if algorithm == "lanczos":
+            options = {} if self.n_iter == "auto" else {"n_iter": self.n_iter}
+            return lowrank.lanczos_svd(A, k, tol=self.tol or None, generator=generator, **options, **of_operator)
+        matrix = DenseMatrix(A) if is_dense else OperatorMatrix(name, A, **of_operator)
+        return lowrank.randomized_triplets(name, matrix, k, None, self.n_iter, self.n_oversamples, "krylov", generator)[
+            :3
+        ]
 
     @property
     def _n_features_out(self) -> int:
@@ -248,9 +242,9 @@ class TruncatedSVD(_Decomposition):
         n_components: how many, up to ``min(n_samples, n_features)``.
         algorithm: ``"randomized"`` (:func:`metalsvd.randomized_svd`), ``"lanczos"`` (:func:`metalsvd.lanczos_svd`) or
             ``"exact"`` (:func:`metalsvd.svd`, of which the rest is dropped; a sparse X is made dense).
-        n_iter: steps of the algorithm; "auto" is its own choice.
-        n_oversamples: columns beyond n_components that "randomized" works with; "auto" is its own choice.
-        tol: relative tolerance of "lanczos"; 0 is its own choice.
+        n_iter: steps of "randomized", restarts of "lanczos"; "auto" is the default of that function.
+        n_oversamples: columns beyond n_components that "randomized" works with; "auto" is its default.
+        tol: residual that "lanczos" stops at, relative to the largest singular value; 0 is its default.
         random_state: a seed, a ``numpy.random.RandomState``, or None for NumPy's global one.
         device: where to decompose; None is that of a tensor, and for all else the first there is of mps, cuda and cpu.
 
