@@ -14,8 +14,8 @@ from torch import Tensor
 # The types that products are not computed in, and where they are instead.
 COMPUTE_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
-# Rows that are converted at a time make a block of at least so many entries (16 MiB of float32), whatever the shape.
-_BLOCK_ENTRIES = 2**22
+# Rows that are converted at a time make a block of at least so many entries (32 MiB of float32), whatever the shape.
+_BLOCK_ENTRIES = 2**23
 
 
 def compute_dtype(dtype: torch.dtype) -> torch.dtype:
@@ -27,6 +27,11 @@ def power_of_two_below(largest: Tensor) -> Tensor:
     """For entries >= 0: 2^floor(log2 x), within 2^-120 to 2^120; 1 where that is not finite."""
     scale = torch.exp2(largest.log2().floor().clamp(-120, 120))
     return torch.where((largest > 0) & largest.isfinite(), scale, torch.ones_like(scale))
+
+
+def largest(entries: Tensor) -> Tensor:
+    """The largest absolute value, 0 of none."""
+    return torch.linalg.vector_norm(entries, torch.inf) if entries.numel() else entries.abs().sum()
 
 
 class DenseMatrix:
@@ -42,8 +47,8 @@ class DenseMatrix:
         self.mean = self._mean() if center else None
         self._is_direct = A.dtype == self.dtype and not center
         # Of A itself also where it is centred: the mean lies within the entries.
-        largest = torch.linalg.vector_norm(A, torch.inf, dim=(-2, -1), keepdim=True)
-        self.scale = power_of_two_below(largest.to(self.dtype.to_real()))
+        each = torch.linalg.vector_norm(A, torch.inf, dim=(-2, -1), keepdim=True)
+        self.scale = power_of_two_below(each.to(self.dtype.to_real()))
 
     def times(self, X: Tensor) -> Tensor:
         """``A X / scale`` of X (*, n, columns), batched or one for all of the batch."""
@@ -98,10 +103,7 @@ class SparseMatrix:
             dtype = str(A.dtype).removeprefix("torch.")
             raise RuntimeError(f"{name}: Expected a sparse matrix of float32, complex64 or twice that. Got {dtype}")
         self._entries = self.A.values()
-        largest = (
-            self._entries.abs().max() if self._entries.numel() else self._entries.new_zeros((), dtype=A.dtype.to_real())
-        )
-        self.scale = power_of_two_below(largest).reshape(1, 1)
+        self.scale = power_of_two_below(largest(self._entries)).reshape(1, 1)
         self._adjoint = self.A.mH if A.layout == torch.sparse_coo else self.A.mH.to_sparse_csr()
 
     def times(self, X: Tensor) -> Tensor:
@@ -136,7 +138,7 @@ class OperatorMatrix:
         self.scale = torch.ones(1, 1, dtype=dtype.to_real(), device=self.device)
         # The size of the entries from what becomes of one vector of length one.
         x = torch.full((shape[1], 1), shape[1] ** -0.5, dtype=dtype, device=self.device)
-        self.scale = power_of_two_below(torch.linalg.vector_norm(self.times(x), torch.inf)).reshape(1, 1)
+        self.scale = power_of_two_below(largest(self.times(x))).reshape(1, 1)
 
     def times(self, X: Tensor) -> Tensor:
         return self._checked("matvec", self._matvec(X / self.scale), (self.shape[0], X.shape[-1]))

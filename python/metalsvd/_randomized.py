@@ -6,7 +6,7 @@ import warnings
 
 from torch import Tensor
 
-from ._golub_kahan import GolubKahan, orthonormal_basis
+from ._golub_kahan import GolubKahan
 from ._products import random_normal
 from ._residual import PROBES, Residual
 
@@ -74,8 +74,6 @@ def _is_as_good_as_whole(matrix, bases: GolubKahan, columns: int, steps: int, me
 
 def _add_block(bases: GolubKahan, Y: Tensor, steps: int, method: str) -> None:
     """Extends the bases by what `steps` steps make of Y = A Omega, each of a product with A^H and one with A."""
-    matrix = bases.matrix
     for _ in range(steps):
-        Z = bases.extend(Y) if method == "krylov" else matrix.adjoint_times(bases.beside_Q(Y))
-        Y = matrix.times(Z if method == "krylov" else orthonormal_basis(Z))
+        Y = bases.matrix.times(bases.extend(Y)) if method == "krylov" else bases.iterated(Y)
     bases.extend(Y)
