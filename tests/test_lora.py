@@ -274,13 +274,15 @@ def test_the_output_as_a_file(files, capsys):
     )
 
 
-@pytest.mark.parametrize("limits", [{"rank": 8, "tol": None}, {"rank": None, "tol": 0.7}], ids=["rank", "tol"])
-def test_large_layers_are_near_the_best_and_the_same_each_time(limits, target):
-    """Large enough for the randomized algorithm to be one, of a spectrum that hardly decays."""
-    D = decaying(300, 160, 0, decay=0.99)
+@pytest.mark.parametrize(
+    ("limits", "decay"), [({"rank": 8, "tol": None}, 0.99), ({"rank": None, "tol": 0.2}, 0.9)], ids=["rank", "tol"]
+)
+def test_larger_layers_are_near_the_best_and_the_same_each_time(limits, decay, target):
+    """Large enough for the randomized algorithm not to decompose them wholly."""
+    D = decaying(150, 110, 0, decay)
     A, B, S = _lora.factorize(D.float().to(target), **limits, is_exact=False, dtype=torch.float32)
     error, best = ((D - (B @ A).cpu()).norm() / D.norm()).item(), best_error(D, len(A))
-    assert best <= error <= NEAR_BEST * best, f"error {error:.4f} beside the best {best:.4f}"
+    assert best * (1 - 1e-6) <= error <= NEAR_BEST * best, f"error {error:.4f} beside the best {best:.4f}"
     if limits["tol"]:
         assert error <= limits["tol"] * (1 + 1e-5)
         assert best_error(D, len(A) - 1) > limits["tol"] / NEAR_BEST, f"rank {len(A)} is too much"
