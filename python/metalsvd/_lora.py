@@ -142,7 +142,8 @@ def common_weights(base: Checkpoint, tuned: Checkpoint, modules: re.Pattern[str]
     for names, others, checkpoint in ((in_base, in_tuned, tuned), (in_tuned, in_base, base)):
         missing = set(names) - set(others)
         if missing:
-            raise UserError(f"{checkpoint.path} lacks {_listed(name for name in names if name in missing)}")
+            lacking = _listed(name for name in names if name in missing)
+            raise UserError(f"{checkpoint.path} lacks {lacking} (--modules chooses what is compared)")
     for what, read in (("shape", Checkpoint.shape), ("dtype", Checkpoint.dtype)):
         different = [name for name in in_base if read(base, name) != read(tuned, name)]
         if different:
@@ -388,6 +389,7 @@ def draw(layers: list[Layer], heading: str) -> Figure:
     right.set_ylim(bottom=0)
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
+        axes.xaxis.get_major_locator().set_params(integer=True)
     return figure
 
 
