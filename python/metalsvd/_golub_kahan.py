@@ -28,11 +28,6 @@ class GolubKahan:
     def width(self) -> int:
         return self.T.shape[-1]
 
-    @property
-    def room(self) -> int:
-        """How many columns Q and P can still take."""
-        return min(self.matrix.shape) - self.width
-
     def extend(self, Y: Tensor) -> Tensor:
         """Adds the range of Y (*, m, columns) to Q and what A^H makes of it to P. Returns the new columns of P."""
         Q = self._beside(self.Q, Y)

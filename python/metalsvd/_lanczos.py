@@ -32,8 +32,8 @@ class Restarts(NamedTuple):
     def of(cls, matrix, k: int, n_iter: int, tol: float | None, block: int, subspace: int | None) -> Restarts:
         """With the defaults of lanczos_svd, and no more columns than the matrix has."""
         tol = torch.finfo(matrix.dtype).eps ** (2 / 3) if tol is None else tol
-        subspace = -(-max(2 * k, k + 20) // block) * block if subspace is None else subspace
-        return cls(k, n_iter, tol, block, min(subspace, *matrix.shape))
+        subspace = max(2 * k, k + 20, k + 4 * block) if subspace is None else subspace
+        return cls(k, n_iter, tol, block, subspace)
 
     @property
     def keep(self) -> int:
@@ -60,9 +60,13 @@ def thick_restart_lanczos(name: str, matrix, restarts: Restarts, generator: Gene
     Y = products[..., : restarts.block]
     residual = Residual(matrix, omega[:, restarts.block :], products[..., restarts.block :])
     bases = GolubKahan(matrix, generator)
+    if restarts.subspace >= min(matrix.shape):
+        bases.take_whole()
+        Y = torch.zeros_like(Y)
     for n_iter in range(1, restarts.n_iter + 1):
-        while bases.width < restarts.subspace:
-            Y = matrix.times(bases.extend(Y[..., : restarts.subspace - bases.width]))
+        # Whole blocks only: a column that were left out of Q would be missing from the residuals.
+        while bases.width + restarts.block <= restarts.subspace:
+            Y = matrix.times(bases.extend(Y))
         X, S, W, info = bases.ritz()
         raise_for_info(info, name)
         # What A makes of the other blocks of P is in Q already.
@@ -89,7 +93,7 @@ def _residuals(matrix, U: Tensor, S: Tensor, V: Tensor) -> Tensor:
 def _warn_unless(name: str, converged: Tensor, residuals: Tensor, S: Tensor, n_iter: int) -> None:
     if converged.all():
         return
-    worst = (residuals / S[..., :1]).max()
+    worst = (residuals / S[..., :1])[~converged].max()
     warnings.warn(
         f"{name}: {int((~converged).sum())} of {converged.numel()} triplets did not converge in n_iter={n_iter}, "
         f"the largest residual is {worst:.2g} S[0]",

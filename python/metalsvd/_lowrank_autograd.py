@@ -87,22 +87,22 @@ def _outside(matrix: DenseMatrix, U: Tensor, S: Tensor, V: Tensor, gU: Tensor | 
 
 def _conjugate_gradients(apply, B: Tensor) -> Tensor:
     """The solution Z of ``apply(Z) = B``, Hermitian positive definite for each column on its own."""
-    Z, residual = torch.zeros_like(B), B
-    direction, square = B, _squares(B)
-    tol = 4 * torch.finfo(B.dtype).eps
-    enough = square * tol**2
+    eps = torch.finfo(B.dtype).eps
+    Z, residual, direction, square = torch.zeros_like(B), B, B, _squares(B)
+    enough = square * (4 * eps) ** 2
     for step in range(_MOST_STEPS):
         if step % _STEPS_PER_LOOK == 0 and not (square > enough).any():
             return Z
         image = apply(direction)
         curvature = (direction.conj() * image).sum(-2, keepdim=True).real
-        is_open = (square > enough) & (curvature > 0)
+        # Where there is no gap the equations are singular, and what rounding makes of no curvature is no step.
+        is_open = (square > enough) & (curvature > 16 * eps * _squares(direction))
         length = torch.where(is_open, square / curvature, 0)
         Z = Z + length * direction
         residual = residual - length * image
         before, square = square, _squares(residual)
         direction = residual + torch.where(is_open, square / before, 0) * direction
-    reached = tol * (square / enough).nan_to_num().max().sqrt()
+    reached = 4 * eps * (square / enough).nan_to_num().max().sqrt()
     warnings.warn(
         "the gradient of the singular vectors of a low-rank decomposition is inexact: the last singular value is too "
         f"near to those cut off, or the triplets have not converged (relative residual {reached:.1g})",

@@ -8,6 +8,8 @@ from torch import Generator, Tensor
 
 def check_matrix(name: str, A: Tensor) -> None:
     """A is a matrix or a batch of them, floating point or complex."""
+    if not isinstance(A, Tensor):
+        raise TypeError(f"{name}: expected A to be a tensor, but got {type(A).__name__}")
     if A.dim() < 2:
         raise RuntimeError(f"{name}: The input tensor A must have at least 2 dimensions.")
     if not (A.is_floating_point() or A.is_complex()):
@@ -52,7 +54,7 @@ def check_lanczos(
             raise ValueError(f"{name}: expected {argument} to be an integer of at least 1, but got {value!r}")
     if tol is not None and not (isinstance(tol, (int, float)) and 0 < tol < 1):
         raise ValueError(f"{name}: expected tol to be a number between 0 and 1, but got {tol!r}")
-    least = min(k + 1, smallest)
+    least = min(k + block, smallest)
     if subspace is not None and not (_is_int(subspace) and least <= subspace):
         raise ValueError(f"{name}: expected subspace to be an integer of at least {least}, but got {subspace!r}")
 
@@ -64,4 +66,6 @@ def check_generator(name: str, generator: Generator | None, device: torch.device
     if not isinstance(generator, Generator):
         raise TypeError(f"{name}: expected generator to be a torch.Generator, but got {type(generator).__name__}")
     if generator.device.type != device.type:
-        raise RuntimeError(f"{name}: Expected a '{device}' device type for generator but found '{generator.device}'")
+        raise RuntimeError(
+            f"{name}: Expected a '{device.type}' device type for generator but found '{generator.device.type}'"
+        )

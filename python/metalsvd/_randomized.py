@@ -53,7 +53,7 @@ def to_tolerance(name, matrix, k, tol, steps, method, generator):
         rank = int(is_open.sum(-1).max()) + 1 if is_open.numel() else 1
         if rank <= errors.shape[-1]:
             break
-        if bases.room == 0 or bases.width >= columns_for(most, "auto", min(matrix.shape)):
+        if bases.width == min(matrix.shape) or bases.width >= columns_for(most, "auto", min(matrix.shape)):
             rank = errors.shape[-1]
             reached = (errors[..., -1] / residual.norm).max()
             warnings.warn(

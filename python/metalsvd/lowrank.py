@@ -174,7 +174,8 @@ def lanczos_svd(
             float32 and 4e-11 of float64.
         block: columns that are multiplied at a time. More of them take fewer and larger products, but a larger
             `subspace` for the same result.
-        subspace: columns of the bases. None: ``max(2 k, k + 20)``, in whole blocks.
+        subspace: columns of the bases, ``k + block`` or more. None: ``max(2 k, k + 20, k + 4 block)``. Where that is
+            ``min(m, n)`` or more the thin SVD of A is computed instead.
         generator: of A's device, for the first block; None: torch's own.
         shape, dtype, device: of an operator only: ``(m, n)``, float32, complex64, float64 or complex128; default cpu.
 
