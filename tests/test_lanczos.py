@@ -206,3 +206,9 @@ def test_the_gradient_of_a_sparse_matrix_is_refused():
     A = torch.eye(6).to_sparse().requires_grad_()
     with pytest.raises(RuntimeError, match="gradient for dense A only"):
         metalsvd.lanczos_svd(A, 2)
+
+
+def test_a_sparse_matrix_without_entries():
+    result = metalsvd.lanczos_svd(torch.zeros(40, 30).to_sparse(), 2)
+    assert (result.S == 0).all()
+    assert result.error == 0

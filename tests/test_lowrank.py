@@ -33,7 +33,7 @@ def true_error(A: Tensor, result: metalsvd.LowRankSVD) -> Tensor:
 
 def assert_factors(A: Tensor, result: metalsvd.LowRankSVD, eps: float = EPS, label: str = "") -> None:
     """Orthonormal, sorted, singular values not above those of A, and the error estimate honest."""
-    floor = 16 * eps * math.sqrt(max(A.shape[-2:]))
+    floor = 8 * eps * math.sqrt(max(A.shape[-2:]))
     for name, factor in (("U", result.U), ("V", result.V)):
         off = orthogonality(double(factor))
         assert off <= floor, f"{label} {name}: off orthonormality by {off:.2e}, bound {floor:.2e}"
@@ -296,7 +296,7 @@ def test_gradients_of_converged_triplets(name, shape, dtype, rank):
 
 def test_the_gradient_on_the_device(target, generator):
     A = matrices.make("geometric", 30, 20)
-    on_device = A.to(target).requires_grad_()
+    on_device = A.clone().to(target).requires_grad_()
     U, S, V = metalsvd.randomized_svd(on_device, 2, n_iter=2, oversample=4, generator=generator)
     (U[0].square().sum() + V[0].square().sum() + S.sum()).backward()
     exact = A.double().requires_grad_()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ._orthonormal import orthonormal_beside, small_svd
+from ._orthonormal import orthonormal_beside, polished, small_svd
 from ._products import random_normal
 
 
@@ -23,6 +23,7 @@ class GolubKahan:
         self.Q = torch.empty(*matrix.batch, m, 0, **options)
         self.P = torch.empty(*matrix.batch, n, 0, **options)
         self.T = torch.empty(*matrix.batch, 0, 0, **options)
+        self._normal, self._shift = torch.empty(max(m, n), 0, **options), 0
 
     @property
     def width(self) -> int:
@@ -53,8 +54,8 @@ class GolubKahan:
         self.P, self.T = Vh.mH, torch.diag_embed(S).to(self.matrix.dtype)
 
     def keep(self, X: Tensor, S: Tensor, W: Tensor, count: int) -> None:
-        """Bases of the first Ritz triplets alone."""
-        self.Q, self.P = self.Q @ X[..., :count], self.P @ W[..., :count]
+        """Bases of the first Ritz triplets alone; polished, so that nothing accumulates from restart to restart."""
+        self.Q, self.P = polished(self.Q @ X[..., :count]), polished(self.P @ W[..., :count])
         self.T = torch.diag_embed(S[..., :count]).to(self.matrix.dtype)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -63,4 +64,11 @@ class GolubKahan:
         return Xh.mH, S, W, info
 
     def _beside(self, basis: Tensor | None, Y: Tensor, is_last: bool = True) -> Tensor:
-        return orthonormal_beside(basis, Y, random_normal(Y.shape[-2:], self.matrix, self._generator), is_last)
+        return orthonormal_beside(basis, Y, self._noise(*Y.shape[-2:]), is_last)
+
+    def _noise(self, rows: int, columns: int) -> Tensor:
+        """Standard normal entries: the same ones each time, a row further on, which spares drawing new ones."""
+        if columns > self._normal.shape[-1]:
+            self._normal = random_normal((max(self.matrix.shape), columns), self.matrix, self._generator)
+        self._shift += 1
+        return self._normal[:rows, :columns].roll(self._shift, 0)

@@ -45,11 +45,19 @@ def _basis(Y: Tensor, is_last: bool) -> Tensor:
     On mps U of our own singular value decomposition, because there is neither float64 nor a QR that stays on the GPU
     whatever the version of torch; Cholesky QR in double precision on cpu and cuda, Householder QR of what is double.
     """
+    if Y.shape[-1] == 1:
+        return Y / torch.linalg.vector_norm(Y, dim=-2, keepdim=True)
     if Y.device.type == "mps":
         return small_svd(Y)[0]
     if Y.dtype in (torch.float32, torch.complex64):
         return cholesky_basis(Y, rounds=2 if is_last else 1)
     return torch.linalg.qr(Y).Q
+
+
+def polished(Q: Tensor) -> Tensor:
+    """Columns that are orthonormal but for errors of some eps, orthonormal but for their squares and rounding: one
+    Newton step towards the nearest orthonormal ones. Of k columns, two products of their size with one of k x k."""
+    return 1.5 * Q - 0.5 * (Q @ (Q.mH @ Q))
 
 
 def cholesky_basis(Y: Tensor, rounds: int) -> Tensor:

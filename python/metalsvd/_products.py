@@ -23,15 +23,18 @@ def compute_dtype(dtype: torch.dtype) -> torch.dtype:
     return COMPUTE_DTYPES.get(dtype, dtype)
 
 
-def power_of_two_below(largest: Tensor) -> Tensor:
+def power_of_two_below(entry: Tensor) -> Tensor:
     """For entries >= 0: 2^floor(log2 x), within 2^-120 to 2^120; 1 where that is not finite."""
-    scale = torch.exp2(largest.log2().floor().clamp(-120, 120))
-    return torch.where((largest > 0) & largest.isfinite(), scale, torch.ones_like(scale))
+    scale = torch.exp2(entry.log2().floor().clamp(-120, 120))
+    return torch.where((entry > 0) & entry.isfinite(), scale, torch.ones_like(scale))
 
 
-def largest(entries: Tensor) -> Tensor:
-    """The largest absolute value, 0 of none."""
-    return torch.linalg.vector_norm(entries, torch.inf) if entries.numel() else entries.abs().sum()
+def largest(A: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """The largest absolute value, of complex entries that of a part of them. No copy of real A, and on the CPU a
+    fortieth of the time of torch.linalg.vector_norm."""
+    if A.is_complex():
+        A, dim = torch.view_as_real(A.resolve_conj()), (-1, *(where - 1 for where in dim))
+    return torch.maximum(A.amax(dim), -A.amin(dim))
 
 
 class DenseMatrix:
@@ -47,8 +50,8 @@ class DenseMatrix:
         self.mean = self._mean() if center else None
         self._is_direct = A.dtype == self.dtype and not center
         # Of A itself also where it is centred: the mean lies within the entries.
-        each = torch.linalg.vector_norm(A, torch.inf, dim=(-2, -1), keepdim=True)
-        self.scale = power_of_two_below(each.to(self.dtype.to_real()))
+        entry = largest(A, (-2, -1)).to(self.dtype.to_real())
+        self.scale = power_of_two_below(entry)[..., None, None]
 
     def times(self, X: Tensor) -> Tensor:
         """``A X / scale`` of X (*, n, columns), batched or one for all of the batch."""
@@ -102,8 +105,10 @@ class SparseMatrix:
         if compute_dtype(A.dtype) != A.dtype:
             dtype = str(A.dtype).removeprefix("torch.")
             raise RuntimeError(f"{name}: Expected a sparse matrix of float32, complex64 or twice that. Got {dtype}")
-        self._entries = self.A.values()
-        self.scale = power_of_two_below(largest(self._entries)).reshape(1, 1)
+        self._entries = self.A.values().clone()  # a view into CSR has no strides, torch says
+        if A.numel() and not self._entries.numel():
+            self._entries = self._entries.new_zeros(1)
+        self.scale = power_of_two_below(largest(self._entries, (-1,))).reshape(1, 1)
         self._adjoint = self.A.mH if A.layout == torch.sparse_coo else self.A.mH.to_sparse_csr()
 
     def times(self, X: Tensor) -> Tensor:
@@ -138,7 +143,7 @@ class OperatorMatrix:
         self.scale = torch.ones(1, 1, dtype=dtype.to_real(), device=self.device)
         # The size of the entries from what becomes of one vector of length one.
         x = torch.full((shape[1], 1), shape[1] ** -0.5, dtype=dtype, device=self.device)
-        self.scale = power_of_two_below(largest(self.times(x))).reshape(1, 1)
+        self.scale = power_of_two_below(largest(self.times(x), (-2, -1))).reshape(1, 1)
 
     def times(self, X: Tensor) -> Tensor:
         return self._checked("matvec", self._matvec(X / self.scale), (self.shape[0], X.shape[-1]))

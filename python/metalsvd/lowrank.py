@@ -16,6 +16,7 @@ from ._errors import raise_for_info
 from ._lanczos import Restarts, thick_restart_lanczos
 from ._lowrank_autograd import differentiable
 from ._lowrank_checks import check_generator, check_iteration, check_lanczos, check_matrix, check_rank
+from ._orthonormal import polished
 from ._products import Adjoint, DenseMatrix, OperatorMatrix, SparseMatrix
 from ._randomized import columns_for, of_rank, to_tolerance
 from .ops import SVD
@@ -226,7 +227,7 @@ def _at_least_as_tall(matrix):
 def _unscaled(matrix, is_wide, U, S, V, error):
     if is_wide:
         U, V = V, U
-    U, V = _fix_phases(U, V)
+    U, V = _fix_phases(polished(U), polished(V))
     scale = matrix.scale[..., 0, 0]
     return U, S * scale.unsqueeze(-1), V, error * scale
 
