@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import NoReturn
 
-from . import __version__, _demo, _doctor, bench
+from . import __version__, _demo, _doctor, _lora, bench
 from ._cli import UserError
 
 # name -> module with DESCRIPTION, add_arguments(parser) and run(arguments), which raises UserError for what the user
@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": _demo,
     "bench": bench,
     "doctor": _doctor,
+    "lora-extract": _lora,
 }
 
 

@@ -33,7 +33,7 @@ class Restarts(NamedTuple):
         """With the defaults of lanczos_svd, and no more columns than the matrix has."""
         tol = torch.finfo(matrix.dtype).eps ** (2 / 3) if tol is None else tol
         subspace = max(2 * k, k + 20, k + 4 * block) if subspace is None else subspace
-        return cls(k, n_iter, tol, block, subspace)
+        return cls(k, n_iter, tol, block, min(subspace, *matrix.shape))
 
     @property
     def keep(self) -> int:

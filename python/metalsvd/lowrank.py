@@ -125,9 +125,19 @@ def _randomized_svd(name, A, k, tol, n_iter, oversample, method, generator, cent
     check_rank(name, A.shape, k, tol)
     check_iteration(name, n_iter, oversample, method, tol)
     check_generator(name, generator, A.device)
+    dense = DenseMatrix(A, center)
+    U, S, V, error = randomized_triplets(name, dense, k, tol, n_iter, oversample, method, generator)
+    result = LowRankSVD(*differentiable(A, U, S, V, center))
+    result.error = error
+    if center:
+        result.mean = dense.mean.squeeze(-2)
+    return result
+
+
+def randomized_triplets(name, matrix, k, tol, n_iter, oversample, method, generator):
+    """U, S, V and error of any matrix of _products.py, without checks of arguments and without gradients."""
     with torch.no_grad():
-        dense = DenseMatrix(A, center)
-        matrix, is_wide = _at_least_as_tall(dense)
+        matrix, is_wide = _at_least_as_tall(matrix)
         steps = _AUTO_STEPS[method] if n_iter == "auto" else n_iter
         if tol is None:
             columns = columns_for(k, oversample, min(matrix.shape))
@@ -135,12 +145,7 @@ def _randomized_svd(name, A, k, tol, n_iter, oversample, method, generator, cent
         else:
             U, S, V, error, info = to_tolerance(name, matrix, k, tol, steps, method, generator)
         raise_for_info(info, name)
-        U, S, V, error = _unscaled(matrix, is_wide, U, S, V, error)
-    result = LowRankSVD(*differentiable(A, U, S, V, center))
-    result.error = error
-    if center:
-        result.mean = dense.mean.squeeze(-2)
-    return result
+        return _unscaled(matrix, is_wide, U, S, V, error)
 
 
 def lanczos_svd(
