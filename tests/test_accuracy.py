@@ -99,7 +99,7 @@ def test_tiny_columns_do_not_rotate_forever(driver, shape, target):
 
 
 def test_norms_of_right_vectors_do_not_drift(target):
-    """Rank one takes many sweeps; a difference between the norms of two columns of V would become one of their angle."""
+    """Rank one takes many sweeps. A difference between the norms of columns of V would become one of their angle."""
     A = torch.stack([matrices.make("rank_one", 40, 40, torch.complex64, seed) for seed in range(40)])
     U, S, V = metalsvd.svd(A.to(target))
     for seed in range(40):
