@@ -43,12 +43,12 @@ inline uint load_matrix(device const Storage* A, long row_stride, long column_st
   return largest;
 }
 
-// Of the tile: sigma and order, together two words a column while B is factored, pivots; then numbers, B first and W in
-// its place or behind it.
+// Of the tile: order and sigma, together two words a column while B is factored, pivots; then numbers, B first and W in
+// its place or behind it. Behind sigma stands what nobody writes while sigma is read: compilers read it in fours.
 template <typename T>
 struct Tile {
-  threadgroup float* sigma;
   threadgroup uint* order;
+  threadgroup float* sigma;
   threadgroup uint* pivots;
   threadgroup T* numbers;
   int size;  // of `numbers`
@@ -60,9 +60,9 @@ template <int words, bool is_split, typename T>
 inline Tile<T> lay_out(threadgroup float2* memory, Shape shape) {
   const int pairs_of_words = limits::threadgroup_column_words(shape.columns) / 2;
   Tile<T> tile;
-  tile.sigma = (threadgroup float*)memory;
-  tile.order = (threadgroup uint*)(tile.sigma + shape.columns);
-  tile.pivots = tile.order + shape.columns;
+  tile.order = (threadgroup uint*)memory;
+  tile.sigma = (threadgroup float*)(tile.order + shape.columns);
+  tile.pivots = tile.order + 2 * shape.columns;
   tile.numbers = (threadgroup T*)(memory + pairs_of_words);
   tile.size = (words / 2 - pairs_of_words) * int(sizeof(float2) / sizeof(T));
   const int in_front = is_split ? 0 : shape.rows * shape.columns;
@@ -110,8 +110,8 @@ inline SplitMatrix<T> factor_staged(Tile<T> tile, device T* no_rest, Shape shape
   Q.rest_stride = 0;
   Q.rest_rows = 0;
   Q.pivots = tile.pivots;
-  threadgroup const uint* states = factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, tile.W, tile.stride,
-                                                  shape.rows, shape.columns, team);
+  threadgroup const uint* states =
+      factor_pivoted(B, tile.order, tile.pivots, tile.W, tile.stride, shape.rows, shape.columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   transpose_factor(B, tile.W, tile.stride, tile.pivots, shape, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -128,7 +128,7 @@ inline SplitMatrix<T> factor_split(Tile<T> tile, device T* W_copy, device T* Q_c
   threadgroup T* B = tile.numbers;
   const int columns = shape.columns;
   threadgroup const uint* states =
-      factor_pivoted(B, (threadgroup uint*)tile.sigma, tile.pivots, W_copy, columns, shape.rows, columns, team);
+      factor_pivoted(B, tile.order, tile.pivots, W_copy, columns, shape.rows, columns, team);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   transpose_factor(B, W_copy, columns, tile.pivots, shape, team);
   const bool vectors = shape.left_columns > 0;
