@@ -6,11 +6,10 @@
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
 
-#include <torch/csrc/stable/ops.h>
-
 #include <algorithm>
 
 #include "../kernels/device_limits.h"
+#include "aten.h"
 
 namespace metalsvd {
 namespace {
@@ -175,7 +174,7 @@ class Encoder {
   }
 
   Tensor allocate(std::int64_t numbers, ScalarType dtype) const {
-    return torch::stable::new_empty(A_.tensor, {A_.batch * numbers}, dtype);
+    return empty_vector(A_.tensor, A_.batch * numbers, dtype);
   }
 
   // Columns of P that B has not: of zero columns, and of full matrices. How many of them is known on the device only.

@@ -10,6 +10,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "aten.h"
@@ -64,10 +65,19 @@ bool is_floating_or_complex(ScalarType dtype) {
   }
 }
 
+// As torch counts them, where a size may be zero.
+std::vector<std::int64_t> contiguous_strides(const std::vector<std::int64_t>& sizes) {
+  std::vector<std::int64_t> strides(sizes.size(), 1);
+  for (std::size_t dim = sizes.size(); dim-- > 1;) {
+    strides[dim - 1] = strides[dim] * std::max<std::int64_t>(sizes[dim], 1);
+  }
+  return strides;
+}
+
 Tensor empty(const Tensor& A, std::vector<std::int64_t> batch, std::initializer_list<std::int64_t> sizes,
              ScalarType dtype) {
   batch.insert(batch.end(), sizes);
-  return torch::stable::new_empty(A, batch, dtype);
+  return empty_strided(A, batch, contiguous_strides(batch), dtype);
 }
 
 // The factors of matrices without entries: S is empty, full matrices are identities.
@@ -151,7 +161,12 @@ void check_matrix(const Tensor& A) {
 }
 
 Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t columns) {
-  return torch::stable::transpose(empty(A, batch_sizes(A), {columns, rows}, A.scalar_type()), -2, -1);
+  std::vector<std::int64_t> sizes = batch_sizes(A);
+  sizes.insert(sizes.end(), {columns, rows});
+  std::vector<std::int64_t> strides = contiguous_strides(sizes);
+  std::iter_swap(sizes.end() - 1, sizes.end() - 2);
+  std::iter_swap(strides.end() - 1, strides.end() - 2);
+  return empty_strided(A, sizes, strides, A.scalar_type());
 }
 
 namespace {

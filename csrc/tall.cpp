@@ -1,8 +1,8 @@
 #include "tall.h"
 
-#include <torch/csrc/stable/ops.h>
-
 #include <algorithm>
+
+#include "aten.h"
 
 namespace metalsvd {
 namespace {
@@ -26,7 +26,7 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
   const bool vectors = plan.left_columns > 0;
   stride_ = reduction.padded(n);
   left_stride_ = reduction.padded(reduction.left_columns);
-  magnitudes_ = torch::stable::new_empty(A.tensor, {A.batch * reduction.strips}, ScalarType::Int);
+  magnitudes_ = empty_vector(A.tensor, A.batch * reduction.strips, ScalarType::Int);
   // The values of one panel's R need no V.
   numbers_ = allocate(vectors || reduction.panels.size() > 1 ? reduction.rows * stride_ : 1);
   plan_levels();
@@ -39,17 +39,17 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
   // P is made when R has been factored.
   R_ = is_one_panel() ? roots_ : vectors ? Numbers{left_.tensor, n * n} : allocate(n * n);
   const std::int64_t square = vectors ? n * n : 1;
-  factors_of_R_ = {allocate(square).tensor, torch::stable::new_empty(A.tensor, {A.batch * n}, ScalarType::Float),
+  factors_of_R_ = {allocate(square).tensor, empty_vector(A.tensor, A.batch * n, ScalarType::Float),
                    allocate(square).tensor, std::get<3>(factors)};
   largest_ = allocate(vectors ? n * reduction.panels.front().nodes.front() : 1).tensor;
   turns_ = allocate(vectors ? n : 1).tensor;
   const std::int64_t sorted = reduction.preconditions ? n : 1;
-  order_ = torch::stable::new_empty(A.tensor, {A.batch * sorted}, ScalarType::Int);
-  norms_ = torch::stable::new_empty(A.tensor, {A.batch * sorted}, ScalarType::Float);
+  order_ = empty_vector(A.tensor, A.batch * sorted, ScalarType::Int);
+  norms_ = empty_vector(A.tensor, A.batch * sorted, ScalarType::Float);
 }
 
 TallQr::Numbers TallQr::allocate(std::int64_t count) const {
-  return {torch::stable::new_empty(A_.tensor, {A_.batch * count}, number_type(A_.tensor.scalar_type())), count};
+  return {empty_vector(A_.tensor, A_.batch * count, number_type(A_.tensor.scalar_type())), count};
 }
 
 // The levels of all panels, and what they leave room for: V and T of every panel where they are wanted later.
@@ -220,8 +220,7 @@ void TallQr::sort(std::vector<Launch>& launches) const {
   const Reduction& reduction = *plan_.reduction;
   const std::int64_t n = plan_.columns;
   const std::int64_t tiles = copied_tiles(reduction.rows, n);
-  const Tensor squares =
-      torch::stable::new_empty(A_.tensor, {A_.batch * tiles * limits::tall_copy_columns}, ScalarType::Float);
+  const Tensor squares = empty_vector(A_.tensor, A_.batch * tiles * limits::tall_copy_columns, ScalarType::Float);
   launches.push_back(launch("squares_" + reduction.storage, tiles,
                             {A_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, A_.batch_stride,
                              row_stride(), column_stride(), order_}));
