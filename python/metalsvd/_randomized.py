@@ -59,7 +59,7 @@ def to_tolerance(name, matrix, k, tol, steps, method, generator):
             warnings.warn(
                 f"{name}: tol={tol} was not reached with {rank} triplets, but an error of {reached:.2g} |A|_F",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
             break
         columns = max(columns, bases.width)
