@@ -23,6 +23,7 @@ from torch import Tensor
 from . import __version__, _route, emulator, ops
 from ._accuracy import Accuracy, accuracy, accuracy_bounds, lapack_accuracy
 from ._diagnosis import OLDEST_MACOS, Advice, Call, Check, Device, Library, Report, Routing, advise, lines_of
+from ._dtypes import HALF_DTYPES, compute_dtype
 from .bench.targets import Target, choose_target
 
 DESCRIPTION = """\
@@ -37,7 +38,6 @@ METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "blo
 LAPACK = {"lapack": (20, 8)}
 LIBRARIES = ["thread", "simdgroup", "threadgroup", "block", "tall"]
 WIDE_DTYPES = [torch.float32, torch.complex64]
-HALF_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
 # By the chip's name, since torch tells no family (Apple's Metal feature set tables).
 FAMILIES = {"M1": "Apple7", "M2": "Apple8", "M3": "Apple9", "M4": "Apple9", "M5": "Apple10"}
@@ -210,10 +210,10 @@ def _worst_ratio(numbers: Accuracy, bounds: Accuracy) -> float:
 
 
 def _check_half_type(check: Check, dtype: torch.dtype, target: Target) -> None:
-    matrices = _test_matrices(*check.shape, HALF_DTYPES[dtype])
+    matrices = _test_matrices(*check.shape, compute_dtype(dtype))
     A = torch.stack(list(matrices.values())).to(dtype)  # dtypes are changed on the CPU: mps may not know how
     halves = _factors(A.to(target.device), check.method)
-    floats = _factors(A.to(HALF_DTYPES[dtype]).to(target.device), check.method)
+    floats = _factors(A.to(compute_dtype(dtype)).to(target.device), check.method)
     distances = []
     for half, wide in zip(halves, floats, strict=True):
         rounded = wide.cpu().to(half.dtype).to(wide.dtype)

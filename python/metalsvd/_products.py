@@ -11,16 +11,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-# The types that products are not computed in, and where they are instead.
-COMPUTE_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
+from ._dtypes import compute_dtype
 
 # Rows that are converted at a time make a block of at least so many entries (32 MiB of float32), whatever the shape.
 _BLOCK_ENTRIES = 2**23
-
-
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
-    """The type that products of matrices of ``dtype`` are computed in, and the factors returned in."""
-    return COMPUTE_DTYPES.get(dtype, dtype)
 
 
 def power_of_two_below(entry: Tensor) -> Tensor:
