@@ -60,6 +60,13 @@ def polished(Q: Tensor) -> Tensor:
     return 1.5 * Q - 0.5 * (Q @ (Q.mH @ Q))
 
 
+def fix_phases(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+    """U and V with the entry of largest magnitude in each column of U real and positive, as metalsvd.svd has it."""
+    largest = U.gather(-2, U.abs().argmax(-2, keepdim=True))
+    phase = largest / largest.abs() if U.is_complex() else torch.where(largest < 0, -1, 1).to(U.dtype)
+    return U / phase, V / phase
+
+
 def cholesky_basis(Y: Tensor, rounds: int) -> Tensor:
     """Cholesky QR of a block in single precision, in double precision (Yamazaki, Tomov and Dongarra 2015).
 

@@ -14,6 +14,14 @@ PROBES = 16
 _RELIABLE_DIFFERENCE = 1024
 
 
+def squares_cut_off(S: Tensor) -> Tensor:
+    """Squares of what is left out of singular values S (*, w) where the first 0, 1, ..., w are kept: (*, w + 1).
+
+    Summed from the smallest on, so that small ones count.
+    """
+    return torch.nn.functional.pad(S.square().flip(-1).cumsum(-1).flip(-1), (0, 1))
+
+
 class Residual:
     """Estimates ``|A - U diag(S) V^H|_F / scale`` of the factors that Golub-Kahan bases give, for every rank.
 
@@ -30,10 +38,7 @@ class Residual:
         residual = self.AG - bases.Q @ (X @ (S.unsqueeze(-1) * (W.mH @ (bases.P.mH @ self.G))))
         probed = torch.linalg.vector_norm(residual, dim=(-2, -1)).square() / PROBES
         outside = probed if self.norm is None else self._difference_or(probed, S)
-        # The sum of S_j^2, j > i, from the smallest on.
-        tails = S.square().flip(-1).cumsum(-1).flip(-1)
-        tails = torch.cat([tails[..., 1:], torch.zeros_like(tails[..., :1])], dim=-1)
-        return (outside.unsqueeze(-1) + tails).sqrt()
+        return (outside.unsqueeze(-1) + squares_cut_off(S)[..., 1:]).sqrt()
 
     def _difference_or(self, probed: Tensor, S: Tensor) -> Tensor:
         square = self.norm.square()
