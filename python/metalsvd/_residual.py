@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -31,7 +33,12 @@ class Residual:
     """
 
     def __init__(self, matrix, G: Tensor, AG: Tensor) -> None:
-        self.norm, self.G, self.AG = matrix.frobenius_norm(), G, AG  # the norm of an operator is not known: None
+        self.matrix, self.G, self.AG = matrix, G, AG
+
+    @functools.cached_property
+    def norm(self) -> Tensor | None:
+        """``|A|_F / scale``; None of an operator. Left until it is needed, when the device has the bases to work on."""
+        return self.matrix.frobenius_norm()
 
     def errors(self, bases: GolubKahan, X: Tensor, S: Tensor, W: Tensor) -> Tensor:
         """The estimates for 1 to all of the triplets, (*, w), descending."""

@@ -144,8 +144,9 @@ def randomized_triplets(name, matrix, k, tol, n_iter, oversample, method, genera
             U, S, V, error, info = of_rank(matrix, k, columns, steps, method, generator)
         else:
             U, S, V, error, info = to_tolerance(name, matrix, k, tol, steps, method, generator)
-        raise_for_info(info, name)
-        return _unscaled(matrix, is_wide, U, S, V, error)
+        triplets = _unscaled(matrix, is_wide, U, S, V, error)
+        raise_for_info(info, name)  # last, since it waits for the device
+        return triplets
 
 
 def lanczos_svd(
