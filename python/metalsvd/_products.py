@@ -56,8 +56,8 @@ class DenseMatrix:
         X = X / self.scale
         if self._is_direct:
             return self.A @ X
-        # Half times half on tensor cores, X split into parts of that type, would need no conversion, but its float32 sums
-        # are truncated: on an H100 of a 10000x10000 float16 matrix to 1.6e-5, and these to 1.4e-6.
+        # Half times half on tensor cores, X split into parts of that type, would need no conversion, but truncates its
+        # float32 sums: on an H100 it left errors of 1.6e-5 for a 10000x10000 float16 matrix, and this leaves 1.4e-6.
         return torch.cat([rows @ X for _, rows in self._row_blocks(X.shape[-1])], dim=-2)
 
     def adjoint_times(self, Y: Tensor) -> Tensor:
