@@ -88,6 +88,8 @@ def test_our_drivers_are_those_of_the_planner():
         (["block", "auto"], ["auto", "block"], ["default", "gesvdj", "gesvda", "gesvd"]),
         (["gesvd"], ["auto"], ["gesvd"]),
         (["all"], contenders.OUR_DRIVERS, contenders.TORCH_DRIVERS),
+        (["auto", "svd_ex"], ["auto", "svd_ex"], contenders.TORCH_DRIVERS),
+        (["svd_ex"], ["svd_ex"], contenders.TORCH_DRIVERS),
     ],
 )
 def test_drivers(drivers, ours, of_torch):
@@ -95,6 +97,19 @@ def test_drivers(drivers, ours, of_torch):
     target.device = "cuda"
     assert [one.driver for one in contenders.ours(target, drivers)] == ours
     assert [one.driver for one in contenders.of_torch(target, drivers)] == of_torch
+
+
+@pytest.mark.parametrize("job", ["thin", "full", "values"])
+def test_unchecked_calls_do_not_wait(job, target, emulated):
+    (unchecked,) = contenders.ours(targets.choose_target("mps"), ["svd_ex"])
+    A = torch.randn(2, 5, 3).to(target)
+    emulated.reset_counters()
+    outputs = unchecked.svd(A, job)
+    assert emulated.counters().host_waits == 0
+    U, S, Vh = unchecked.factors(outputs, job)
+    assert torch.allclose(S.cpu(), torch.linalg.svdvals(A.cpu()), rtol=1e-5)
+    assert (U is None) == (Vh is None) == (job == "values")
+    assert job == "values" or U.shape == ((2, 5, 5) if job == "full" else (2, 5, 3))
 
 
 def test_on_a_mac_torch_goes_through_the_cpu_too():

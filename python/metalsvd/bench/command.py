@@ -21,7 +21,7 @@ from .. import __version__
 from .._cli import UserError, not_negative, positive, require_packages, written_whole
 from . import report
 from .cases import DTYPES, JOBS, PRESETS, Case, Shape, input_set_count, make_inputs, parse_shape, preset
-from .contenders import OUR_DRIVERS, TORCH_DRIVERS, Contender, Metalsvd, ours
+from .contenders import OUR_DRIVERS, TORCH_DRIVERS, UNCHECKED, Contender, Metalsvd, ours
 from .measure import Judge, Record, Settings, measure
 from .peers import PEERS, Absent, make_peers
 from .targets import Target, choose_target
@@ -34,7 +34,7 @@ always the errors of that very result. On the emulated Apple GPU nothing is time
 makes of them, stand in the table. Progress goes to standard error.
 """
 
-DRIVERS = [*OUR_DRIVERS, *TORCH_DRIVERS]
+DRIVERS = [*OUR_DRIVERS, UNCHECKED, *TORCH_DRIVERS]
 
 
 # --- arguments --------------------------------------------------------------------------------------------------------
@@ -100,8 +100,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_drivers,
         default=[],
         metavar="D,D,...",
-        help=f"of metalsvd: {', '.join(OUR_DRIVERS)}; of torch: {', '.join(TORCH_DRIVERS)}; or all: of metalsvd's "
-        "those that fit a shape (default: auto, and all of torch's on cuda)",
+        help=f"of metalsvd: {', '.join(OUR_DRIVERS)}, {UNCHECKED} (auto, but no call waits for errors); of torch: "
+        f"{', '.join(TORCH_DRIVERS)}; or all: of metalsvd's those that fit a shape (default: auto, and on cuda all of "
+        "torch's)",
     )
     parser.add_argument(
         "--peers",

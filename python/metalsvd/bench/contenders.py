@@ -19,6 +19,7 @@ from .cases import Case
 from .targets import Target
 
 OUR_DRIVERS = ["auto", "thread", "simdgroup", "threadgroup", "block", "qr"]
+UNCHECKED = "svd_ex"  # as auto, but nobody waits for errors
 TORCH_DRIVERS = ["default", "gesvdj", "gesvda", "gesvd"]  # all but the first on cuda alone
 
 
@@ -106,6 +107,19 @@ class Metalsvd(Contender):
         return (None, outputs, None) if job == "values" else (outputs.U, outputs.S, outputs.Vh)
 
 
+class MetalsvdUnchecked(Metalsvd):
+    """metalsvd.svd_ex: what calls cost that follow each other on the device, since none waits to raise an error."""
+
+    _driver = None
+
+    def __init__(self, target: Target) -> None:
+        super().__init__(target, UNCHECKED)
+
+    def svd(self, A: Tensor, job: str) -> Any:
+        outputs = ops.svd_ex(A, job == "full", job != "values")
+        return outputs.S if job == "values" else outputs
+
+
 class Torch(Contender):
     """torch.linalg.svd as it is without metalsvd."""
 
@@ -150,8 +164,10 @@ def ours(target: Target, drivers: list[str]) -> list[Contender]:
     if "all" in drivers:
         there = OUR_DRIVERS[:1] if target.device == "cpu" else OUR_DRIVERS
         return [Metalsvd(target, driver) for driver in there]
+    unchecked: list[Contender] = [MetalsvdUnchecked(target)] if UNCHECKED in drivers else []
     asked = [driver for driver in OUR_DRIVERS if driver in drivers]
-    return [Metalsvd(target, driver) for driver in asked or ["auto"]]
+    asked = asked or ([] if unchecked else ["auto"])
+    return [Metalsvd(target, driver) for driver in asked] + unchecked
 
 
 def of_torch(target: Target, drivers: list[str]) -> list[Contender]:
