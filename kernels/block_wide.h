@@ -44,9 +44,8 @@ inline long column_of_wide_pair(PairTask task, int index, Blocks blocks) {
   return index < wide_columns ? task.p + index : task.q + index - wide_columns;
 }
 
-// Four neighbours, the first at a multiple of four.
-inline void read_four(threadgroup const float4* words, int index, thread float* out) {
-  const float4 four = words[index / 4];
+inline void read_four(threadgroup const float4* place, thread float* out) {
+  const float4 four = *place;
   out[0] = four.x;
   out[1] = four.y;
   out[2] = four.z;
