@@ -21,14 +21,12 @@ using torch::stable::Tensor;
 // give the same in any batch.
 struct Geometry {
   std::int64_t padded;  // columns of W and V
-  std::int64_t pairs;   // of blocks in a round
   std::int64_t chunks;  // of rows that a Gram matrix is summed over
   std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
 
   explicit Geometry(const Plan& plan)
-      : padded(plan.block_width * plan.block_count),
-        pairs(plan.block_count / 2),
+      : padded(plan.block_padded_columns()),
         chunks(divide_up(plan.rows, plan.block_chunk_rows)),
         w_shares(divide_up(plan.rows, plan.block_share)),
         v_shares(plan.left_columns > 0 ? divide_up(plan.columns, plan.block_share) : 0),
@@ -59,9 +57,9 @@ class Encoder {
     const bool sums = plan.block_steps > 1;
     const bool solves = plan.block_steps > 2;
     workspace_.partials =
-        sums ? allocate(geometry_.pairs * geometry_.chunks * plan.block_partial, number_type) : workspace_.W;
+        sums ? allocate(plan.block_pairs(0) * geometry_.chunks * plan.block_partial, number_type) : workspace_.W;
     workspace_.places =
-        solves ? allocate(geometry_.pairs * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
+        solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -90,9 +88,9 @@ class Encoder {
     if (sweep > plan_.block_full_sweeps) {
       rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
     } else if (plan_.block_steps == 1) {
-      rounds_of_groups(sweep, 1, plan_.block_count);
+      rounds_of_groups(sweep, 1, plan_.block_rounds + 1);
     } else {
-      for (std::int64_t round = 0; round < plan_.block_count - 1; ++round) {
+      for (std::int64_t round = 0; round < plan_.block_rounds; ++round) {
         plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
       }
     }
@@ -124,11 +122,11 @@ class Encoder {
  private:
   // All pairs of blocks that one round of the tournament meets.
   void two_steps(std::int64_t sweep, std::int64_t round) {
-    launch("gram_", plan_.number_suffix, geometry_.pairs * geometry_.chunks,
+    launch("gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
             geometry_.chunks, round, sweep});
     const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
-    launch("rotate_", plan_.number_suffix, geometry_.pairs * shares,
+    launch("rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, plan_.rows, plan_.columns,
             plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, geometry_.w_shares, shares,
             round, sweep});
@@ -136,17 +134,17 @@ class Encoder {
 
   // The same of wide pairs, where the rotations may be found in a step of their own.
   void wide_steps(std::int64_t sweep, std::int64_t round) {
-    launch("wide_gram_", plan_.number_suffix, geometry_.pairs * geometry_.chunks,
+    launch("wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
             plan_.block_chunk_rows, geometry_.chunks, round, sweep});
     const bool solves = plan_.block_steps == 2;
     if (!solves) {
-      launch("wide_solve_", plan_.number_suffix, geometry_.pairs,
+      launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
              {workspace_.partials, workspace_.places, workspace_.states, plan_.rows, plan_.block_width,
               plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
     }
     const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
-    launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, geometry_.pairs * shares,
+    launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, plan_.rows,
             plan_.columns, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share,
             geometry_.w_shares, shares, round, sweep, passes(round, sweep)});

@@ -287,9 +287,10 @@ std::int64_t full_sweeps(std::int64_t columns) {
 // As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
-  plan.block_count =
-      2 * divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_pair_columns : limits::block_pair_columns);
+  plan.block_count = std::max<std::int64_t>(
+      divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_columns : limits::block_columns), 2);
   plan.block_width = divide_up(plan.columns, plan.block_count);
+  plan.block_rounds = plan.block_count - 1 + plan.block_count % 2;
   const std::int64_t pairs_of_matrix = plan.block_count / 2;
   const std::int64_t pairs = problem.batch * pairs_of_matrix;
   plan.block_chunk_rows =
@@ -309,7 +310,7 @@ void plan_block(const Problem& problem, Plan& plan) {
     plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
   }
   plan.block_full_sweeps = full_sweeps(plan.columns);
-  plan.block_group_size = std::min<std::int64_t>(plan.block_count / 2, limits::block_group_blocks);
+  plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
   plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * chunks;
   plan.threads_per_threadgroup = limits::block_threads;
@@ -367,7 +368,7 @@ Reduction plan_reduction(const Problem& problem) {
 // column.
 std::int64_t block_threadgroups(const Plan& plan) {
   const auto tiles = [](std::int64_t count) { return divide_up(count, limits::simd_width); };
-  const std::int64_t padded = plan.block_width * plan.block_count;
+  const std::int64_t padded = plan.block_padded_columns();
   const std::int64_t copied = tiles(plan.rows) * tiles(std::max(padded, plan.left_columns)) +
                               (plan.left_columns > 0 ? tiles(plan.columns) * tiles(padded) : 0);
   return std::max(copied, divide_up(std::max(padded, plan.left_columns), limits::block_simdgroups));
@@ -488,7 +489,7 @@ std::string describe(const Plan& plan) {
   const std::string kernels = plan.method == Method::block
                                   ? std::to_string(plan.block_count) + " blocks of " +
                                         std::to_string(plan.block_width) + " columns, " +
-                                        std::to_string(plan.block_count - 1) + " rounds a sweep of " +
+                                        std::to_string(plan.block_rounds) + " rounds a sweep of " +
                                         (plan.block_steps == 1   ? "one step"
                                          : plan.block_steps == 2 ? "two steps"
                                                                  : "three steps") +

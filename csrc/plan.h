@@ -82,9 +82,10 @@ struct Plan {
   std::int64_t threads_per_threadgroup;
   std::int64_t matrices_per_threadgroup;  // of all methods but `block`
 
-  // Of `block`: columns are padded to an even number of blocks, which meet in one round less than their number.
+  // Of `block`: blocks of columns, each of which meets each other once a sweep.
   std::int64_t block_width;
   std::int64_t block_count;
+  std::int64_t block_rounds;       // of a sweep
   bool block_is_wide;              // pairs of 64 columns rather than 32
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
   std::int64_t block_partial;      // numbers of a Gram matrix of a chunk
@@ -96,6 +97,11 @@ struct Plan {
   std::string suffix;              // of kernels that read or write A, U and Vh
   std::string number_suffix;       // of kernels that see only what is computed with
   std::string real_suffix;         // of kernels that write S
+
+  // Columns of B as `block` keeps them: where the number of blocks is odd, with one that has none.
+  std::int64_t block_padded_columns() const { return block_width * (block_rounds + 1); }
+  // Pairs of blocks that meet in a round of `block`: in the first of a sweep each, so that all its columns meet.
+  std::int64_t block_pairs(std::int64_t round) const { return (block_count + (round == 0 ? block_count % 2 : 0)) / 2; }
 };
 
 // Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.

@@ -43,9 +43,7 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
                    allocate(square).tensor, std::get<3>(factors)};
   largest_ = allocate(vectors ? n * reduction.panels.front().nodes.front() : 1).tensor;
   turns_ = allocate(vectors ? n : 1).tensor;
-  const std::int64_t sorted = reduction.preconditions ? n : 1;
-  order_ = empty_vector(A.tensor, A.batch * sorted, ScalarType::Int);
-  norms_ = empty_vector(A.tensor, A.batch * sorted, ScalarType::Float);
+  order_ = reduction.preconditions ? empty_vector(A.tensor, A.batch * n, ScalarType::Int) : magnitudes_;
 }
 
 TallQr::Numbers TallQr::allocate(std::int64_t count) const {
@@ -221,11 +219,12 @@ void TallQr::sort(std::vector<Launch>& launches) const {
   const std::int64_t n = plan_.columns;
   const std::int64_t tiles = copied_tiles(reduction.rows, n);
   const Tensor squares = empty_vector(A_.tensor, A_.batch * tiles * limits::tall_copy_columns, ScalarType::Float);
+  const Tensor norms = empty_vector(A_.tensor, A_.batch * n, ScalarType::Float);
   launches.push_back(launch("squares_" + reduction.storage, tiles,
                             {A_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, A_.batch_stride,
-                             row_stride(), column_stride(), order_}));
+                             row_stride(), column_stride()}));
   launches.push_back(
-      launch("order_f32", 1, {squares, norms_, order_, reduction.rows, n}, limits::threads_per_threadgroup));
+      launch("order_f32", 1, {squares, norms, order_, reduction.rows, n}, limits::threads_per_threadgroup));
 }
 
 Step TallQr::reduce() const {

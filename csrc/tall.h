@@ -71,7 +71,7 @@ class TallQr {
   std::int64_t left_stride_;                // and of P
 
   Tensor magnitudes_;            // a word for each strip of each matrix
-  Tensor norms_, order_;         // of the columns of B, where they are sorted
+  Tensor order_;                 // of the columns of B; where they are not sorted, what no kernel reads
   Numbers numbers_;              // B, then V of each panel's level 0
   Numbers upper_;                // V of the levels above
   Numbers joints_;               // T of all nodes

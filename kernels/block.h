@@ -23,7 +23,8 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Columns are padded with zero columns to `blocks` blocks of `width` columns, `blocks` even. No rotation touches these.
+// `count` blocks of `width` columns, the last of which may have less, and where their number is odd one more without
+// any. Columns that are missing are zero: no rotation touches them.
 struct Blocks {
   int width;
   int count;
@@ -36,7 +37,15 @@ inline Blocks make_blocks(long width, long count) {
   return blocks;
 }
 
-inline int padded_columns(Blocks blocks) { return blocks.width * blocks.count; }
+inline int even_count(Blocks blocks) { return blocks.count + blocks.count % 2; }
+
+inline int padded_columns(Blocks blocks) { return blocks.width * even_count(blocks); }
+
+// How many blocks meet in a round. In the first round of a sweep columns of one block meet too, so that a block which
+// would rest meets the one without columns.
+inline int meeting_blocks(Blocks blocks, bool is_first_round) {
+  return is_first_round ? even_count(blocks) : blocks.count;
+}
 
 // The matrix, pair of blocks and chunk of rows that a threadgroup works on.
 struct PairTask {
@@ -48,11 +57,13 @@ struct PairTask {
 
 inline PairTask make_pair_task(uint threadgroup_index, int chunks, int round, Blocks blocks) {
   PairTask task;
-  const int pairs = blocks.count / 2;
+  const int pairs = meeting_blocks(blocks, round == 0) / 2;
   task.pair = threadgroup_index / uint(chunks);
   task.chunk = int(threadgroup_index % uint(chunks));
   task.matrix = task.pair / pairs;
-  const Pair pair = round_robin_pair(round, int(task.pair % pairs), blocks.count);
+  // The block without columns, the last, is always in the first pair.
+  const int resting = even_count(blocks) / 2 - pairs;
+  const Pair pair = round_robin_pair(round, int(task.pair % pairs) + resting, even_count(blocks));
   task.p = pair.p * blocks.width;
   task.q = pair.q * blocks.width;
   return task;

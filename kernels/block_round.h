@@ -101,7 +101,7 @@ template <typename T>
   uint found = found_nothing;
   for (int index = 0; index < meeting_count; ++index) {
     const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
-    if (meeting.q >= blocks.count) continue;
+    if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
     task.p = meeting.p * blocks.width;
     task.q = meeting.q * blocks.width;
     found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));

@@ -83,8 +83,7 @@ enum : int {
   block_complex_tile_rows = simd_width,
   block_tile_stride = block_pair_columns + 1,
   // Of real matrices with more columns than so many a pair has up to 64: their Gram matrix, which J then replaces,
-  // takes
-  // 16 KiB, and a slice of the columns, as they are multiplied, 8 KiB.
+  // takes 16 KiB, and a slice of the columns, as they are multiplied, 8 KiB.
   block_wide_columns = 32,
   block_wide_pair_columns = 2 * block_wide_columns,
   // What is kept of a Gram matrix of 64 x 64, which is symmetric: 17 numbers for each of 128 threads.

@@ -22,9 +22,9 @@ template <typename Storage>
     device float* squares [[buffer(2)]], constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
     constant long& strips [[buffer(5)]], constant long& batch_stride [[buffer(6)]],
     constant long& row_stride [[buffer(7)]], constant long& column_stride [[buffer(8)]],
-    device const int* order [[buffer(9)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 tile_numbers[staged_numbers];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
@@ -33,8 +33,8 @@ template <typename Storage>
   const Tile tile = make_tile(threadgroup_index, rows, columns);
   const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
-  stage_tile(A + tile.matrix * batch_stride, order, false, magnitude, is_finite ? tall_exponent(magnitude) : 0, tile,
-             columns, row_stride, column_stride, staged, team);
+  stage_tile(A + tile.matrix * batch_stride, (device const int*)nullptr, false, magnitude,
+             is_finite ? tall_exponent(magnitude) : 0, tile, columns, row_stride, column_stride, staged, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int j = team.simdgroup; j < tile.columns; j += team.simdgroups) {
     float sum = 0.0f;

@@ -115,6 +115,15 @@ def relative_sigma_error(S: Tensor, exact: Tensor) -> float:
     return ((S - exact).abs()[there] / exact[there]).max().item()
 
 
+def assert_relatively_accurate(A: Tensor, S: Tensor) -> None:
+    """Asserts that S holds the singular values of the column-graded matrix A, each to GRADED_SIGMA_ERROR of itself."""
+    exact = jacobi_singular_values(A)
+    error, lapack = (relative_sigma_error(values, exact) for values in (S, torch.linalg.svdvals(A)))
+    assert error <= GRADED_SIGMA_ERROR, (
+        f"relative error {error:.2e}, bound {GRADED_SIGMA_ERROR:.0e}, LAPACK {lapack:.2e}"
+    )
+
+
 def assert_same_bits(actual: Tensor, expected: Tensor, label: str = "") -> None:
     """Asserts equality to the last bit, NaN included."""
     actual, expected = actual.cpu().resolve_conj().contiguous(), expected.cpu().resolve_conj().contiguous()

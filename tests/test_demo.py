@@ -6,8 +6,6 @@ import argparse
 import itertools
 import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +15,7 @@ import torch
 from metalsvd import _demo, emulator, plan
 from metalsvd.__main__ import main
 from PIL import Image
+from processes import hide_package, run_command
 
 TILE = 8
 # Float32 factors of tiles this small are good to some 1e-6; ten times that is wrong.
@@ -41,18 +40,6 @@ def picture_file(tmp_path: Path) -> Path:
     path = tmp_path / "picture.png"
     Image.fromarray(synthetic_picture()).save(path)
     return path
-
-
-def run_demo(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "metalsvd", "demo", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
 
 
 # --- pictures and tiles -----------------------------------------------------------------------------------------------
@@ -273,7 +260,7 @@ def test_demo_end_to_end(device, mode, target, tmp_path):
     size, arguments, ranks, says, heading, matrices = MODES[mode]
     picture = synthetic_picture(*size)
     Image.fromarray(picture).save(tmp_path / "picture.png")
-    finished = run_demo("--image", "picture.png", *arguments, "--device", device, cwd=tmp_path)
+    finished = run_command("demo", "--image", "picture.png", *arguments, "--device", device, cwd=tmp_path)
     assert finished.returncode == 0, finished.stderr
     assert "Traceback" not in finished.stderr
     assert f"{matrices}/{matrices}" in finished.stderr  # the progress bar
@@ -374,7 +361,7 @@ def test_bad_input_is_one_line_and_status_2(case, picture_file, tmp_path, monkey
 
 
 def test_bad_input_from_the_shell(tmp_path):
-    finished = run_demo("--image", "absent.png", cwd=tmp_path)
+    finished = run_command("demo", "--image", "absent.png", cwd=tmp_path)
     assert finished.returncode == 2
     assert finished.stderr == "python -m metalsvd demo: no such picture: absent.png\n"
     assert list(tmp_path.iterdir()) == []
@@ -383,9 +370,7 @@ def test_bad_input_from_the_shell(tmp_path):
 def test_missing_optional_package(tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "rich.py").write_text("raise ImportError('hidden by the test')")
-    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
-    finished = run_demo(cwd=tmp_path, PYTHONPATH=path)
+    finished = run_command("demo", cwd=tmp_path, PYTHONPATH=hide_package("rich", hidden))
     assert finished.returncode == 2
     assert finished.stderr == "python -m metalsvd demo: the demo needs rich: pip install 'metalsvd[demo]'\n"
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import metalsvd
@@ -16,6 +13,7 @@ import pytest
 import torch
 from metalsvd import _diagnosis, _doctor
 from metalsvd.__main__ import main
+from processes import python_path, run_command, run_python
 
 FEW_METHODS = {"thread": (4, 3), "simdgroup": (20, 8)}
 
@@ -105,23 +103,12 @@ def texts(report: dict, problem: bool) -> str:
     return "\n".join(advice["text"] for advice in report["advice"] if advice["problem"] == problem)
 
 
-def run_doctor(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-m", "metalsvd", "doctor", *arguments],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
 # --- healthy ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_healthy_emulated_gpu(emulated):
     """The command as a user types it: all methods in all dtypes, exit status 0."""
-    result = run_doctor("--json", "--device", "emulated")
+    result = run_python("-W", "error", "-m", "metalsvd", "doctor", "--json", "--device", "emulated")
     assert (result.returncode, result.stderr) == (0, ""), result.stdout
     report = json.loads(result.stdout)
     assert_form(report, SCHEMA)
@@ -230,8 +217,7 @@ def test_a_method_that_does_not_run(quick, wanted, monkeypatch, capsys):
 def test_an_installation_without_its_operator_library(tmp_path):
     source = Path(metalsvd.__file__).parent
     shutil.copytree(source, tmp_path / "metalsvd", ignore=shutil.ignore_patterns("*.so", "*.dylib", "__pycache__"))
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    result = run_doctor(PYTHONPATH=path, TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+    result = run_command("doctor", PYTHONPATH=python_path(tmp_path), TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     assert result.returncode == 1
     assert "metalsvd is installed without its operator library" in result.stderr
     assert "reinstall it" in result.stderr

@@ -4,13 +4,13 @@ import copy
 import gc
 import io
 import pickle
-import subprocess
 import sys
 import threading
 
 import pytest
 import torch
 from metalsvd import emulator
+from processes import run_code
 from torch.testing import assert_close
 
 if sys.platform == "darwin":
@@ -42,10 +42,6 @@ def host_waits():
         return seen - before
 
     return since_last_asked
-
-
-def run_python(program):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
 
 
 # ---- Creation and copies --------------------------------------------------------------------------------------------
@@ -493,7 +489,7 @@ sys.setswitchinterval(10)
 x = torch.randn(8, 8, device="mps", requires_grad=True)
 (x @ x).sum().backward()
 """
-    ended = run_python(program)
+    ended = run_code(program)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
 

@@ -5,12 +5,12 @@ import ctypes
 import dataclasses
 import gc
 import os
-import subprocess
 import sys
 
 import pytest
 import torch
 from metalsvd import emulator
+from processes import run_code
 
 if sys.platform == "darwin":
     pytest.skip("a Mac has the real device", allow_module_level=True)
@@ -21,10 +21,6 @@ def emulated_device(target):
     if target.type != "mps":
         pytest.skip("the device cannot be added once tests on the CPU have called backward")
     emulator.enable()
-
-
-def run_python(program):
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
 
 
 # ---- Memory ---------------------------------------------------------------------------------------------------------
@@ -90,7 +86,7 @@ for offset in (-1, 12):
     del x
 print(emulator.memory().damaged_blocks)
 """
-    ended = run_python(program)
+    ended = run_code(program)
     assert (ended.returncode, ended.stdout.strip()) == (0, "2")
     assert ended.stderr.count("written out of bounds") == 2
 
@@ -141,7 +137,7 @@ try:
 except RuntimeError as error:
     print(error)
 """
-    ended = run_python(program)
+    ended = run_code(program)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.count(message) == 2
     assert "call metalsvd.emulator.enable() first" in ended.stdout
@@ -157,7 +153,7 @@ x = torch.ones(2, 2, device="mps", requires_grad=True)
 torch.linalg.qr(x).R.sum().backward()
 assert torch.equal(torch.linalg.qr(x).R.detach().cpu(), before)
 """
-    ended = run_python(program)
+    ended = run_code(program)
     assert ended.returncode == 0, ended.stderr
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-import os
-import subprocess
-import sys
-import textwrap
 
 import metalsvd
 import pytest
 import torch
 from metalsvd import _log
+from processes import run_code
 from torch.profiler import ProfilerActivity, profile
 
 CALLS = {
@@ -79,33 +76,23 @@ def test_compiled_graphs_stay_whole_where_somebody_listens(target, caplog):
         assert torch.equal(compiled(A), metalsvd.svd_ex(A).S)
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-W", "always", "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 CODE = "import torch, metalsvd; metalsvd.svd(torch.eye(3))"
 
 
 def test_silent_by_default():
-    result = run_python(CODE)
+    result = run_code(CODE)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("level", ["info", "DEBUG"])
 def test_environment_switches_it_on(level):
-    result = run_python(CODE, METALSVD_LOG=level)
+    result = run_code(CODE, METALSVD_LOG=level)
     expected = "metalsvd INFO: metalsvd.svd: 3x3 float32 on cpu, thin: LAPACK, through torch\n"
     assert (result.returncode, result.stdout, result.stderr) == (0, "", expected)
 
 
 def test_environment_with_another_word():
-    result = run_python(CODE, METALSVD_LOG="loud")
+    result = run_code(CODE, METALSVD_LOG="loud")
     assert result.returncode == 0
     assert "METALSVD_LOG: expected debug or info, but got 'loud'" in result.stderr
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import warnings
 import weakref
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 import torch
 from metalsvd import _checkpoint, _lora, _peft
 from metalsvd.__main__ import main
+from processes import hide_package, run_code, run_command
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -333,23 +331,10 @@ def test_one_pair_of_tensors_is_held_at_a_time(files, monkeypatch):
 # --- what the user sees -----------------------------------------------------------------------------------------------
 
 
-def run_process(*arguments: object, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "metalsvd", "lora-extract", *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "160", **environment},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
 def test_the_table_the_summary_and_the_plot(files):
     files.write(**{"norm.weight": torch.zeros(24), "layers.0.o.bias": torch.zeros(24)})
-    finished = run_process(
-        files.base, files.tuned, "--rank", RANK, "-o", "out", "--plot", "s.png", "--device", "cpu", cwd=files.folder
-    )
+    options = ("--rank", RANK, "-o", "out", "--plot", "s.png", "--device", "cpu")
+    finished = run_command("lora-extract", files.base, files.tuned, *options, cwd=files.folder)
     assert finished.returncode == 0, finished.stderr
     rows = {words[0]: words[1:] for line in finished.stdout.splitlines() if (words := line.split())}
     for name, change in files.changes().items():
@@ -585,9 +570,9 @@ def test_interruption(files, monkeypatch, capsys):
 def test_missing_optional_package(tmp_path):
     hidden = tmp_path / "hidden"
     hidden.mkdir()
-    (hidden / "safetensors.py").write_text("raise ImportError('hidden by the test')")
-    path = os.pathsep.join([str(hidden), *filter(None, [os.environ.get("PYTHONPATH")])])
-    finished = run_process("a", "b", "-o", "c", "--rank", 1, cwd=tmp_path, PYTHONPATH=path)
+    finished = run_command(
+        "lora-extract", "a", "b", "-o", "c", "--rank", 1, cwd=tmp_path, PYTHONPATH=hide_package("safetensors", hidden)
+    )
     assert finished.returncode == 2
     assert "the extraction needs safetensors: pip install 'metalsvd[lora]'" in finished.stderr
 
@@ -595,5 +580,5 @@ def test_missing_optional_package(tmp_path):
 def test_no_optional_package_is_imported_before_it_is_needed():
     optional = {"sklearn", "scipy", "safetensors", "matplotlib", "peft", "rich"}
     code = f"import sys, metalsvd.__main__; print({optional} & set(sys.modules) or 'none')"
-    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert finished.stdout.strip() == "none"
+    finished = run_code(code)
+    assert finished.stdout.strip() == "none", finished.stderr

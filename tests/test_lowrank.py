@@ -11,9 +11,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from metalsvd import _orthonormal
+from metalsvd import _orthonormal, _products
 from metalsvd._accuracy import orthogonality
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 EPS = 2.0**-24
 # Sums of squares beyond float32: the estimate is infinite, and the Frobenius norm is.
@@ -231,6 +232,44 @@ def test_the_basis_of_cpu_and_cuda_for_blocks_of_any_rank():
         assert orthogonality(Q.double()) <= 8 * EPS * math.sqrt(60), name
         outside = torch.linalg.matrix_norm(Y.double() - Q.double() @ (Q.double().T @ Y.double()))
         assert outside <= 32 * EPS * max(1, torch.linalg.matrix_norm(Y.double())), f"{name}: {outside:.1e} of Y is lost"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64], ids=str)
+def test_cholesky_qr_does_not_depend_on_the_lengths_of_columns(dtype):
+    Y = matrices.make("normal", 60, 20, dtype)
+    Y[:, 1] = Y[:, 0] + 1e-6 * Y[:, 1]
+    lengths = torch.exp2(torch.linspace(-60, 60, 20).round())
+    for rounds in (1, 2):
+        Q, scaled = (_orthonormal.cholesky_basis(block, rounds) for block in (Y, Y * lengths))
+        assert same_bits(Q, scaled), f"{rounds} rounds: off by {(Q - scaled).abs().max():.1e}"
+    off = orthogonality(double(Q))
+    assert off <= 8 * EPS, f"off orthonormality by {off:.1e}"
+
+
+def test_powers_of_two_below():
+    entries = torch.tensor([0.0, math.nan, math.inf, 1.0, 3.9, 2.0**-149, 3e38])
+    assert _products.power_of_two_below(entries).tolist() == [1, 1, 1, 1, 2, 2.0**-120, 2.0**120]
+
+
+class Recorded(TorchDispatchMode):
+    """The names of the operators that are called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        self.names.append(operator.overloadpacket.__name__)
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("method", ["krylov", "power"])
+def test_the_host_waits_once_and_last(method, target):
+    A = matrices.make("normal", 40, 30).to(target)
+    with Recorded() as recorded:
+        metalsvd.randomized_svd(A, 3, n_iter=1, oversample=2, method=method)
+    waits = [place - len(recorded.names) for place, name in enumerate(recorded.names) if name == "_local_scalar_dense"]
+    assert waits == [-1], f"waits at {waits} of {len(recorded.names)} operators"
 
 
 def test_no_host_wait_before_the_errors_are_read(emulated, target):

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
-
 import metalsvd
 import pytest
 import torch
+from metalsvd._devices import is_built_for
+from processes import python_path, run_code
 
 ROUTED = {
     "linalg.svd": lambda A: torch.linalg.svd(A),
@@ -77,26 +74,15 @@ def test_patching_twice_and_undoing(on_mps, emulated):
 def test_only_devices_that_there_are_kernels_for():
     with pytest.raises(ValueError, match="expected devices of mps, cuda, but got 'xpu'"):
         metalsvd.patch_torch(devices=("mps", "xpu"))
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", "CUDA"):
+    if not is_built_for("cuda"):
         with pytest.raises(RuntimeError, match="this build of metalsvd has no CUDA kernels"):
             metalsvd.patch_torch(devices=("cuda",))
         assert not metalsvd.is_patched("cuda")
 
 
-def run_python(code: str, **environment: str) -> subprocess.CompletedProcess:
-    """A fresh process, warnings shown."""
-    return subprocess.run(
-        [sys.executable, "-W", "always", "-c", textwrap.dedent(code)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def test_unpatching_restores_the_kernel_that_was_there(on_mps):
     """As torch 2.14 has one: ours replaces it without a word and gives it back."""
-    result = run_python(
+    result = run_code(
         """
         import torch
         library = torch.library.Library("aten", "IMPL")
@@ -121,17 +107,17 @@ def test_unpatching_restores_the_kernel_that_was_there(on_mps):
 
 @pytest.mark.parametrize(("route", "patched"), [("0", "False"), ("1", "True")])
 def test_environment_opts_out(route, patched):
-    result = run_python("import torch, metalsvd; print(metalsvd.is_patched())", METALSVD_ROUTE=route)
+    result = run_code("import torch, metalsvd; print(metalsvd.is_patched())", METALSVD_ROUTE=route)
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, patched, "")
 
 
 def test_import_torch_alone_loads_us_and_says_nothing():
-    result = run_python("import sys, torch; print('metalsvd' in sys.modules, hasattr(torch.ops.metalsvd, 'svd'))")
+    result = run_code("import sys, torch; print('metalsvd' in sys.modules, hasattr(torch.ops.metalsvd, 'svd'))")
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "True True", "")
 
 
 def test_autoload_can_be_switched_off():
-    result = run_python("import sys, torch; print('metalsvd' in sys.modules)", TORCH_DEVICE_BACKEND_AUTOLOAD="0")
+    result = run_code("import sys, torch; print('metalsvd' in sys.modules)", TORCH_DEVICE_BACKEND_AUTOLOAD="0")
     assert (result.returncode, result.stdout.strip(), result.stderr) == (0, "False", "")
 
 
@@ -140,15 +126,14 @@ def test_a_broken_installation_does_not_break_torch(tmp_path):
     package = tmp_path / "metalsvd"
     package.mkdir()
     (package / "__init__.py").write_text("raise OSError('libmetalsvd.so: cannot open shared object file')\n")
-    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    result = run_python("import torch; print(torch.ones(2).sum().item())", PYTHONPATH=path)
+    result = run_code("import torch; print(torch.ones(2).sum().item())", PYTHONPATH=python_path(tmp_path))
     assert result.returncode == 0, result.stderr
     assert result.stdout.strip() == "2.0"
     assert "metalsvd could not be loaded and torch goes on without it" in result.stderr
 
 
 def test_without_mps_and_emulator_the_cpu_works_and_mps_says_what_is_missing():
-    result = run_python(
+    result = run_code(
         """
         import torch, metalsvd
         assert metalsvd.svdvals(torch.eye(2)).tolist() == [1, 1]

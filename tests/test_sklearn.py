@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import re
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +11,7 @@ import scipy.sparse
 import sklearn.decomposition
 import torch
 from metalsvd.sklearn import PCA, TruncatedSVD
+from processes import hide_package, run_code
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -361,17 +358,7 @@ def test_clone_and_pickle(kind, target):
 
 
 def test_without_scikit_learn_the_import_says_what_to_do(tmp_path):
-    (tmp_path / "sklearn.py").write_text("raise ImportError('hidden by the test')")
-    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
-    finished = subprocess.run(
-        [sys.executable, "-c", "import metalsvd.sklearn"],
-        env={**os.environ, "PYTHONPATH": path},
-        cwd=Path(tmp_path),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    finished = run_code("import metalsvd.sklearn", PYTHONPATH=hide_package("sklearn", tmp_path))
     assert finished.returncode == 1
     last = finished.stderr.splitlines()[-1]
     assert last == "ImportError: metalsvd.sklearn needs scikit-learn 1.6 or later: pip install 'metalsvd[sklearn]'"

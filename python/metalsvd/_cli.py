@@ -10,9 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import torch
-
 from . import emulator
+from ._devices import has_apple_gpu
 
 
 class UserError(Exception):
@@ -71,8 +70,7 @@ def choose_device(wanted: str) -> Device:
     """
     if wanted == "cpu":
         return Device("cpu", "CPU (LAPACK through torch)", emulated=False)
-    # is_built() first: a torch built without mps that is asked is_available() remembers for good that there is none.
-    if not emulator.is_enabled() and torch.backends.mps.is_built() and torch.backends.mps.is_available():
+    if has_apple_gpu():
         return Device("mps", "Apple GPU (mps)", emulated=False)
     if emulator.is_available():
         emulator.enable()

@@ -10,11 +10,9 @@ import torch
 from torch import Tensor
 
 from . import _log, emulator
+from ._dtypes import compute_dtype
 
 _fallback: str | None = None
-
-# LAPACK has no half types.
-_LAPACK_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
 
 def set_fallback(device: str | None) -> None:
@@ -80,6 +78,6 @@ def _on_cpu(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # The frame that is shown is the caller's of the function that the user called, where torch shows it to Python.
     warnings.warn(f"{caller} falls back to the CPU (metalsvd.set_fallback): {reason}", UserWarning, stacklevel=4)
-    A_cpu = A.to("cpu", _LAPACK_DTYPES.get(A.dtype, A.dtype))
+    A_cpu = A.to("cpu", compute_dtype(A.dtype))  # LAPACK has no half types
     U, S, Vh, info = torch.ops.metalsvd.svd_ex.default(A_cpu, full_matrices, compute_uv)
     return U.to(A.device, A.dtype), S.to(A.device, A.dtype.to_real()), Vh.to(A.device, A.dtype), info.to(A.device)

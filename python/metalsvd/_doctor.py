@@ -22,7 +22,9 @@ from torch import Tensor
 
 from . import __version__, _route, emulator, ops
 from ._accuracy import Accuracy, accuracy, accuracy_bounds, lapack_accuracy
+from ._devices import has_apple_gpu, is_built_for, torch_has_mps
 from ._diagnosis import OLDEST_MACOS, Advice, Call, Check, Device, Library, Report, Routing, advise, lines_of
+from ._dtypes import HALF_DTYPES, compute_dtype
 from .bench.targets import Target, choose_target
 
 DESCRIPTION = """\
@@ -37,7 +39,6 @@ METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "blo
 LAPACK = {"lapack": (20, 8)}
 LIBRARIES = ["thread", "simdgroup", "threadgroup", "block", "tall"]
 WIDE_DTYPES = [torch.float32, torch.complex64]
-HALF_DTYPES = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.complex32: torch.complex64}
 
 # By the chip's name, since torch tells no family (Apple's Metal feature set tables).
 FAMILIES = {"M1": "Apple7", "M2": "Apple8", "M3": "Apple9", "M4": "Apple9", "M5": "Apple10"}
@@ -70,12 +71,10 @@ def find_target(wanted: str) -> Target:
     Raises:
         NoDevice: there is none here.
     """
-    # is_built() first: a torch built without mps that is asked is_available() remembers for good that there is none.
-    has_mps = not emulator.is_enabled() and torch.backends.mps.is_built()
     reasons = {
-        "mps": None if has_mps and torch.backends.mps.is_available() else _why_no_mps(has_mps),
+        "mps": None if has_apple_gpu() else _why_no_mps(),
         "cuda": _why_no_cuda(),
-        "emulated": _why_no_emulator(has_mps),
+        "emulated": _why_no_emulator(),
         "cpu": None,
     }
     if wanted == "auto":
@@ -90,10 +89,10 @@ def find_target(wanted: str) -> Target:
     return choose_target("mps" if wanted == "emulated" else wanted)
 
 
-def _why_no_mps(is_built: bool) -> str:
+def _why_no_mps() -> str:
     if sys.platform != "darwin":
         return "Apple GPUs are in Macs. On Linux --device emulated runs the same kernels on the emulated one."
-    if is_built:
+    if torch_has_mps():
         return f"torch finds no Apple GPU. It does on macOS {OLDEST_MACOS} and later, and not in most virtual Macs."
     return "this torch is built without mps. Install torch for arm64 into a Python for arm64, not one under Rosetta."
 
@@ -101,13 +100,13 @@ def _why_no_mps(is_built: bool) -> str:
 def _why_no_cuda() -> str | None:
     if not torch.cuda.is_available():
         return "torch finds no CUDA device. Look at nvidia-smi, and whether this torch is one for CUDA."
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", "CUDA"):
+    if not is_built_for("cuda"):
         return "this metalsvd was built without CUDA kernels. Install it from source where nvcc is."
     return None
 
 
-def _why_no_emulator(has_mps: bool) -> str | None:
-    if has_mps:
+def _why_no_emulator() -> str | None:
+    if torch_has_mps():
         return "this torch has the real one: --device mps."
     if not emulator.is_available():
         return "this metalsvd was built without it. Build it on Linux from a clone, with pybind11 installed."
@@ -210,10 +209,10 @@ def _worst_ratio(numbers: Accuracy, bounds: Accuracy) -> float:
 
 
 def _check_half_type(check: Check, dtype: torch.dtype, target: Target) -> None:
-    matrices = _test_matrices(*check.shape, HALF_DTYPES[dtype])
+    matrices = _test_matrices(*check.shape, compute_dtype(dtype))
     A = torch.stack(list(matrices.values())).to(dtype)  # dtypes are changed on the CPU: mps may not know how
     halves = _factors(A.to(target.device), check.method)
-    floats = _factors(A.to(HALF_DTYPES[dtype]).to(target.device), check.method)
+    floats = _factors(A.to(compute_dtype(dtype)).to(target.device), check.method)
     distances = []
     for half, wide in zip(halves, floats, strict=True):
         rounded = wide.cpu().to(half.dtype).to(wide.dtype)

@@ -33,10 +33,12 @@ class GolubKahan:
         Q = self._beside(self.Q, Y)
         Z = self.matrix.adjoint_times(Q)
         P = self._beside(self.P, Z)
-        top = torch.cat([self.T, self.P.mH @ Z], dim=-1)
-        bottom = torch.cat([self.T.new_zeros(*self.matrix.batch, P.shape[-1], self.width), P.mH @ Z], dim=-1)
-        self.T = torch.cat([top, bottom], dim=-2)
+        if self.width == 0:
+            self.Q, self.P, self.T = Q, P, P.mH @ Z
+            return P
+        zeros = self.T.new_zeros(*self.matrix.batch, P.shape[-1], self.width)
         self.Q, self.P = torch.cat([self.Q, Q], dim=-1), torch.cat([self.P, P], dim=-1)
+        self.T = torch.cat([torch.cat([self.T, zeros], dim=-2), self.P.mH @ Z], dim=-1)
         return P
 
     def iterated(self, Y: Tensor) -> Tensor:
@@ -58,9 +60,13 @@ class GolubKahan:
         self.T = torch.diag_embed(S[..., :count]).to(self.matrix.dtype)
 
     def ritz(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """X, S, W and info of T = W diag(S) X^H: the columns of Q X and P W approximate singular vectors of A."""
-        W, S, Xh, info = small_svd(self.T)
-        return Xh.mH, S, W, info
+        """X, S, W and info of T = W diag(S) X^H: the columns of Q X and P W approximate singular vectors of A.
+
+        From T^H: T is block upper triangular, and where its rows decay, rotating them takes fewer sweeps than rotating
+        its columns (Drmac and Veselic 2008, "New fast and accurate Jacobi SVD algorithm").
+        """
+        X, S, Wh, info = small_svd(self.T.mH)
+        return X, S, Wh.mH, info
 
     def _beside(self, basis: Tensor | None, Y: Tensor, is_last: bool = True) -> Tensor:
         return orthonormal_beside(basis, Y, random_normal(Y.shape[-2:], self.matrix, self._generator), is_last)

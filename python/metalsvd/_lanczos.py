@@ -60,13 +60,12 @@ def thick_restart_lanczos(name: str, matrix, restarts: Restarts, generator: Gene
     Y = products[..., : restarts.block]
     residual = Residual(matrix, omega[:, restarts.block :], products[..., restarts.block :])
     bases = GolubKahan(matrix, generator)
-    subspace = min(restarts.subspace, *matrix.shape)
-    if subspace == min(matrix.shape):
+    if restarts.subspace == min(matrix.shape):
         bases.take_whole()
         Y = torch.zeros_like(Y)
     for n_iter in range(1, restarts.n_iter + 1):
         # Whole blocks only: a column that were left out of Q would be missing from the residuals.
-        while bases.width + restarts.block <= subspace:
+        while bases.width + restarts.block <= restarts.subspace:
             Y = matrix.times(bases.extend(Y))
         X, S, W, info = bases.ritz()
         raise_for_info(info, name)

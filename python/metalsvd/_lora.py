@@ -25,6 +25,7 @@ from . import _peft, lowrank, ops
 from ._checkpoint import FLOATING_DTYPES, Checkpoint
 from ._cli import UserError, choose_device, positive, require_packages, written_whole
 from ._devices import best_device, has_kernels
+from ._residual import squares_cut_off
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -223,9 +224,8 @@ def factorize(
 
 def _rank_to_tolerance(S: Tensor, tol: float) -> int:
     """The least number of singular values without which the rest has a norm of at most ``tol |S|``; at least one."""
-    squares = S.cpu().double().square()
-    tails = squares.flip(0).cumsum(0).flip(0)  # of S_i and all that follow
-    return max(1, int((tails > tol**2 * tails[0]).sum()))
+    left_out = squares_cut_off(S.cpu().double())
+    return max(1, int((left_out > tol**2 * left_out[0]).sum()))
 
 
 def extract(weight: Weight, base: Tensor, tuned: Tensor, device: torch.device, arguments: argparse.Namespace) -> Layer:

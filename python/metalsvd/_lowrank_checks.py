@@ -21,6 +21,11 @@ def _is_int(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def _check_tolerance(name: str, tol: float | None) -> None:
+    if tol is not None and not (isinstance(tol, (int, float)) and 0 < tol < 1):
+        raise ValueError(f"{name}: expected tol to be a number between 0 and 1, but got {tol!r}")
+
+
 def check_rank(name: str, shape: tuple[int, ...], k: int | None, tol: float | None) -> None:
     """k or tol is there, and within its range."""
     smallest = min(shape[-2:])
@@ -28,8 +33,7 @@ def check_rank(name: str, shape: tuple[int, ...], k: int | None, tol: float | No
         raise ValueError(f"{name}: expected k, the number of triplets, or tol, a relative error, but got neither")
     if k is not None and not (_is_int(k) and 1 <= k <= smallest):
         raise ValueError(f"{name}: expected k to be an integer from 1 to min(m, n) = {smallest}, but got {k!r}")
-    if tol is not None and not (isinstance(tol, (int, float)) and 0 < tol < 1):
-        raise ValueError(f"{name}: expected tol to be a number between 0 and 1, but got {tol!r}")
+    _check_tolerance(name, tol)
     if smallest == 0:
         raise ValueError(f"{name}: expected A to have rows and columns, but got shape {tuple(shape)}")
 
@@ -52,8 +56,7 @@ def check_lanczos(
     for argument, value in (("n_iter", n_iter), ("block", block)):
         if not (_is_int(value) and value >= 1):
             raise ValueError(f"{name}: expected {argument} to be an integer of at least 1, but got {value!r}")
-    if tol is not None and not (isinstance(tol, (int, float)) and 0 < tol < 1):
-        raise ValueError(f"{name}: expected tol to be a number between 0 and 1, but got {tol!r}")
+    _check_tolerance(name, tol)
     least = min(k + block, smallest)
     if subspace is not None and not (_is_int(subspace) and least <= subspace):
         raise ValueError(f"{name}: expected subspace to be an integer of at least {least}, but got {subspace!r}")

@@ -27,8 +27,9 @@ def orthonormal_beside(Q: Tensor | None, Y: Tensor, noise: Tensor, is_last: bool
             again, as all of it does for a matrix of ones.
         is_last: False where the columns need only be well conditioned, because a product with A comes next.
     """
-    size = torch.linalg.vector_norm(Y, dim=-2, keepdim=True) * (torch.finfo(Y.dtype).eps / math.sqrt(Y.shape[-2]))
-    Y = torch.addcmul(Y, size + _TINY, noise)
+    rounding = torch.finfo(Y.dtype).eps / math.sqrt(Y.shape[-2])
+    size = torch.linalg.vector_norm(Y, dim=-2, keepdim=True) + _TINY / rounding
+    Y = torch.addcmul(Y, size, noise, value=rounding)
     if Q is None or Q.shape[-1] == 0:
         return _basis(Y, is_last)
     # Twice is enough (Parlett, "The Symmetric Eigenvalue Problem", 6.9) for columns that are not rounding alone; once
@@ -60,20 +61,26 @@ def polished(Q: Tensor) -> Tensor:
     return 1.5 * Q - 0.5 * (Q @ (Q.mH @ Q))
 
 
+def fix_phases(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
+    """U and V with the entry of largest magnitude in each column of U real and positive, as metalsvd.svd has it."""
+    largest = U.gather(-2, U.abs().argmax(-2, keepdim=True))
+    phase = largest / largest.abs() if U.is_complex() else torch.where(largest < 0, -1, 1).to(U.dtype)
+    return U / phase, V / phase
+
+
 def cholesky_basis(Y: Tensor, rounds: int) -> Tensor:
     """Cholesky QR of a block in single precision, in double precision (Yamazaki, Tomov and Dongarra 2015).
 
-    With columns of one length the noise in Y keeps its condition at 1e8 or below, and so that of Y^H Y at 1e16; the
-    shift keeps what is left of that positive (Fukaya et al. 2020, "Shifted Cholesky QR"). One round leaves columns of
-    condition 1e2 at most, two leave them orthonormal.
+    Were the columns of one length, the noise in Y would keep its condition at 1e8 or below, and so that of Y^H Y at
+    1e16; the shift keeps what is left of that positive (Fukaya et al. 2020, "Shifted Cholesky QR"). It is relative to
+    each diagonal entry, which does the same for columns of any length: Cholesky QR does not depend on that. One round
+    leaves columns of condition 1e2 at most, two leave them orthonormal.
     """
     Q = Y.to(torch.complex128 if Y.is_complex() else torch.float64)
-    Q = Q / torch.linalg.vector_norm(Q, dim=-2, keepdim=True)
-    shift = 10 * math.sqrt(Y.shape[-2]) * torch.finfo(torch.float64).eps
+    shift = 10 * math.sqrt(Y.shape[-2]) * torch.finfo(torch.float64).eps * Y.shape[-1]
     for _ in range(rounds):
         gram = Q.mH @ Q
-        diagonal = gram.diagonal(dim1=-2, dim2=-1)
-        diagonal += shift * diagonal.sum(-1, keepdim=True)
+        gram.diagonal(dim1=-2, dim2=-1).mul_(1 + shift)
         L = torch.linalg.cholesky_ex(gram).L
         Q = torch.linalg.solve_triangular(L.mH, Q, upper=True, left=False)
     return Q.to(Y.dtype)

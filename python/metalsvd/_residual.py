@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,14 @@ PROBES = 16
 _RELIABLE_DIFFERENCE = 1024
 
 
+def squares_cut_off(S: Tensor) -> Tensor:
+    """Squares of what is left out of singular values S (*, w) where the first 0, 1, ..., w are kept: (*, w + 1).
+
+    Summed from the smallest on, so that small ones count.
+    """
+    return torch.nn.functional.pad(S.square().flip(-1).cumsum(-1).flip(-1), (0, 1))
+
+
 class Residual:
     """Estimates ``|A - U diag(S) V^H|_F / scale`` of the factors that Golub-Kahan bases give, for every rank.
 
@@ -23,17 +33,19 @@ class Residual:
     """
 
     def __init__(self, matrix, G: Tensor, AG: Tensor) -> None:
-        self.norm, self.G, self.AG = matrix.frobenius_norm(), G, AG  # the norm of an operator is not known: None
+        self.matrix, self.G, self.AG = matrix, G, AG
+
+    @functools.cached_property
+    def norm(self) -> Tensor | None:
+        """``|A|_F / scale``; None of an operator. Left until it is needed, when the device has the bases to work on."""
+        return self.matrix.frobenius_norm()
 
     def errors(self, bases: GolubKahan, X: Tensor, S: Tensor, W: Tensor) -> Tensor:
         """The estimates for 1 to all of the triplets, (*, w), descending."""
         residual = self.AG - bases.Q @ (X @ (S.unsqueeze(-1) * (W.mH @ (bases.P.mH @ self.G))))
         probed = torch.linalg.vector_norm(residual, dim=(-2, -1)).square() / PROBES
         outside = probed if self.norm is None else self._difference_or(probed, S)
-        # The sum of S_j^2, j > i, from the smallest on.
-        tails = S.square().flip(-1).cumsum(-1).flip(-1)
-        tails = torch.cat([tails[..., 1:], torch.zeros_like(tails[..., :1])], dim=-1)
-        return (outside.unsqueeze(-1) + tails).sqrt()
+        return (outside.unsqueeze(-1) + squares_cut_off(S)[..., 1:]).sqrt()
 
     def _difference_or(self, probed: Tensor, S: Tensor) -> Tensor:
         square = self.norm.square()

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import _dispatch
+from ._devices import is_built_for
 from ._errors import raise_for_info
 
 _lock = threading.Lock()
@@ -93,7 +94,7 @@ def _patch_mps(library: torch.library.Library) -> None:
 
 
 def _patch_cuda(library: torch.library.Library) -> None:
-    if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", "CUDA"):
+    if not is_built_for("cuda"):
         raise RuntimeError("patch_torch: this build of metalsvd has no CUDA kernels (CMake option METALSVD_CUDA)")
     for overload in _OWN_OVERLOADS:
         _own_on_cuda[overload] = torch.library.get_kernel(overload, "CUDA")

@@ -16,7 +16,7 @@ from ._errors import raise_for_info
 from ._lanczos import Restarts, thick_restart_lanczos
 from ._lowrank_autograd import differentiable
 from ._lowrank_checks import check_generator, check_iteration, check_lanczos, check_matrix, check_rank
-from ._orthonormal import polished
+from ._orthonormal import fix_phases, polished
 from ._products import Adjoint, DenseMatrix, OperatorMatrix, SparseMatrix
 from ._randomized import columns_for, of_rank, to_tolerance
 from .ops import SVD
@@ -144,8 +144,9 @@ def randomized_triplets(name, matrix, k, tol, n_iter, oversample, method, genera
             U, S, V, error, info = of_rank(matrix, k, columns, steps, method, generator)
         else:
             U, S, V, error, info = to_tolerance(name, matrix, k, tol, steps, method, generator)
-        raise_for_info(info, name)
-        return _unscaled(matrix, is_wide, U, S, V, error)
+        triplets = _unscaled(matrix, is_wide, U, S, V, error)
+        raise_for_info(info, name)  # last, since it waits for the device
+        return triplets
 
 
 def lanczos_svd(
@@ -228,13 +229,6 @@ def _at_least_as_tall(matrix):
 def _unscaled(matrix, is_wide, U, S, V, error):
     if is_wide:
         U, V = V, U
-    U, V = _fix_phases(polished(U), polished(V))
+    U, V = fix_phases(polished(U), polished(V))
     scale = matrix.scale[..., 0, 0]
     return U, S * scale.unsqueeze(-1), V, error * scale
-
-
-def _fix_phases(U: Tensor, V: Tensor) -> tuple[Tensor, Tensor]:
-    """U and V with the entry of largest magnitude in each column of U real and positive, as metalsvd.svd has it."""
-    largest = U.gather(-2, U.abs().argmax(-2, keepdim=True))
-    phase = largest / largest.abs() if U.is_complex() else torch.where(largest < 0, -1, 1).to(U.dtype)
-    return U / phase, V / phase

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import lowrank, ops
 from ._devices import best_device, has_kernels
+from ._orthonormal import fix_phases
 from ._products import DenseMatrix, OperatorMatrix
 
 try:
@@ -187,9 +188,8 @@ class _Decomposition(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEsti
             U, S, V = (factor[..., :k] for factor in ops.svd(data))
         else:
             U, S, V = self._leading(data, mean, k or min(data.shape), algorithm, dtype, device)
-        largest = V.gather(0, V.abs().argmax(0, keepdim=True))
-        signs = torch.where(largest < 0, -1, 1).to(V.dtype)
-        return U * signs, S, V * signs
+        V, U = fix_phases(V, U)
+        return U, S, V
 
     def _leading(
         self, data: _Data, mean: Tensor | None, k: int, algorithm: str, dtype: torch.dtype, device: torch.device

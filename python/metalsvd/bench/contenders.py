@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__, _route, ops
+from .._devices import is_built_for
 from .cases import Case
 from .targets import Target
 
@@ -79,7 +80,7 @@ class Metalsvd(Contender):
 
     def method(self, case: Case, job: str) -> str:
         device = self.target.device
-        if not torch._C._dispatch_has_kernel_for_dispatch_key("metalsvd::svd_ex", device.upper()):
+        if not is_built_for(device):
             raise RuntimeError(f"this metalsvd was built without kernels for {device}")
         if device == "cpu":
             if case.dtype in (torch.float16, torch.bfloat16):
