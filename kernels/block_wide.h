@@ -66,15 +66,4 @@ inline void read_four_rows(device const float* column, int row, int end_row, boo
   for (int r = 0; r < 4; ++r) out[r] = row + r < end_row ? column[row + r] : 0.0f;
 }
 
-inline void write_four_rows(device float* column, int row, int end_row, bool is_aligned, thread const float* values) {
-  if (is_aligned && row + 4 <= end_row) {
-    *(device float4*)(column + row) = float4(values[0], values[1], values[2], values[3]);
-    return;
-  }
-#pragma unroll
-  for (int r = 0; r < 4; ++r) {
-    if (row + r < end_row) column[row + r] = values[r];
-  }
-}
-
 }  // namespace metalsvd

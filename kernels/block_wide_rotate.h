@@ -13,7 +13,9 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  // A tile has so many rows, of which a thread makes four in each of four columns. It is staged in slices of a block.
+  // A tile has so many rows, of which a thread makes four in each of four columns: four neighbours, which are moved at
+  // once, where columns are aligned, and otherwise every 16th, so that neighbouring threads move neighbouring rows. It
+  // is staged in slices, a block each.
   wide_rotated_rows = 64,
   wide_row_threads = wide_rotated_rows / 4,
   wide_slice_entries = wide_columns * wide_rotated_rows,
@@ -23,13 +25,6 @@ enum : int {
 struct HeldWideSlice {
   float x[wide_moved_fours][4];
 };
-
-// A thread has four neighbours of the rows of a tile, which it moves at once, where columns are aligned. Otherwise it
-// has every 16th row, and neighbouring threads move neighbouring rows. Its r-th row:
-template <bool is_aligned>
-inline int wide_row_of_thread(int first_four, int r) {
-  return is_aligned ? first_four * 4 + r : first_four + r * wide_row_threads;
-}
 
 // The columns of a block, from column `first` of the matrix on, in the rows of a tile from `start` on; zeros beyond and
 // beside them.
@@ -144,7 +139,7 @@ inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, lon
       } else {
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
-          const int row = wide_row_of_thread<is_aligned>(first_four, r);
+          const int row = first_four + r * wide_row_threads;
           if (start + row < end_row) column[row] = change[c][r];
         }
       }
