@@ -43,10 +43,10 @@ template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<fl
 template [[host_name("block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float>) block_wide_gram<float>;
 template [[host_name("block_wide_round_f32")]] [[kernel]] decltype(block_wide_round<float>) block_wide_round<float>;
 template [[host_name("block_wide_solve_f32")]] [[kernel]] decltype(block_wide_solve<float>) block_wide_solve<float>;
-template [[host_name("block_wide_rotate_f32")]] [[kernel]] decltype(block_wide_rotate<float, 2, false>)
-    block_wide_rotate<float, 2, false>;
 template [[host_name(
-    "block_wide_turn_f32")]] [[kernel]] decltype(block_wide_rotate<float, 1, true>) block_wide_rotate<float, 1, true>;
+    "block_wide_rotate_f32")]] [[kernel]] decltype(block_wide_rotate<float, false>) block_wide_rotate<float, false>;
+template [[host_name(
+    "block_wide_turn_f32")]] [[kernel]] decltype(block_wide_rotate<float, true>) block_wide_rotate<float, true>;
 template [[host_name("block_gram_c64")]] [[kernel]] decltype(block_gram<float2>) block_gram<float2>;
 template [[host_name("block_round_c64")]] [[kernel]] decltype(block_round<float2>) block_round<float2>;
 template [[host_name("block_rotate_c64")]] [[kernel]] decltype(block_rotate<float2>) block_rotate<float2>;

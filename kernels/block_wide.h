@@ -44,9 +44,8 @@ inline long column_of_wide_pair(PairTask task, int index, Blocks blocks) {
   return index < wide_columns ? task.p + index : task.q + index - wide_columns;
 }
 
-// Four neighbours, the first at a multiple of four.
-inline void read_four(threadgroup const float4* words, int index, thread float* out) {
-  const float4 four = words[index / 4];
+inline void read_four(threadgroup const float4* place, thread float* out) {
+  const float4 four = *place;
   out[0] = four.x;
   out[1] = four.y;
   out[2] = four.z;
@@ -65,17 +64,6 @@ inline void read_four_rows(device const float* column, int row, int end_row, boo
   }
 #pragma unroll
   for (int r = 0; r < 4; ++r) out[r] = row + r < end_row ? column[row + r] : 0.0f;
-}
-
-inline void write_four_rows(device float* column, int row, int end_row, bool is_aligned, thread const float* values) {
-  if (is_aligned && row + 4 <= end_row) {
-    *(device float4*)(column + row) = float4(values[0], values[1], values[2], values[3]);
-    return;
-  }
-#pragma unroll
-  for (int r = 0; r < 4; ++r) {
-    if (row + r < end_row) column[row + r] = values[r];
-  }
 }
 
 }  // namespace metalsvd

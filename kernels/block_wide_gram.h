@@ -16,25 +16,31 @@ struct WideEntriesOfThread {
   int far_left, far_right;  // columns
 };
 
-inline WideEntriesOfThread wide_entries_of(int thread_index) {
-  const int lane = thread_index % limits::simd_width;
-  const int simdgroup = thread_index / limits::simd_width % 4;
-  const int near = lane % 8;
+// Masks and shifts: of signed numbers, division by a power of two takes more.
+inline WideEntriesOfThread wide_entries_of(uint thread_index) {
+  const int lane = int(thread_index % limits::simd_width);
+  const int simdgroup = int(thread_index / limits::simd_width % 4);
+  const int near = lane & 7;
   WideEntriesOfThread entries;
-  entries.left = near + simdgroup % 2 * 8;
-  entries.right = (entries.left + lane / 8 + simdgroup / 2 * 4) % wide_classes;
+  entries.left = near + (simdgroup & 1) * 8;
+  entries.right = (entries.left + (lane >> 3) + (simdgroup >> 1) * 4) & (wide_classes - 1);
   entries.far_left = near + simdgroup * wide_classes;
-  entries.far_right = near + 8 + lane / 8 * wide_classes;
+  entries.far_right = near + 8 + (lane >> 3) * wide_classes;
   return entries;
 }
 
-// Row and column of a thread's k-th entry, the row in the low bits.
-inline int place_in_wide_gram(int thread_index, int k) {
-  const WideEntriesOfThread entries = wide_entries_of(thread_index);
+struct WidePlace {
+  int row, column;
+};
+
+// Of a thread's k-th entry.
+inline WidePlace place_in_wide_gram(int thread_index, int k) {
+  const WideEntriesOfThread entries = wide_entries_of(uint(thread_index));
   const bool is_far = k == wide_near_entries;
-  const int row = is_far ? entries.far_left : entries.left + k / wide_side * wide_classes;
-  const int column = is_far ? entries.far_right : entries.right + k % wide_side * wide_classes;
-  return column * wide_pair + row;
+  WidePlace place;
+  place.row = is_far ? entries.far_left : entries.left + k / wide_side * wide_classes;
+  place.column = is_far ? entries.far_right : entries.right + k % wide_side * wide_classes;
+  return place;
 }
 
 // A tile of rows of the columns of a pair: thread t four rows, 4 (t % 16) on, of every 16th column.
@@ -63,8 +69,12 @@ inline void read_wide_tile(device const float* W, PairTask task, Blocks blocks, 
 inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
                           threadgroup float4* tile, int thread_index, thread float* sums) {
   threadgroup float* const words = (threadgroup float*)tile;
-  const WideEntriesOfThread entries = wide_entries_of(thread_index);
+  const WideEntriesOfThread entries = wide_entries_of(uint(thread_index));
   const int part = thread_index / wide_gram_threads;
+  threadgroup const float4* const left_column = tile + entries.left * (wide_tile_stride / 4);
+  threadgroup const float4* const right_column = tile + entries.right * (wide_tile_stride / 4);
+  threadgroup const float4* const far_left_column = tile + entries.far_left * (wide_tile_stride / 4);
+  threadgroup const float4* const far_right_column = tile + entries.far_right * (wide_tile_stride / 4);
 #pragma unroll
   for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] = 0.0f;
 
@@ -82,18 +92,18 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
     if (start + wide_tile_rows < end_row) {
       read_wide_tile(W, task, blocks, rows, start + wide_tile_rows, end_row, thread_index, held);
     }
-    const int staged = min(end_row - start, int(wide_tile_rows));
+    const int staged = (min(end_row - start, int(wide_tile_rows)) + 3) / 4;
 #pragma unroll 2
-    for (int row = part * 4; row < staged; row += 8) {
+    for (int four = part; four < staged; four += 2) {
       float left[wide_side][4];
 #pragma unroll
       for (int a = 0; a < wide_side; ++a) {
-        read_four(tile, (entries.left + a * wide_classes) * wide_tile_stride + row, left[a]);
+        read_four(left_column + a * wide_classes * (wide_tile_stride / 4) + four, left[a]);
       }
 #pragma unroll
       for (int b = 0; b < wide_side; ++b) {
         float right[4];
-        read_four(tile, (entries.right + b * wide_classes) * wide_tile_stride + row, right);
+        read_four(right_column + b * wide_classes * (wide_tile_stride / 4) + four, right);
 #pragma unroll
         for (int r = 0; r < 4; ++r) {
 #pragma unroll
@@ -104,8 +114,8 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
       }
       float far_left[4];
       float far_right[4];
-      read_four(tile, entries.far_left * wide_tile_stride + row, far_left);
-      read_four(tile, entries.far_right * wide_tile_stride + row, far_right);
+      read_four(far_left_column + four, far_left);
+      read_four(far_right_column + four, far_right);
 #pragma unroll
       for (int r = 0; r < 4; ++r) sums[wide_near_entries] = fma(far_left[r], far_right[r], sums[wide_near_entries]);
     }
@@ -127,11 +137,9 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
 }
 
 // An entry and its mirror image, which what a class has with itself holds too.
-inline void store_wide_entry(float value, int place, threadgroup float* G) {
-  const int row = place % wide_pair;
-  const int column = place / wide_pair;
-  G[place] = value;
-  if (row % wide_classes != column % wide_classes) G[row * wide_pair + column] = value;
+inline void store_wide_entry(float value, WidePlace place, threadgroup float* G) {
+  G[place.column * wide_pair + place.row] = value;
+  if ((place.row ^ place.column) & (wide_classes - 1)) G[place.row * wide_pair + place.column] = value;
 }
 
 // partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair.

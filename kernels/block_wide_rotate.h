@@ -13,11 +13,12 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  // Threads side by side along the rows of a tile, four rows each at a time.
-  wide_row_threads = 16,
-  // Columns are multiplied in slices: as many as are staged in this much memory for the rows of a tile, a thread moves
-  // this many times four rows of one.
-  wide_slice_entries = 2048,
+  // A tile has so many rows, of which a thread makes four in each of four columns: four neighbours, which are moved at
+  // once, where columns are aligned, and otherwise every 16th, so that neighbouring threads move neighbouring rows. It
+  // is staged in slices, a block each.
+  wide_rotated_rows = 64,
+  wide_row_threads = wide_rotated_rows / 4,
+  wide_slice_entries = wide_columns * wide_rotated_rows,
   wide_moved_fours = wide_slice_entries / 4 / int(limits::block_threads)
 };
 
@@ -25,107 +26,134 @@ struct HeldWideSlice {
   float x[wide_moved_fours][4];
 };
 
-// Columns [first, ...) of a slice of a tile that starts at row `start`, zeros beyond and beside them.
-template <int tile_rows>
-inline void read_wide_slice(device const float* X, PairTask task, Blocks blocks, long height, int first, int start,
-                            int end_row, int thread_index, thread HeldWideSlice& held) {
-  const bool is_aligned = height % 4 == 0;
+// The columns of a block, from column `first` of the matrix on, in the rows of a tile from `start` on; zeros beyond and
+// beside them.
+template <bool is_aligned>
+inline void read_wide_slice(device const float* X, long height, int first, int width, int start, int end_row,
+                            int thread_index, thread HeldWideSlice& held) {
+  const int numbers = is_aligned ? 4 : 1;  // that are moved at once
+#pragma unroll
+  for (int k = 0; k < 4 * wide_moved_fours; k += numbers) {
+    const int index = thread_index * numbers + k * limits::block_threads;
+    const int j = index / wide_rotated_rows;
+    const int row = start + index % wide_rotated_rows;
+    const bool exists = j < width && row < end_row;
+    device const float* const from = X + (first + j) * height + row;
+    if (is_aligned) {
+      const float4 four = exists ? *(device const float4*)from : float4(0.0f, 0.0f, 0.0f, 0.0f);
+      held.x[k / 4][0] = four.x;
+      held.x[k / 4][1] = four.y;
+      held.x[k / 4][2] = four.z;
+      held.x[k / 4][3] = four.w;
+    } else {
+      held.x[k / 4][k % 4] = exists ? *from : 0.0f;
+    }
+  }
+}
+
+// The four rows of a thread stand side by side.
+template <bool is_aligned>
+inline void stage_wide_slice(thread const HeldWideSlice& held, int thread_index, threadgroup float4* slice) {
 #pragma unroll
   for (int k = 0; k < wide_moved_fours; ++k) {
-    const int index = thread_index + k * limits::block_threads;
-    const int j = first + index / (tile_rows / 4);
-    const int row = start + index % (tile_rows / 4) * 4;
+    if (is_aligned) {
+      slice[thread_index + k * limits::block_threads] = float4(held.x[k][0], held.x[k][1], held.x[k][2], held.x[k][3]);
+    } else {
 #pragma unroll
-    for (int r = 0; r < 4; ++r) held.x[k][r] = 0.0f;
-    if (exists_in_pair(j, blocks) && row < end_row) {
-      read_four_rows(X + column_of_wide_pair(task, j, blocks) * height, row, end_row, is_aligned, held.x[k]);
+      for (int r = 0; r < 4; ++r) {
+        const int index = thread_index + (4 * k + r) * limits::block_threads;
+        const int row = index % wide_rotated_rows;
+        const int place = row % wide_row_threads * 4 + row / wide_row_threads;
+        ((threadgroup float*)slice)[index - row + place] = held.x[k][r];
+      }
     }
   }
 }
 
 // X = X + X (J - I), sorted, for rows [first_row, end_row) of the columns of a pair of blocks; `X` is that of the
-// matrix. A thread makes `fours` times four rows, 64 rows apart, of four columns. Two barriers for each slice, before
-// and after it is read, and one that orders device memory too, since sorting writes columns that others have read.
-template <int fours>
-inline void rotate_wide_rows(device float* X, PairTask task, Blocks blocks, long height, int first_row, int end_row,
-                             threadgroup const float4* J_minus_I, threadgroup const int* places,
-                             threadgroup float4* slice, int thread_index) {
+// matrix. Two barriers for each slice, before and after it is read; the last of a tile orders device memory too, since
+// sorting writes columns that others have read.
+template <bool is_aligned>
+inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, long height, int first_row, int end_row,
+                              threadgroup const float4* J_minus_I, threadgroup const int* places,
+                              threadgroup float4* slice, int thread_index) {
   const int columns = 4;
-  const int tile_rows = wide_row_threads * 4 * fours;
-  const int slice_columns = wide_slice_entries / tile_rows;
-  const bool is_aligned = height % 4 == 0;
   const int first_four = thread_index % wide_row_threads;
   const int first_column = thread_index / wide_row_threads * columns;
+  const bool exists = exists_in_pair(first_column, blocks);
+  threadgroup const float4* const rows = slice + first_four;
+  threadgroup const float4* const columns_of_J = J_minus_I + first_column / 4;
+  HeldWideSlice held;
+  read_wide_slice<is_aligned>(X, height, task.p, blocks.width, first_row, end_row, thread_index, held);
 #pragma unroll 1
-  for (int start = first_row; start < end_row; start += tile_rows) {
-    float change[4 * fours][columns];
+  for (int start = first_row; start < end_row; start += wide_rotated_rows) {
+    float old[columns][4];
+    float change[columns][4];
 #pragma unroll
-    for (int r = 0; r < 4 * fours; ++r) {
+    for (int c = 0; c < columns; ++c) {
 #pragma unroll
-      for (int c = 0; c < columns; ++c) change[r][c] = 0.0f;
+      for (int r = 0; r < 4; ++r) change[c][r] = 0.0f;
     }
-    HeldWideSlice held;
-    read_wide_slice<tile_rows>(X, task, blocks, height, 0, start, end_row, thread_index, held);
 #pragma unroll 1
-    for (int first = 0; first < wide_pair; first += slice_columns) {
-#pragma unroll
-      for (int k = 0; k < wide_moved_fours; ++k) {
-        slice[thread_index + k * limits::block_threads] =
-            float4(held.x[k][0], held.x[k][1], held.x[k][2], held.x[k][3]);
-      }
+    for (int first = 0; first < wide_pair; first += wide_columns) {
+      stage_wide_slice<is_aligned>(held, thread_index, slice);
       threadgroup_barrier(mem_flags::mem_threadgroup);
       // The next slice is on its way while this one is multiplied.
-      if (first + slice_columns < wide_pair) {
-        read_wide_slice<tile_rows>(X, task, blocks, height, first + slice_columns, start, end_row, thread_index, held);
+      const bool is_last = first > 0;
+      read_wide_slice<is_aligned>(X, height, is_last ? task.p : task.q, blocks.width,
+                                  is_last ? start + wide_rotated_rows : start, end_row, thread_index, held);
+      if (first_column / wide_columns * wide_columns == first) {
+#pragma unroll
+        for (int c = 0; c < columns; ++c) {
+          read_four(rows + (first_column % wide_columns + c) * wide_row_threads, old[c]);
+        }
       }
+      // Columns that do not exist add nothing, and need nothing.
 #pragma unroll 1
-      for (int i = 0; i < slice_columns; i += 4) {
+      for (int i = 0; i < (exists ? blocks.width : 0); i += 4) {
 #pragma unroll
         for (int k = i; k < i + 4; ++k) {
           float factors[columns];
-          read_four(J_minus_I, (first + k) * wide_product_stride + first_column, factors);
+          float row[4];
+          read_four(columns_of_J + (first + k) * (wide_product_stride / 4), factors);
+          read_four(rows + k * wide_row_threads, row);
 #pragma unroll
-          for (int f = 0; f < fours; ++f) {
-            float row[4];
-            read_four(slice, (k * (tile_rows / 4) + first_four + f * wide_row_threads) * 4, row);
+          for (int c = 0; c < columns; ++c) {
 #pragma unroll
-            for (int r = 0; r < 4; ++r) {
-#pragma unroll
-              for (int c = 0; c < columns; ++c) change[f * 4 + r][c] = fma(row[r], factors[c], change[f * 4 + r][c]);
-            }
+            for (int r = 0; r < 4; ++r) change[c][r] = fma(row[r], factors[c], change[c][r]);
           }
         }
       }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
-    device const float* first = X + column_of_wide_pair(task, first_column, blocks) * height;
 #pragma unroll
     for (int c = 0; c < columns; ++c) {
       if (!exists_in_pair(first_column + c, blocks)) continue;
-      device const float* column = first + c * height;
+      device float* const column = X + column_of_wide_pair(task, places[first_column + c], blocks) * height + start;
 #pragma unroll
-      for (int f = 0; f < fours; ++f) {
-        const int row = start + (first_four + f * wide_row_threads) * 4;
-        float old[4];
-        read_four_rows(column, min(row, end_row), end_row, is_aligned, old);
+      for (int r = 0; r < 4; ++r) change[c][r] += old[c][r];
+      if (is_aligned) {
+        if (start + first_four * 4 < end_row) {
+          *(device float4*)(column + first_four * 4) = float4(change[c][0], change[c][1], change[c][2], change[c][3]);
+        }
+      } else {
 #pragma unroll
-        for (int r = 0; r < 4; ++r) change[f * 4 + r][c] += old[r];
+        for (int r = 0; r < 4; ++r) {
+          const int row = first_four + r * wide_row_threads;
+          if (start + row < end_row) column[row] = change[c][r];
+        }
       }
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-#pragma unroll
-    for (int c = 0; c < columns; ++c) {
-      if (!exists_in_pair(first_column + c, blocks)) continue;
-      device float* column = X + column_of_wide_pair(task, places[first_column + c], blocks) * height;
-#pragma unroll
-      for (int f = 0; f < fours; ++f) {
-        const int row = start + (first_four + f * wide_row_threads) * 4;
-        float values[4];
-#pragma unroll
-        for (int r = 0; r < 4; ++r) values[r] = change[f * 4 + r][c];
-        if (row < end_row) write_four_rows(column, row, end_row, is_aligned, values);
-      }
-    }
+  }
+}
+
+inline void rotate_wide_rows(device float* X, PairTask task, Blocks blocks, long height, int first_row, int end_row,
+                             threadgroup const float4* J_minus_I, threadgroup const int* places,
+                             threadgroup float4* slice, int thread_index) {
+  if (height % 4 == 0) {
+    rotate_wide_tiles<true>(X, task, blocks, height, first_row, end_row, J_minus_I, places, slice, thread_index);
+  } else {
+    rotate_wide_tiles<false>(X, task, blocks, height, first_row, end_row, J_minus_I, places, slice, thread_index);
   }
 }
 
@@ -147,9 +175,9 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
   }
 #pragma unroll
   for (int k = 0; k < entries; ++k) {
-    const int index = thread_index + k * limits::block_threads;
-    if (index >= wide_partial_entries) continue;
-    store_wide_entry(sums[k], place_in_wide_gram(index % wide_gram_threads, index / wide_gram_threads), G);
+    const int entry = thread_index / wide_gram_threads + k * (int(limits::block_threads) / wide_gram_threads);
+    if (entry >= wide_entries_per_thread) continue;
+    store_wide_entry(sums[k], place_in_wide_gram(thread_index, entry), G);
   }
 }
 
@@ -201,7 +229,7 @@ template <typename T>
 // Ownership: the pair owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix or
 // J is there, then those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_solve; `w_shares`
 // covers `rows` of W, `shares` - `w_shares` the `columns` rows of V.
-template <typename T, int fours, bool solves>
+template <typename T, bool solves>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
     device const int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
@@ -248,8 +276,8 @@ template <typename T, int fours, bool solves>
   const long height = is_right ? columns : rows;
   device T* X = (is_right ? V : W) + task.matrix * padded_columns(blocks) * height;
   const long first_row = (is_right ? task.chunk - w_shares : task.chunk) * share;
-  rotate_wide_rows<fours>(X, task, blocks, height, int(first_row), int(min(first_row + share, height)), J_minus_I,
-                          places_of_pair, slice, team.index);
+  rotate_wide_rows(X, task, blocks, height, int(first_row), int(min(first_row + share, height)), J_minus_I,
+                   places_of_pair, slice, team.index);
 }
 
 }  // namespace metalsvd

@@ -80,9 +80,10 @@ template <typename T>
     const uint found_here = solve_wide(memory, blocks, int(passes), tolerances, team);
     found = max(found, found_here);
     if (found_here == found_nothing) continue;
-    rotate_wide_rows<2>(W, task, blocks, rows, 0, int(rows), tile, places, slice, team.index);
-    if (wants_vectors != 0) {
-      rotate_wide_rows<2>(V, task, blocks, columns, 0, int(columns), tile, places, slice, team.index);
+#pragma unroll 1
+    for (int side = 0; side < (wants_vectors != 0 ? 2 : 1); ++side) {
+      const int height = int(side == 0 ? rows : columns);
+      rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, places, slice, team.index);
     }
     // The next pair reads what this one wrote.
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);

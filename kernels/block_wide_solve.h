@@ -6,13 +6,17 @@
 // of the slots a + d (modulo 32), for a few distances d each; since G is symmetric, 0 <= d <= 16 are all there is. With
 // the q move, of the 2 x 2 entries at distance d, pp stays, qq goes to the lane before, pq to distance d - 1, and qp to
 // the lane before and distance d + 1: few numbers pass from one SIMD-group to another, through threadgroup memory. The
-// SIMD-group with distances 0 and 1 knows the next rotations first, and tells them. The four others hold J, two lanes a
-// row of it.
+// SIMD-group with distances 0 and 1 knows the next rotations first, and tells them.
+//
+// The four others hold J - I, two of them the rows whose number is that of a p, two those of a q. What a row has in its
+// own kind of column stays where it is, and what it has in the other kind moves past that. So the 1 of I that belongs
+// to a row, which would cost J its last bits if it were added, stays where it is too, in a register known beforehand.
+// Seen from the q, slots are counted backwards, and the p, negated, meet them as q meet p.
 //
 // The first pass meets the columns of one block with those of the other. Passes within, in which p are the columns
 // whose number in the pair has a certain bit of five clear, meet those that have the bits above it in common, and some
 // once more: these stand few slots apart, so that such a pass starts with the q a little before and ends a little
-// after.
+// after. A pass has an even number of steps: two make one turn of the loop, each with memory of its own.
 #pragma once
 #include <metal_stdlib>
 
@@ -32,15 +36,21 @@ enum : int {
   // The first SIMD-group of G holds distances 0 and 1, the others so many.
   wide_first_distances = 2,
   wide_distances_held = (wide_distances - wide_first_distances) / 3,
-  // Slots of J that a lane holds of its row.
-  wide_slots_held = wide_columns / 2
+  // Rows of J that a lane holds, and in how many slots; the lanes beside it hold the other slots.
+  wide_rows_held = 4,
+  wide_slots_held = 4,
+  wide_lanes_of_row = wide_columns / wide_slots_held,
+  // Rotations of one step (see place_of_rotation) by slot, and once more in the order in which rows of q meet them.
+  wide_table = wide_columns + 2,
+  wide_rotations = 2 * 2 * wide_table / 2,
+  wide_edges = 2 * 2 * 4 * limits::simd_width
 };
 
 // What a threadgroup keeps beside G or J.
 struct WideMemory {
   threadgroup float* G;           // 64 x 64, J - I once it is solved, of wide_product_stride
-  threadgroup float4* rotations;  // sigma and sigma / (1 + c) of 32 slots, of two steps
-  threadgroup float* edges;       // what passes between the SIMD-groups of G: [step % 2][pq or qp][SIMD-group][lane]
+  threadgroup float4* rotations;  // sigma and sigma / (1 + c) of 32 slots: [step % 2][seen from p or q][place]
+  threadgroup float* edges;  // what comes to a SIMD-group of G from another: [step % 2][pq or qp][SIMD-group][lane]
   threadgroup int* places;
   threadgroup uint* slots;
 };
@@ -55,16 +65,15 @@ inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* rot
   memory.slots = slots;
   return memory;
 }
-enum : int { wide_rotations = wide_columns + 4, wide_edges = 2 * 2 * 4 * limits::simd_width };
 
 // The column whose number in the pair is made of `slot` with the bit of `pass` put in: 0 for p, 1 for q.
 inline int wide_column(int pass, int slot, bool is_q) {
-  const int side = wide_columns >> pass;
-  return slot / side * 2 * side + slot % side + (is_q ? side : 0);
+  const int bit = wide_columns >> pass;
+  return slot + (slot & -bit) + (is_q ? bit : 0);
 }
 
-// How far the q have moved before a pass and after it, and so how many steps it has.
-inline int first_move(int pass) { return pass == 0 ? 0 : wide_columns + 1 - (wide_columns >> pass); }
+// How far the q have moved before a pass and after it.
+inline int first_move(int pass) { return pass == 0 ? 0 : wide_columns - (wide_columns >> pass); }
 inline int last_move(int pass) { return pass == 0 ? int(wide_columns) : wide_columns + (wide_columns >> pass); }
 
 // The column in q of a slot once the q have moved.
@@ -79,13 +88,47 @@ struct WideGram {
   WideEntries at[wide_distances_held];
 };
 
-// Row `row` of J - I in the p and q of half of the slots.
+// Rows of J - I: what stays, in the columns of the rows' own kind, and what moves past it, of rows of q negated.
 struct WideProduct {
-  float p[wide_slots_held];
-  float q[wide_slots_held];
-  int p_slot;  // of the one where J has the 1 of I, counted from the first on this side; or a number that is no slot
-  int q_slot;
+  float still[wide_rows_held][wide_slots_held];
+  float moving[wide_rows_held][wide_slots_held];
 };
+
+// Which these are. Slots are those of p, or counted backwards from the last those of q.
+struct WideRows {
+  bool is_q;
+  int first_row;   // the slot of the first row; row r has its 1 of I in that of number r among these
+  int first_slot;  // of what the lane holds
+  float one;       // 1 where the lane holds the 1 of I of its rows
+  ushort behind;   // the lane whose slots follow
+};
+
+inline WideRows make_wide_rows(int simdgroup, int lane) {
+  const int part = lane % wide_lanes_of_row;
+  const int rows_of_simdgroup = int(limits::simd_width) / wide_lanes_of_row * wide_rows_held;
+  WideRows rows;
+  rows.is_q = simdgroup % 4 >= 2;
+  rows.first_row = simdgroup % 2 * rows_of_simdgroup + lane / wide_lanes_of_row * wide_rows_held;
+  rows.first_slot = (rows.first_row + part * wide_slots_held) % wide_columns;
+  rows.one = part == 0 ? 1.0f : 0.0f;
+  rows.behind = ushort(lane - part + (part + 1) % wide_lanes_of_row);
+  return rows;
+}
+
+inline int row_of_product(WideRows rows, int pass, int r) {
+  const int slot = rows.first_row + r;
+  return wide_column(pass, rows.is_q ? wide_columns - 1 - slot : slot, rows.is_q);
+}
+
+// The columns of the lane's k-th slot.
+inline int still_column(WideRows rows, int pass, int k) {
+  const int slot = rows.first_slot + k;
+  return wide_column(pass, rows.is_q ? wide_columns - 1 - slot : slot, rows.is_q);
+}
+inline int moving_column(WideRows rows, int pass, int move, int k) {
+  const int slot = (rows.first_slot + k + move) % wide_columns;
+  return wide_column(pass, rows.is_q ? wide_columns - 1 - slot : slot, !rows.is_q);
+}
 
 // The distances that a SIMD-group of G holds.
 inline int first_distance(int simdgroup) {
@@ -123,8 +166,15 @@ inline float2 choose_wide_rotation(WideEntries diagonal, float tolerance) {
   return needed ? rotation : float2(0.0f, 0.0f);
 }
 
-// Where the rotation of a slot stands: those of the second half so that the two lanes of a row meet in no bank.
-inline int place_of_rotation(int slot) { return slot + slot / wide_slots_held * 2; }
+// Where the rotation of a slot stands: those of the second half so that lanes that read four of them each, which are
+// four apart, meet in no bank.
+inline int place_of_rotation(int slot) { return slot + slot / (wide_columns / 2) * 2; }
+
+// Tells the rotation of the lane's slot, once the q have moved so far.
+inline void tell_rotation(float2 rotation, int move, int lane, threadgroup float2* rotations) {
+  rotations[place_of_rotation(lane)] = rotation;
+  rotations[wide_table + place_of_rotation(int(wide_columns - 1 - uint(lane + move) % wide_columns))] = rotation;
+}
 
 inline Rotation<float> make_rotation(float2 words) {
   Rotation<float> rotation;
@@ -133,9 +183,23 @@ inline Rotation<float> make_rotation(float2 words) {
   return rotation;
 }
 
-// One step of `held` of the distances, from `first` on.
+// What comes from other SIMD-groups, by the place where it was left.
 template <int held>
-inline void step_of_gram(thread WideGram& gram, int first, float2 own, threadgroup const float2* rotations, int lane) {
+inline void receive_edges(thread WideGram& gram, threadgroup const float* edges, int simdgroup, int lane) {
+  gram.at[held - 1].pq = edges[simdgroup * limits::simd_width + lane];
+  gram.at[0].qp = held == wide_first_distances ? gram.at[0].pq : edges[(4 + simdgroup) * limits::simd_width + lane];
+}
+
+// Left as if it came from others, so that the first step of a pass finds it.
+inline void leave_own_edges(thread const WideGram& gram, threadgroup float* edges, int simdgroup, int lane) {
+  edges[simdgroup * limits::simd_width + lane] =
+      simdgroup == 0 ? gram.at[wide_first_distances - 1].pq : gram.at[wide_distances_held - 1].pq;
+  edges[(4 + simdgroup) * limits::simd_width + lane] = gram.at[0].qp;
+}
+
+// The rotations of a step on `held` of the distances, from `first` on.
+template <int held>
+inline void rotate_gram(thread WideGram& gram, int first, float2 own, threadgroup const float2* rotations, int lane) {
   const Rotation<float> left = make_rotation(own);
 #pragma unroll
   for (int k = 0; k < held; ++k) {
@@ -155,65 +219,49 @@ inline void step_of_gram(thread WideGram& gram, int first, float2 own, threadgro
 template <int held>
 inline void move_gram(thread WideGram& gram, threadgroup float* edges, int simdgroup, int lane) {
   const ushort behind = ushort((lane + 1) % wide_columns);
-  threadgroup float* const pq_edges = edges + simdgroup * limits::simd_width;
-  threadgroup float* const qp_edges = edges + (4 + simdgroup) * limits::simd_width;
-  pq_edges[lane] = gram.at[0].pq;
-  qp_edges[lane] = gram.at[held - 1].qp;
-  // Distance 17 from slot a is distance 15 seen from slot a + 17. The other SIMD-groups have no use for it.
-  const float far = simd_shuffle(gram.at[held - 2].qp, ushort((lane + wide_distances) % wide_columns));
-  float moved[held];
-#pragma unroll
-  for (int k = 0; k < held; ++k) {
-    gram.at[k].qq = simd_shuffle(gram.at[k].qq, behind);
-    moved[k] = simd_shuffle(gram.at[k].qp, behind);
+  if (held == wide_first_distances) {
+    edges[(4 + 1) * limits::simd_width + (lane + wide_columns - 1) % wide_columns] = gram.at[held - 1].qp;
+  } else {
+    edges[(simdgroup - 1) * limits::simd_width + lane] = gram.at[0].pq;
+    // Distance 17 from slot a is distance 15 seen from slot a + 17, and comes back to the SIMD-group that has this.
+    const bool is_last = simdgroup == 3;
+    const int reader = is_last ? simdgroup : 4 + simdgroup + 1;
+    const int its_lane = (lane + wide_columns - (is_last ? int(wide_distances) : 1)) % wide_columns;
+    edges[reader * limits::simd_width + its_lane] = is_last ? gram.at[held - 2].qp : gram.at[held - 1].qp;
   }
 #pragma unroll
-  for (int k = 0; k < held; ++k) {
-    gram.at[k].pq = k + 1 < held ? gram.at[min(k + 1, held - 1)].pq : far;
-    if (k > 0) gram.at[k].qp = moved[max(k - 1, 0)];
-  }
+  for (int k = held - 1; k > 0; --k) gram.at[k].qp = simd_shuffle(gram.at[k - 1].qp, behind);
+#pragma unroll
+  for (int k = 0; k < held; ++k) gram.at[k].qq = simd_shuffle(gram.at[k].qq, behind);
+#pragma unroll
+  for (int k = 0; k + 1 < held; ++k) gram.at[k].pq = gram.at[k + 1].pq;
 }
 
-template <int held>
-inline void receive_edges(thread WideGram& gram, threadgroup const float* edges, int simdgroup, int lane) {
-  if (simdgroup < 3) gram.at[held - 1].pq = edges[(simdgroup + 1) * limits::simd_width + lane];
-  gram.at[0].qp =
-      simdgroup > 0 ? edges[(4 + simdgroup - 1) * limits::simd_width + (lane + 1) % wide_columns] : gram.at[0].pq;
-}
-
-// J = J times the rotations of a step, and the q move on.
-// Apart from the 1, whose place no loop over registers knows: what it adds to the two columns of its slot.
-inline void step_of_product(thread WideProduct& product, threadgroup const float4* rotations, int side) {
-  const bool in_p = product.p_slot >= 0;
-  const int slot = in_p ? product.p_slot : product.q_slot;
-  const float2 at_one =
-      ((threadgroup const float2*)rotations)[place_of_rotation((slot + side * wide_slots_held) % wide_columns)];
-  const float square = -at_one.x * at_one.y;
-  const float to_p = in_p ? square : -at_one.x;
-  const float to_q = in_p ? at_one.x : square;
+// J = J times the rotations of a step, those of the lane's slots, and what moves does.
+inline void step_of_product(thread WideProduct& product, threadgroup const float4* rotations, WideRows rows) {
+  const float4 two = rotations[0];
+  const float4 others = rotations[1];
+  const float sigma[wide_slots_held] = {two.x, two.z, others.x, others.z};
+  const float sigma_by_1pc[wide_slots_held] = {two.y, two.w, others.y, others.w};
 #pragma unroll
-  for (int k = 0; k < wide_slots_held; k += 2) {
-    const float4 two = rotations[(place_of_rotation(side * wide_slots_held) + k) / 2];
-    const float sigma[2] = {two.x, two.z};
-    const float sigma_by_1pc[2] = {two.y, two.w};
+  for (int r = 0; r < wide_rows_held; ++r) {
 #pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      const float x = product.p[k + i];
-      const float y = product.q[k + i];
-      product.p[k + i] = fma(-sigma[i], fma(sigma_by_1pc[i], x, y), x);
-      product.q[k + i] = fma(sigma[i], fma(-sigma_by_1pc[i], y, x), y);
-      if (k + i == slot) {
-        product.p[k + i] += to_p;
-        product.q[k + i] += to_q;
-      }
+    for (int k = 0; k < wide_slots_held; ++k) {
+      // As rotate_entries, on x + 1 where that is due.
+      float x = product.still[r][k];
+      float y = product.moving[r][k];
+      x = fma(-sigma_by_1pc[k], y, x);
+      if (k == r) y = fma(sigma[k], rows.one, y);
+      y = fma(sigma[k], x, y);
+      x = fma(-sigma_by_1pc[k], y, x);
+      product.still[r][k] = x;
+      product.moving[r][k] = y;
     }
-  }
-  const float arriving = simd_shuffle_xor(product.q[0], ushort(1));
+    const float arriving = simd_shuffle(product.moving[r][0], rows.behind);
 #pragma unroll
-  for (int k = 0; k + 1 < wide_slots_held; ++k) product.q[k] = product.q[k + 1];
-  product.q[wide_slots_held - 1] = arriving;
-  // From slot 0 of one side to the last of the other; those of the other side are at 16 to 31.
-  product.q_slot = product.q_slot >= 0 ? (product.q_slot + wide_columns - 1) % wide_columns : product.q_slot;
+    for (int k = 0; k + 1 < wide_slots_held; ++k) product.moving[r][k] = product.moving[r][k + 1];
+    product.moving[r][wide_slots_held - 1] = arriving;
+  }
 }
 
 inline void load_gram(threadgroup const float* G, int pass, int simdgroup, int lane, thread WideGram& gram) {
@@ -255,32 +303,32 @@ inline void store_gram(thread const WideGram& gram, int pass, int simdgroup, int
   }
 }
 
-// Where the 1 of row `row` of I stands before a pass.
-inline void place_one(int pass, int row, int side, thread WideProduct& product) {
-  const int bit = wide_columns >> pass;
-  const bool in_p = (row & bit) == 0;
-  const int slot = row / (2 * bit) * bit + row % bit + (in_p ? 0 : 2 * wide_columns - first_move(pass));
-  const int counted = (slot + wide_columns - side * wide_slots_held) % wide_columns;
-  product.p_slot = in_p ? counted : -1;
-  product.q_slot = in_p ? -1 : counted;
-}
-
-// A lane's half of a row, after a pass: entries `stride` apart from column to column.
-inline void store_product(thread const WideProduct& product, int pass, int side, int stride, threadgroup float* row) {
+// Row after row, wide_product_stride apart, once a pass is over.
+inline void store_product(thread const WideProduct& product, WideRows rows, int pass, threadgroup float* words) {
 #pragma unroll
   for (int k = 0; k < wide_slots_held; ++k) {
-    const int slot = side * wide_slots_held + k;
-    row[wide_column(pass, slot, false) * stride] = product.p[k];
-    row[wide_q_column(pass, slot, last_move(pass)) * stride] = product.q[k];
+    const int still = still_column(rows, pass, k);
+    const int moving = moving_column(rows, pass, last_move(pass), k);
+#pragma unroll
+    for (int r = 0; r < wide_rows_held; ++r) {
+      threadgroup float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
+      row[still] = product.still[r][k];
+      row[moving] = rows.is_q ? -product.moving[r][k] : product.moving[r][k];
+    }
   }
 }
 
-inline void load_product(threadgroup const float* row, int pass, int side, int stride, thread WideProduct& product) {
+inline void load_product(threadgroup const float* words, WideRows rows, int pass, thread WideProduct& product) {
 #pragma unroll
   for (int k = 0; k < wide_slots_held; ++k) {
-    const int slot = side * wide_slots_held + k;
-    product.p[k] = row[wide_column(pass, slot, false) * stride];
-    product.q[k] = row[wide_q_column(pass, slot, first_move(pass)) * stride];
+    const int still = still_column(rows, pass, k);
+    const int moving = moving_column(rows, pass, first_move(pass), k);
+#pragma unroll
+    for (int r = 0; r < wide_rows_held; ++r) {
+      threadgroup const float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
+      product.still[r][k] = row[still];
+      product.moving[r][k] = rows.is_q ? -row[moving] : row[moving];
+    }
   }
 }
 
@@ -299,16 +347,43 @@ inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Tol
   return threadgroup_max(found, slots, team);
 }
 
-// Where column j of the pair goes when its columns stand in descending order of the squares (see place_in_order).
-inline int wide_place_in_order(threadgroup const float* squares, int j, Blocks blocks) {
+// Where column j of the pair goes when its columns stand in descending order of the squares (see place_in_order). Four
+// lanes side by side look at every fourth of the others each.
+inline int wide_place_in_order(threadgroup const float* squares, int j, int part, Blocks blocks) {
   const float square = max(squares[j], 0.0f);
   int place = 0;
-  for (int other = 0; other < wide_pair; ++other) {
+  for (int other = part; other < wide_pair; other += 4) {
     const float beside = max(squares[other], 0.0f);
     const bool is_before = beside > square || (beside == square && other < j);
     place += exists_in_pair(other, blocks) && is_before ? 1 : 0;
   }
+  place += simd_shuffle_xor(place, ushort(1));
+  place += simd_shuffle_xor(place, ushort(2));
   return place < blocks.width ? place : wide_columns + place - blocks.width;
+}
+
+// A step, `parity` its number modulo 2, before the barrier that ends it. `own` is the rotation of the lane's slot in
+// the SIMD-group that finds these.
+inline void wide_step(WideMemory memory, int parity, int move, float tolerance, WideRows rows, int simdgroup, int lane,
+                      thread WideGram& gram, thread WideProduct& product, thread float2& own) {
+  threadgroup const float4* const now = memory.rotations + parity * wide_table;
+  threadgroup const float2* const each = (threadgroup const float2*)now;
+  threadgroup const float* const arrived = memory.edges + (1 - parity) * (wide_edges / 2);
+  threadgroup float* const leaving = memory.edges + parity * (wide_edges / 2);
+  if (simdgroup == 0) {
+    receive_edges<wide_first_distances>(gram, arrived, 0, lane);
+    rotate_gram<wide_first_distances>(gram, 0, own, each, lane);
+    move_gram<wide_first_distances>(gram, leaving, 0, lane);
+    own = choose_wide_rotation(gram.at[0], tolerance);
+    tell_rotation(own, move + 1, lane, (threadgroup float2*)(memory.rotations + (1 - parity) * wide_table));
+  } else if (simdgroup < 4) {
+    receive_edges<wide_distances_held>(gram, arrived, simdgroup, lane);
+    rotate_gram<wide_distances_held>(gram, first_distance(simdgroup), each[place_of_rotation(lane)], each, lane);
+    move_gram<wide_distances_held>(gram, leaving, simdgroup, lane);
+  } else {
+    const int table = rows.is_q ? wide_table / 2 : 0;
+    step_of_product(product, now + table + place_of_rotation(rows.first_slot) / 2, rows);
+  }
 }
 
 // J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns
@@ -318,75 +393,66 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   const uint found = look_for_wide_rotations(memory.G, passes > 1, tolerances, memory.slots, team);
   if (found == found_nothing) return found;
 
-  const bool holds_gram = team.simdgroup < 4;
-  const int row = (team.simdgroup - 4) * (limits::simd_width / 2) + team.lane / 2;
-  const int side = team.lane % 2;
+  const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
+  const bool holds_gram = simdgroup < 4;
+  const WideRows rows = make_wide_rows(simdgroup, team.lane);
   WideGram gram;
   WideProduct product;
-  load_gram(memory.G, 0, team.simdgroup % 4, team.lane, gram);
+  load_gram(memory.G, 0, simdgroup % 4, team.lane, gram);
 #pragma unroll
-  for (int k = 0; k < wide_slots_held; ++k) {
-    product.p[k] = 0.0f;
-    product.q[k] = 0.0f;
+  for (int r = 0; r < wide_rows_held; ++r) {
+#pragma unroll
+    for (int k = 0; k < wide_slots_held; ++k) {
+      product.still[r][k] = 0.0f;
+      product.moving[r][k] = 0.0f;
+    }
   }
-  place_one(0, max(row, 0), side, product);
 
   int pass = 0;
   for (int done = 0; done < passes; ++done) {
     if (done > 0) {
       const int before = pass;
       pass = pass + 1 < limits::block_wide_passes ? pass + 1 : 0;
-      if (holds_gram) store_gram(gram, before, team.simdgroup, team.lane, memory.G);
+      if (holds_gram) store_gram(gram, before, simdgroup, team.lane, memory.G);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (holds_gram) load_gram(memory.G, pass, team.simdgroup, team.lane, gram);
+      if (holds_gram) load_gram(memory.G, pass, simdgroup, team.lane, gram);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (!holds_gram) store_product(product, before, side, wide_pair, memory.G + row);
+      if (!holds_gram) store_product(product, rows, before, memory.G);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (!holds_gram) {
-        load_product(memory.G + row, pass, side, wide_pair, product);
-        place_one(pass, row, side, product);
-      }
+      if (!holds_gram) load_product(memory.G, rows, pass, product);
     }
+    // The step before the first has the other half of the memory.
+    threadgroup float* const edges = memory.edges + wide_edges / 2;
     float2 own = float2(0.0f, 0.0f);
-    if (team.simdgroup == 0) {
+    if (simdgroup == 0) {
       own = choose_wide_rotation(gram.at[0], tolerances.cosine);
-      ((threadgroup float2*)memory.rotations)[place_of_rotation(team.lane)] = own;
+      tell_rotation(own, first_move(pass), team.lane, (threadgroup float2*)memory.rotations);
     }
+    if (holds_gram) leave_own_edges(gram, edges, simdgroup, team.lane);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (int step = 0; step < last_move(pass) - first_move(pass); ++step) {
-      threadgroup const float4* const now = memory.rotations + step % 2 * (wide_rotations / 2);
-      threadgroup const float2* const each = (threadgroup const float2*)now;
-      threadgroup float2* const next = (threadgroup float2*)(memory.rotations + (step + 1) % 2 * (wide_rotations / 2));
-      threadgroup float* const edges = memory.edges + step % 2 * (wide_edges / 2);
-      if (team.simdgroup == 0) {
-        step_of_gram<wide_first_distances>(gram, 0, own, each, team.lane);
-        move_gram<wide_first_distances>(gram, edges, 0, team.lane);
-        own = choose_wide_rotation(gram.at[0], tolerances.cosine);
-        next[place_of_rotation(team.lane)] = own;
-      } else if (holds_gram) {
-        step_of_gram<wide_distances_held>(gram, first_distance(team.simdgroup), each[place_of_rotation(team.lane)],
-                                          each, team.lane);
-        move_gram<wide_distances_held>(gram, edges, team.simdgroup, team.lane);
-      } else {
-        step_of_product(product, now, side);
-      }
+#pragma unroll 1
+    for (int move = first_move(pass); move < last_move(pass); move += 2) {
+      wide_step(memory, 0, move, tolerances.cosine, rows, simdgroup, team.lane, gram, product, own);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (team.simdgroup == 0) {
-        receive_edges<wide_first_distances>(gram, edges, 0, team.lane);
-      } else if (holds_gram) {
-        receive_edges<wide_distances_held>(gram, edges, team.simdgroup, team.lane);
-      }
+      wide_step(memory, 1, move + 1, tolerances.cosine, rows, simdgroup, team.lane, gram, product, own);
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+    }
+    if (simdgroup == 0) {
+      receive_edges<wide_first_distances>(gram, edges, 0, team.lane);
+    } else if (holds_gram) {
+      receive_edges<wide_distances_held>(gram, edges, simdgroup, team.lane);
     }
   }
 
   threadgroup float* const squares = (threadgroup float*)memory.rotations;  // which nobody reads any more
-  if (team.simdgroup == 0) {
+  if (simdgroup == 0) {
     squares[wide_column(pass, team.lane, false)] = gram.at[0].pp;
     squares[wide_q_column(pass, team.lane, last_move(pass))] = gram.at[0].qq;
   }
-  if (!holds_gram) store_product(product, pass, side, 1, memory.G + row * wide_product_stride);
+  if (!holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (team.index < wide_pair) memory.places[team.index] = wide_place_in_order(squares, team.index, blocks);
+  const int place = wide_place_in_order(squares, team.index / 4, team.index % 4, blocks);
+  if (team.index % 4 == 0) memory.places[team.index / 4] = place;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   return found;
 }
