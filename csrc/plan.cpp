@@ -303,7 +303,10 @@ void plan_block(const Problem& problem, Plan& plan) {
   if (plan.block_is_wide) {
     const std::int64_t turning = divide_up(rotated_rows, limits::block_wide_turned_rows) * pairs;
     plan.block_steps = chunks == 1 ? 1 : turning <= cores * limits::block_wide_turning_per_core ? 2 : 3;
-    plan.block_share = plan.block_steps == 2 ? limits::block_wide_turned_rows : limits::block_wide_share;
+    const std::int64_t rotating = divide_up(rotated_rows, limits::block_wide_share) * pairs;
+    plan.block_share = plan.block_steps == 2 ? int{limits::block_wide_turned_rows}
+                       : rotating <= cores   ? limits::block_wide_share / 2
+                                             : int{limits::block_wide_share};
   } else {
     plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
     const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);

@@ -43,7 +43,9 @@ inline WidePlace place_in_wide_gram(int thread_index, int k) {
   return place;
 }
 
-// A tile of rows of the columns of a pair: thread t four rows, 4 (t % 16) on, of every 16th column.
+// A tile of rows of the columns of a pair: thread t four rows of every 16th column. These stand side by side, or where
+// columns are not aligned 16 apart, so that neighbouring threads read neighbouring rows: a sum over all of a tile does
+// not mind.
 struct HeldWideTile {
   float x[wide_moved_columns][4];
 };
@@ -51,14 +53,20 @@ struct HeldWideTile {
 inline void read_wide_tile(device const float* W, PairTask task, Blocks blocks, long rows, int start, int end_row,
                            int thread_index, thread HeldWideTile& held) {
   const bool is_aligned = rows % 4 == 0;
-  const int row = start + thread_index % wide_moved_together * 4;
+  const bool are_apart = !is_aligned && start + wide_tile_rows <= end_row;
+  const int row = start + thread_index % wide_moved_together * (are_apart ? 1 : 4);
 #pragma unroll
   for (int k = 0; k < wide_moved_columns; ++k) {
     const int j = thread_index / wide_moved_together + k * wide_moved_together;
 #pragma unroll
     for (int r = 0; r < 4; ++r) held.x[k][r] = 0.0f;
-    if (row < end_row && exists_in_pair(j, blocks)) {
-      read_four_rows(W + column_of_wide_pair(task, j, blocks) * rows, row, end_row, is_aligned, held.x[k]);
+    if (row >= end_row || !exists_in_pair(j, blocks)) continue;
+    device const float* const column = W + column_of_wide_pair(task, j, blocks) * rows;
+    if (are_apart) {
+#pragma unroll
+      for (int r = 0; r < 4; ++r) held.x[k][r] = column[row + r * wide_moved_together];
+    } else {
+      read_four_rows(column, row, end_row, is_aligned, held.x[k]);
     }
   }
 }

@@ -52,7 +52,8 @@ def raise_for_info(info: torch.Tensor, name: str = "linalg.svd") -> None:
 
     Waits for the device, unless ``error_checks(False)``.
     """
-    if not _enabled or not info.any():
+    # Of one matrix info needs no reduction, which would be one more launch.
+    if not _enabled or not (info if info.numel() == 1 else info.any()):
         return
     flat = info.flatten().tolist()
     element = next(index for index, code in enumerate(flat) if code)
