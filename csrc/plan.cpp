@@ -284,6 +284,16 @@ std::int64_t full_sweeps(std::int64_t columns) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
+// Rows that a threadgroup rotates of wide pairs: about as many as is best, in whole tiles, so that none is left with
+// few.
+std::int64_t wide_share(const Plan& plan, std::int64_t pairs, std::int64_t cores) {
+  const std::int64_t sides = plan.left_columns > 0 ? 2 : 1;
+  const std::int64_t rotating = divide_up(plan.rows, limits::block_wide_share) * sides * pairs;
+  const std::int64_t best = rotating <= cores ? limits::block_wide_share / 2 : int{limits::block_wide_share};
+  const std::int64_t shares = std::max<std::int64_t>((plan.rows + best / 2) / best, 1);
+  return divide_up(divide_up(plan.rows, shares), limits::block_wide_turned_rows) * limits::block_wide_turned_rows;
+}
+
 // As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
@@ -303,10 +313,7 @@ void plan_block(const Problem& problem, Plan& plan) {
   if (plan.block_is_wide) {
     const std::int64_t turning = divide_up(rotated_rows, limits::block_wide_turned_rows) * pairs;
     plan.block_steps = chunks == 1 ? 1 : turning <= cores * limits::block_wide_turning_per_core ? 2 : 3;
-    const std::int64_t rotating = divide_up(rotated_rows, limits::block_wide_share) * pairs;
-    plan.block_share = plan.block_steps == 2 ? int{limits::block_wide_turned_rows}
-                       : rotating <= cores   ? limits::block_wide_share / 2
-                                             : int{limits::block_wide_share};
+    plan.block_share = plan.block_steps == 2 ? int{limits::block_wide_turned_rows} : wide_share(plan, pairs, cores);
   } else {
     plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
     const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
