@@ -99,8 +99,8 @@ enum : int {
   block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
-  // Rows that a threadgroup rotates of these: about four tiles where the rotations are a step of their own, two where few
-  // pairs would leave cores without any; otherwise one tile.
+  // Rows that a threadgroup rotates of these: about four tiles where the rotations are a step of their own, two where
+  // four would leave cores without any; otherwise one tile.
   block_wide_share = 256,
   block_wide_turned_rows = 64,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
