@@ -88,9 +88,9 @@ class Encoder {
     if (sweep > plan_.block_full_sweeps) {
       rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
     } else if (plan_.block_steps == 1) {
-      rounds_of_groups(sweep, 1, plan_.block_rounds + 1);
+      rounds_of_groups(sweep, 1, plan_.block_rounds() + 1);
     } else {
-      for (std::int64_t round = 0; round < plan_.block_rounds; ++round) {
+      for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
         plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
       }
     }

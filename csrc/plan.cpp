@@ -284,8 +284,7 @@ std::int64_t full_sweeps(std::int64_t columns) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
-// Rows that a threadgroup rotates of wide pairs: about as many as is best, in whole tiles, so that none is left with
-// few.
+// Rows that a threadgroup rotates of wide pairs: about as many as is best, in whole tiles, and none left with a few.
 std::int64_t wide_share(const Plan& plan, std::int64_t pairs, std::int64_t cores) {
   const std::int64_t sides = plan.left_columns > 0 ? 2 : 1;
   const std::int64_t rotating = divide_up(plan.rows, limits::block_wide_share) * sides * pairs;
@@ -294,13 +293,12 @@ std::int64_t wide_share(const Plan& plan, std::int64_t pairs, std::int64_t cores
   return divide_up(divide_up(plan.rows, shares), limits::block_wide_turned_rows) * limits::block_wide_turned_rows;
 }
 
-// As few blocks as the limit on their width allows, then as little padding as that number of blocks allows.
+// As few blocks as the limit on their width allows, two at least, then as little padding as their number allows.
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
   plan.block_count = std::max<std::int64_t>(
       divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_columns : limits::block_columns), 2);
   plan.block_width = divide_up(plan.columns, plan.block_count);
-  plan.block_rounds = plan.block_count - 1 + plan.block_count % 2;
   const std::int64_t pairs_of_matrix = plan.block_count / 2;
   const std::int64_t pairs = problem.batch * pairs_of_matrix;
   plan.block_chunk_rows =
@@ -499,7 +497,7 @@ std::string describe(const Plan& plan) {
   const std::string kernels = plan.method == Method::block
                                   ? std::to_string(plan.block_count) + " blocks of " +
                                         std::to_string(plan.block_width) + " columns, " +
-                                        std::to_string(plan.block_rounds) + " rounds a sweep of " +
+                                        std::to_string(plan.block_rounds()) + " rounds a sweep of " +
                                         (plan.block_steps == 1   ? "one step"
                                          : plan.block_steps == 2 ? "two steps"
                                                                  : "three steps") +

@@ -85,7 +85,6 @@ struct Plan {
   // Of `block`: blocks of columns, each of which meets each other once a sweep.
   std::int64_t block_width;
   std::int64_t block_count;
-  std::int64_t block_rounds;       // of a sweep
   bool block_is_wide;              // pairs of 64 columns rather than 32
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
   std::int64_t block_partial;      // numbers of a Gram matrix of a chunk
@@ -98,8 +97,10 @@ struct Plan {
   std::string number_suffix;       // of kernels that see only what is computed with
   std::string real_suffix;         // of kernels that write S
 
+  // Rounds of a sweep of `block`.
+  std::int64_t block_rounds() const { return block_count - 1 + block_count % 2; }
   // Columns of B as `block` keeps them: where the number of blocks is odd, with one that has none.
-  std::int64_t block_padded_columns() const { return block_width * (block_rounds + 1); }
+  std::int64_t block_padded_columns() const { return block_width * (block_rounds() + 1); }
   // Pairs of blocks that meet in a round of `block`: in the first of a sweep each, so that all its columns meet.
   std::int64_t block_pairs(std::int64_t round) const { return (block_count + (round == 0 ? block_count % 2 : 0)) / 2; }
 };

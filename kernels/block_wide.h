@@ -44,6 +44,7 @@ inline long column_of_wide_pair(PairTask task, int index, Blocks blocks) {
   return index < wide_columns ? task.p + index : task.q + index - wide_columns;
 }
 
+// Four neighbours.
 inline void read_four(threadgroup const float4* place, thread float* out) {
   const float4 four = *place;
   out[0] = four.x;
