@@ -49,8 +49,8 @@ struct Workspace {
 
 class Encoder {
  public:
-  Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type)
-      : plan_(plan), geometry_(plan), A_(A), outputs_(outputs) {
+  Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type, LaunchStep launch_step)
+      : plan_(plan), geometry_(plan), A_(A), outputs_(outputs), launch_step_(launch_step) {
     const bool vectors = plan.left_columns > 0;
     workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
     workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
@@ -85,6 +85,7 @@ class Encoder {
   }
 
   void sweep(std::int64_t sweep) {
+    begin("metalsvd::block sweep");
     if (sweep > plan_.block_full_sweeps) {
       rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
     } else if (plan_.block_steps == 1) {
@@ -114,12 +115,19 @@ class Encoder {
     complete();
   }
 
-  // What is launched from here on belongs to the step of that name.
-  void begin(const char* step) { steps_.push_back({step, {}}); }
-
-  std::vector<Step> take() { return std::move(steps_); }
+  // Launches what has been encoded.
+  void flush() {
+    if (!step_.launches.empty()) launch_step_(step_);
+    step_.launches.clear();
+  }
 
  private:
+  // What is encoded from here on belongs to the step of that name. The one before is launched.
+  void begin(const char* step) {
+    flush();
+    step_.name = step;
+  }
+
   // All pairs of blocks that one round of the tournament meets.
   void two_steps(std::int64_t sweep, std::int64_t round) {
     launch("gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
@@ -194,8 +202,8 @@ class Encoder {
 
   void launch(const char* step, const std::string& suffix, std::int64_t threadgroups_a_matrix,
               std::vector<Argument> arguments, std::int64_t threads = limits::block_threads) {
-    steps_.back().launches.push_back({plan_.library, plan_.library + "_" + step + suffix,
-                                      A_.batch * threadgroups_a_matrix, threads, std::move(arguments)});
+    step_.launches.push_back({plan_.library, plan_.library + "_" + step + suffix, A_.batch * threadgroups_a_matrix,
+                              threads, std::move(arguments)});
   }
 
   const Plan& plan_;
@@ -203,18 +211,19 @@ class Encoder {
   const Matrices& A_;
   const Outputs& outputs_;
   Workspace workspace_;
-  std::vector<Step> steps_;
+  const LaunchStep launch_step_;
+  Step step_;  // not launched yet
 };
 
 }  // namespace
 
-std::vector<Step> block_steps(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type) {
-  Encoder encoder(plan, A, outputs, number_type);
+void launch_block(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type,
+                  LaunchStep launch_step) {
+  Encoder encoder(plan, A, outputs, number_type, launch_step);
   encoder.load();
-  encoder.begin("metalsvd::block sweeps");
   for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) encoder.sweep(sweep);
   encoder.finish();
-  return encoder.take();
+  encoder.flush();
 }
 
 }  // namespace metalsvd

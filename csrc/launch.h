@@ -25,19 +25,23 @@ struct Launch {
   std::int64_t tile_bytes = 0;  // of threadgroup memory that a CUDA kernel has more than it may declare
 };
 
-// A part of a method, which torch.profiler shows by name: "metalsvd::block sweeps".
+// A part of a method, which torch.profiler shows by name: "metalsvd::block sweep".
 struct Step {
   std::string name;
   std::vector<Launch> launches;
 };
 
-// Encodes the launches of all steps, in order, on the current stream of the MPS device and returns without waiting for
-// them. Each sees what those before it wrote.
-void launch_on_mps(const std::vector<Step>& steps);
+// Launches a step on the device of its tensors and returns without waiting for it. Each launch sees what those before
+// it wrote, of this step and of earlier ones. A method hands over one step after the other, so that the device works on
+// the first while the host makes the next.
+using LaunchStep = void (*)(const Step&);
 
-// The same on the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA
-// graph can capture it.
-void launch_on_cuda(const std::vector<Step>& steps);
+// On the current stream of the MPS device.
+void launch_on_mps(const Step& step);
+
+// On the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA graph can
+// capture it.
+void launch_on_cuda(const Step& step);
 
 // Compiles a .metal file for the MPS device, unless a launch has already.
 void compile_on_mps(std::string library);

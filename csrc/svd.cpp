@@ -131,10 +131,12 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) 
           plan.tile_bytes};
 }
 
-std::vector<Step> method_steps(const Plan& plan, const Matrices& A, const Factors& factors) {
+void launch_method(const Plan& plan, const Matrices& A, const Factors& factors, LaunchStep launch_step) {
   const Outputs outputs = kernel_outputs(plan, factors);
-  if (plan.method == Method::block) return block_steps(plan, A, outputs, number_type(A.tensor.scalar_type()));
-  return {{"metalsvd::" + std::string(name_of(plan.method)), {make_launch(plan, A, outputs)}}};
+  if (plan.method == Method::block) {
+    return launch_block(plan, A, outputs, number_type(A.tensor.scalar_type()), launch_step);
+  }
+  launch_step({"metalsvd::" + std::string(name_of(plan.method)), {make_launch(plan, A, outputs)}});
 }
 
 Scalar kernel_scalar(ScalarType dtype) {
@@ -172,7 +174,7 @@ Tensor empty_column_major(const Tensor& A, std::int64_t rows, std::int64_t colum
 namespace {
 
 struct Backend {
-  void (*launch)(const std::vector<Step>&);
+  LaunchStep launch;
   DeviceLimits (*limits)(const Tensor& A);
 };
 constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
@@ -199,12 +201,11 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {
     const TallQr qr(plan, matrices, factors);
-    std::vector<Step> steps = method_steps(plan, qr.R(), qr.factors_of_R());
-    steps.insert(steps.begin(), qr.reduce());
-    steps.push_back(qr.expand());
-    backend.launch(steps);
+    backend.launch(qr.reduce());
+    launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
+    backend.launch(qr.expand());
   } else {
-    backend.launch(method_steps(plan, matrices, factors));
+    launch_method(plan, matrices, factors, backend.launch);
   }
   return factors;
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import metalsvd
@@ -117,7 +118,7 @@ def test_a_profiler_shows_our_operators(name, operators, target):
     assert operators <= seen, sorted(seen)
 
 
-BLOCK = ["block load", "block sweeps", "block sort", "block store", "block complete"]
+BLOCK = ["block load", "block sweep", "block sort", "block store", "block complete"]
 
 
 @pytest.mark.parametrize(
@@ -140,5 +141,6 @@ def test_a_profiler_shows_the_steps_of_an_operator(shape, options, steps, target
     events = sorted(profiled.events(), key=lambda event: event.time_range.start)
     (operator,) = [event for event in events if event.name == "metalsvd::svd_ex"]
     inside = [event for event in events if event.name.startswith("metalsvd::") and event is not operator]
-    assert [event.name for event in inside] == [f"metalsvd::{step}" for step in steps]
+    names = [name for name, _ in itertools.groupby(event.name for event in inside)]  # a step for each sweep
+    assert names == [f"metalsvd::{step}" for step in steps]
     assert all(event.cpu_parent is operator for event in inside)

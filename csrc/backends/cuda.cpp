@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <string>
 #include <string_view>
 #include <unordered_map>
 
@@ -64,7 +65,17 @@ std::int32_t device_of(const Launch& launch) {
   STD_TORCH_CHECK(false, "metalsvd: the kernel '", launch.kernel, "' has no tensor");
 }
 
-void run(const Launch& launch, cudaStream_t stream) {
+// Whether a kernel can be launched before what the one before it wrote can be seen, for which our kernels wait
+// themselves (kernels/dialect/cuda_entry.h).
+bool launches_early(std::int32_t device) {
+  constexpr int hopper = 9;
+  int major = 0;
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
+        "reading the capability of the device", std::to_string(device));
+  return major >= hopper;
+}
+
+void run(const Launch& launch, cudaStream_t stream, bool early) {
   STD_TORCH_CHECK(launch.arguments.size() <= cuda::max_arguments && launch.threads_per_threadgroup % warp_size == 0 &&
                       launch.threadgroups <= most_threadgroups,
                   "metalsvd: the kernel '", launch.kernel, "' cannot be launched on CUDA");
@@ -76,10 +87,17 @@ void run(const Launch& launch, cudaStream_t stream) {
     check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.tile_bytes)),
           "asking for the shared memory of the kernel", launch.kernel);
   }
-  check(cudaLaunchKernel(entry, dim3(static_cast<unsigned>(launch.threadgroups)),
-                         dim3(static_cast<unsigned>(launch.threads_per_threadgroup)), parameters,
-                         static_cast<std::size_t>(launch.tile_bytes), stream),
-        "launching the kernel", launch.kernel);
+  cudaLaunchAttribute programmatic{};
+  programmatic.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  programmatic.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(static_cast<unsigned>(launch.threadgroups));
+  config.blockDim = dim3(static_cast<unsigned>(launch.threads_per_threadgroup));
+  config.dynamicSmemBytes = static_cast<std::size_t>(launch.tile_bytes);
+  config.stream = stream;
+  config.attrs = &programmatic;
+  config.numAttrs = early ? 1 : 0;
+  check(cudaLaunchKernelExC(&config, entry, parameters), "launching the kernel", launch.kernel);
 }
 
 }  // namespace
@@ -102,14 +120,13 @@ DeviceLimits cuda_limits(const torch::stable::Tensor& tensor) {
   return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount)};
 }
 
-void launch_on_cuda(const std::vector<Step>& steps) {
-  const std::int32_t device = device_of(steps.front().launches.front());
+void launch_on_cuda(const Step& step) {
+  const std::int32_t device = device_of(step.launches.front());
   const torch::stable::accelerator::DeviceGuard guard(device);
   const cudaStream_t stream = current_stream(device);
-  for (const Step& step : steps) {
-    const ProfilerRange range(step.name.c_str());
-    for (const Launch& launch : step.launches) run(launch, stream);
-  }
+  const bool early = launches_early(device);
+  const ProfilerRange range(step.name.c_str());
+  for (const Launch& launch : step.launches) run(launch, stream, early);
 }
 
 }  // namespace metalsvd

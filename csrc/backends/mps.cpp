@@ -91,8 +91,8 @@ class KernelCache {
 };
 
 struct Encoding {
-  const std::vector<Step>& steps;
-  std::vector<AOTIMetalKernelFunctionHandle> functions;  // of their launches, in order
+  const Step& step;
+  std::vector<AOTIMetalKernelFunctionHandle> functions;  // of its launches, in order
   std::string error;                                     // an exception must not cross the shim
 };
 
@@ -112,14 +112,12 @@ void encode(AOTIMetalKernelFunctionHandle function, const Launch& launch) {
         "running the kernel", launch.kernel);
 }
 
-void encode_all(AOTIMetalKernelFunctionHandle, void* data) {
+void encode_step(AOTIMetalKernelFunctionHandle, void* data) {
   auto& encoding = *static_cast<Encoding*>(data);
   try {
     auto function = encoding.functions.begin();
-    for (const Step& step : encoding.steps) {
-      const ProfilerRange range(step.name.c_str());
-      for (const Launch& launch : step.launches) encode(*function++, launch);
-    }
+    const ProfilerRange range(encoding.step.name.c_str());
+    for (const Launch& launch : encoding.step.launches) encode(*function++, launch);
   } catch (const std::exception& error) {
     encoding.error = error.what();
   }
@@ -133,15 +131,13 @@ void compile_on_mps(std::string library) {
   cache.library(library);
 }
 
-void launch_on_mps(const std::vector<Step>& steps) {
+void launch_on_mps(const Step& step) {
   KernelCache& cache = KernelCache::instance();
   const std::lock_guard lock(cache.mutex);
-  Encoding encoding{steps, {}, {}};
-  for (const Step& step : steps) {
-    for (const Launch& launch : step.launches) encoding.functions.push_back(cache.function(launch));
-  }
-  check(METALSVD_SHIM(aoti_torch_mps_run_command_block)(encoding.functions.front(), encode_all, &encoding),
-        "running the command block of", steps.front().name);
+  Encoding encoding{step, {}, {}};
+  for (const Launch& launch : step.launches) encoding.functions.push_back(cache.function(launch));
+  check(METALSVD_SHIM(aoti_torch_mps_run_command_block)(encoding.functions.front(), encode_step, &encoding),
+        "running the command block of", step.name);
   STD_TORCH_CHECK(encoding.error.empty(), encoding.error);
 }
 

@@ -73,8 +73,18 @@ struct Call<void (*)(Types...), function, Bindings...> {
   METAL_FUNC static void run(const Arguments& arguments) { function(Bindings::template fetch<Types>(arguments)...); }
 };
 
+// A kernel is launched as soon as the threadgroups of the one before it in the stream have ended, where the device can
+// do that, and here waits until what they wrote can be seen. Launched any sooner, its threadgroups would crowd together
+// on the cores that are free first.
+METAL_FUNC void follow_the_kernel_before() {
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
 template <auto function, class... Bindings>
 METAL_FUNC void call(const Arguments& arguments) {
+  follow_the_kernel_before();
   Call<decltype(function), function, Bindings...>::run(arguments);
 }
 
