@@ -186,11 +186,17 @@ void check_fits(const Problem& problem, Method method) {
   }
 }
 
-// Without a driver the first that fits: each serves larger matrices than the one before, with more threads a matrix.
+// Whether it fits, and does not take longer there than elsewhere.
+bool suits_simdgroup(const Problem& problem) {
+  const bool is_wide = !is_complex(problem) && std::min(problem.m, problem.n) > problem.device.simdgroup_columns;
+  return !is_wide && fits_simdgroup(problem);
+}
+
+// Without a driver the first that suits: each serves larger matrices than the one before, with more threads a matrix.
 Method choose_method(const Problem& problem, const std::optional<std::string>& driver) {
   const Method method = driver                      ? parse_method(*driver)
                         : fits_thread(problem)      ? Method::thread
-                        : fits_simdgroup(problem)   ? Method::simdgroup
+                        : suits_simdgroup(problem)  ? Method::simdgroup
                         : fits_threadgroup(problem) ? Method::threadgroup
                                                     : Method::block;
   check_fits(problem, method);
@@ -325,7 +331,7 @@ void plan_block(const Problem& problem, Plan& plan) {
 }
 
 // Whether one threadgroup takes a whole matrix, or several.
-bool fits_one(const Problem& problem) { return fits_simdgroup(problem) || fits_threadgroup(problem); }
+bool suits_one(const Problem& problem) { return suits_simdgroup(problem) || fits_threadgroup(problem); }
 
 // Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or both but would be
 // slow, and of `block` always.
@@ -333,7 +339,7 @@ bool reduces_first(const Problem& problem, const std::optional<std::string>& dri
   if (driver) return *driver == reduction_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return !fits_one(problem) || (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
+  return !suits_one(problem) || (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.

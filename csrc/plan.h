@@ -27,8 +27,10 @@ enum class Method { thread, simdgroup, threadgroup, block };
 struct DeviceLimits {
   std::int64_t threadgroup_bytes;
   std::int64_t cores;  // where they are assumed: all that depends on them is speed
+  // Columns of real matrices up to which method `simdgroup` takes less time than `block`, if it takes them.
+  std::int64_t simdgroup_columns;
 };
-inline constexpr DeviceLimits apple_gpu{32 * 1024, 40};  // an M4 Max
+inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128};  // an M4 Max
 
 struct Problem {
   std::int64_t batch;
