@@ -23,7 +23,6 @@
 #include "block_solve.h"
 #include "block_wide.h"
 #include "common/convergence.h"
-#include "common/power_of_two.h"
 #include "common/rotation.h"
 #include "common/team.h"
 
@@ -138,32 +137,10 @@ inline int count_of_distances(int simdgroup) {
   return simdgroup == 0 ? int(wide_first_distances) : int(wide_distances_held);
 }
 
-// The rotation of two columns, as orthogonalizing_rotation but with a shorter chain of operations, which is what a step
-// takes: the tangent of half the angle by a polynomial in that of the angle, T, to a relative 2^-12, of which the next
-// sweep turns by what is missing, and the sine from it by Newton's method, to the last bit or two.
-inline float2 quick_rotation(float alpha, float beta, float gamma) {
-  const uint exponent = as_type<uint>(max(alpha, beta)) & not_finite_bits;
-  const float unit = as_type<float>(0x7f000000u - min(exponent, 0x7e800000u));
-  const float difference = beta - alpha;
-  const float u = fabs(difference) * unit;
-  const float v = 2.0f * fabs(gamma) * unit;
-  const float square = fma(v, v, u * u);
-  const float T = v * reciprocal(fma(square, rsqrt(square), u));
-  const float z = T * T;
-  const float size = T * fma(fma(fma(-0.01326351f, z, 0.05035122f), z, -0.12285041f), z, 0.49993526f);
-  const float t = (difference < 0.0f) == (gamma < 0.0f) ? size : -size;
-  // 1 / (1 + t^2), |t| <= tan(pi / 8)
-  const float y = fma(t, t, 1.0f);
-  float inverse = fma(fma(0.78538595f, t * t, -0.98617149f), t * t, 0.9998086f);
-  inverse = fma(fma(-y, inverse, 1.0f), inverse, inverse);
-  const float sine = 2.0f * t * inverse;
-  return float2(fma(fma(-y, sine, 2.0f * t), inverse, sine), t);
-}
-
 inline float2 choose_wide_rotation(WideEntries diagonal, float tolerance) {
   const bool needed = needs_rotation(diagonal.pp, diagonal.qq, diagonal.pq, tolerance);
-  const float2 rotation = quick_rotation(diagonal.pp, diagonal.qq, diagonal.pq);
-  return needed ? rotation : float2(0.0f, 0.0f);
+  const Rotation<float> rotation = orthogonalizing_rotation(diagonal.pp, diagonal.qq, diagonal.pq);
+  return needed ? float2(rotation.sigma, rotation.sigma_by_1pc) : float2(0.0f, 0.0f);
 }
 
 // Where the rotation of a slot stands: those of the second half so that lanes that read four of them each, which are

@@ -25,6 +25,11 @@ inline int exponent_of(uint bits) {
 // 2^exponent for -126 <= exponent <= 127
 inline float power_of_two(int exponent) { return as_type<float>(uint(exponent + 127) << 23); }
 
+// The power of two that takes a, which is positive and not denormal, into [1, 2), or of the largest a into [2, 4).
+inline float inverse_power(float a) {
+  return as_type<float>(0x7f000000u - min(as_type<uint>(a) & not_finite_bits, 0x7e800000u));
+}
+
 // a 2^exponent for -250 <= exponent <= 250, rounded once, denormal a and result included.
 inline float scale(float a, int exponent) {
   const uint bits = magnitude_bits(a);

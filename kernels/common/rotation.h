@@ -3,6 +3,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/power_of_two.h"
 #include "common/scalar.h"
 #include "device_limits.h"
 
@@ -45,25 +46,30 @@ inline float half_tangent(float t) {
   return t * fma(u, fma(u, fma(u, -0.01407167f, 0.05169776f), -0.12346982f), 0.5f);
 }
 
+// 1 / (1 + u) for 0 <= u <= tan(pi / 8)^2 to an ulp or two: a minimax polynomial and a step of Newton's method.
+inline float reciprocal_above_one(float u) {
+  const float near = fma(fma(0.78538595f, u, -0.98617149f), u, 0.9998086f);
+  return fma(fma(-(u + 1.0f), near, 1.0f), near, near);
+}
+
 // The rotation that makes p and q orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q != 0. The smaller of the two
 // angles. No intermediate overflows where alpha and beta do not. The angle need not be right to the last bit, since the
-// next sweep turns by what is missing; but J must be unitary, so sine follows from the tangent of half the angle.
+// next sweep turns by what is missing; but J must be unitary, so sine follows from the tangent of half the angle. What
+// counts is the length of the chain of operations, which all that follows waits for.
 template <typename T>
 inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma) {
   const float size = magnitude(gamma);
   const float difference = beta - alpha;
-  const float d = fabs(difference);
-  const bool is_small = d >= 2.0f * size;
-  // tan of twice the angle, or its reciprocal
-  const float x = min(d, 2.0f * size) * reciprocal(max(d, 2.0f * size));
-  const float square = fma(x, x, 1.0f);
-  const float tangent = (is_small ? x : 1.0f) * reciprocal(fma(square, rsqrt(square), is_small ? 1.0f : x));
+  const float scale = inverse_power(max(alpha, beta));
+  const float u = fabs(difference) * scale;
+  const float v = 2.0f * size * scale;
+  const float square = fma(v, v, u * u);
+  const float tangent = v * reciprocal(fma(square, rsqrt(square), u));
   const float h = half_tangent(tangent);
   // 2 h / (1 + h^2), rounded once
-  const float divisor = fma(h, h, 1.0f);
-  const float inverse = reciprocal(divisor);
+  const float inverse = reciprocal_above_one(h * h);
   const float near_sine = 2.0f * h * inverse;
-  const float sine = fma(fma(-near_sine, divisor, 2.0f * h), inverse, near_sine);
+  const float sine = fma(fma(-fma(h, h, 1.0f), near_sine, 2.0f * h), inverse, near_sine);
   const T unit = difference < 0.0f ? -phase(gamma) : phase(gamma);
   Rotation<T> rotation;
   rotation.sigma = sine * unit;
