@@ -46,7 +46,7 @@ void launch_on_cuda(const Step& step);
 // Compiles a .metal file for the MPS device, unless a launch has already.
 void compile_on_mps(std::string library);
 
-// What the CUDA device of this tensor offers.
-DeviceLimits cuda_limits(const torch::stable::Tensor& tensor);
+// What the CUDA device of this index offers.
+DeviceLimits cuda_limits(std::int32_t device);
 
 }  // namespace metalsvd

@@ -14,10 +14,10 @@ STABLE_TORCH_LIBRARY(metalsvd, m) {
   m.def(
       "svd_ex(Tensor A, bool full_matrices=False, bool compute_uv=True, *, str? driver=None) "
       "-> (Tensor U, Tensor S, Tensor Vh, Tensor info)");
-  // The method that svd would run on mps, in words.
+  // The method that svd would run on mps, or on a CUDA device, in words.
   m.def(
       "plan(int batch, int m, int n, ScalarType dtype, bool full_matrices=False, bool compute_uv=True, *, "
-      "str? driver=None) -> str");
+      "str? driver=None, int? cuda_device=None) -> str");
   // Compiles the Metal library of that name now rather than at its first launch.
   m.def("compile_library(str library) -> ()");
 }

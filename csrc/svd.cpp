@@ -179,7 +179,7 @@ struct Backend {
 };
 constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
 #ifdef METALSVD_CUDA
-constexpr Backend cuda_backend{launch_on_cuda, cuda_limits};
+constexpr Backend cuda_backend{launch_on_cuda, [](const Tensor& A) { return cuda_limits(A.get_device_index()); }};
 #endif
 
 // The steps above.
@@ -227,10 +227,19 @@ Factors svd_cuda(const Tensor& A, bool full_matrices, bool compute_uv, const std
 #endif
 
 std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, ScalarType dtype, bool full_matrices,
-                          bool compute_uv, const std::optional<std::string>& driver) {
+                          bool compute_uv, const std::optional<std::string>& driver,
+                          const std::optional<std::int64_t>& cuda_device) {
   STD_TORCH_CHECK(batch > 0 && m > 0 && n > 0, "plan: expected positive sizes, but got batch ", batch, ", m ", m,
                   ", n ", n);
-  return describe(make_plan({batch, m, n, kernel_scalar(dtype), make_job(full_matrices, compute_uv)}, driver));
+  DeviceLimits device = apple_gpu;
+  if (cuda_device) {
+#ifdef METALSVD_CUDA
+    device = cuda_limits(static_cast<std::int32_t>(*cuda_device));
+#else
+    STD_TORCH_CHECK(false, "plan: this metalsvd was built without kernels for cuda");
+#endif
+  }
+  return describe(make_plan({batch, m, n, kernel_scalar(dtype), make_job(full_matrices, compute_uv), device}, driver));
 }
 
 }  // namespace metalsvd

@@ -26,9 +26,10 @@ Factors svd_cpu(const Tensor& A, bool full_matrices, bool compute_uv, const std:
 Factors svd_of_torch(const Tensor& A, bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
                      const char* expected);
 
-// What `svd_mps` would run, in words.
+// What `svd_mps` would run, or `svd_cuda` on the CUDA device of that index, in words.
 std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, torch::headeronly::ScalarType dtype,
-                          bool full_matrices, bool compute_uv, const std::optional<std::string>& driver);
+                          bool full_matrices, bool compute_uv, const std::optional<std::string>& driver,
+                          const std::optional<std::int64_t>& cuda_device);
 
 // Throws in the words of torch.linalg.svd where A has less than two dimensions or is no floating point or complex
 // tensor.

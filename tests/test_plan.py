@@ -7,6 +7,7 @@ import re
 import metalsvd
 import pytest
 import torch
+from metalsvd._devices import is_built_for
 
 
 def threads_of(words: str) -> int:
@@ -136,6 +137,18 @@ def test_the_tall_qr_stands_in_front_of_what_only_block_could_take():
     assert "then block: " in metalsvd.plan((129, 129))
     assert not is_reduced((80, 80), torch.complex64)
     assert is_reduced((81, 80), torch.complex64)
+
+
+def test_plans_are_for_a_gpu():
+    assert metalsvd.plan((3, 3), device="mps") == metalsvd.plan((3, 3))
+    with pytest.raises(ValueError, match="device must be mps or cuda, not cpu"):
+        metalsvd.plan((3, 3), device="cpu")
+
+
+@pytest.mark.skipif(is_built_for("cuda"), reason="this metalsvd has kernels for cuda")
+def test_plans_for_cuda_need_its_kernels():
+    with pytest.raises(RuntimeError, match="built without kernels for cuda"):
+        metalsvd.plan((3, 3), device="cuda:0")
 
 
 def test_the_levels_of_the_tall_qr():

@@ -65,14 +65,17 @@ std::int32_t device_of(const Launch& launch) {
   STD_TORCH_CHECK(false, "metalsvd: the kernel '", launch.kernel, "' has no tensor");
 }
 
+std::int64_t attribute_of(std::int32_t device, cudaDeviceAttr attribute) {
+  int value = 0;
+  check(cudaDeviceGetAttribute(&value, attribute, device), "reading the limits of the device", std::to_string(device));
+  return value;
+}
+
 // Whether a kernel can be launched before what the one before it wrote can be seen, for which our kernels wait
 // themselves (kernels/dialect/cuda_entry.h).
 bool launches_early(std::int32_t device) {
-  constexpr int hopper = 9;
-  int major = 0;
-  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device),
-        "reading the capability of the device", std::to_string(device));
-  return major >= hopper;
+  constexpr std::int64_t hopper = 9;
+  return attribute_of(device, cudaDevAttrComputeCapabilityMajor) >= hopper;
 }
 
 void run(const Launch& launch, cudaStream_t stream, bool early) {
@@ -110,16 +113,11 @@ Registration::Registration(const Kernel* kernels, std::size_t count) {
 
 }  // namespace cuda
 
-DeviceLimits cuda_limits(const torch::stable::Tensor& tensor) {
-  const auto read = [&tensor](cudaDeviceAttr attribute) {
-    int value = 0;
-    check(cudaDeviceGetAttribute(&value, attribute, tensor.get_device_index()), "reading the limits of the device of",
-          "A");
-    return std::int64_t{value};
-  };
+DeviceLimits cuda_limits(std::int32_t device) {
   // With more columns `block` takes half the time for one matrix on an H100, and a tenth more for hundreds.
   constexpr std::int64_t simdgroup_columns = 112;
-  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns};
+  return {attribute_of(device, cudaDevAttrMaxSharedMemoryPerBlockOptin),
+          attribute_of(device, cudaDevAttrMultiProcessorCount), simdgroup_columns};
 }
 
 void launch_on_cuda(const Step& step) {

@@ -358,7 +358,7 @@ def _method(device: Device, shape: tuple[int, ...]) -> str:
     if device.torch_name == "cpu":
         return "LAPACK sgesdd"
     try:
-        return ops.plan(shape)
+        return ops.plan(shape, device=device.torch_name)
     except (RuntimeError, ValueError) as error:
         raise UserError(f"matrices of {shape[-2]} x {shape[-1]} do not work: {error}") from error
 

@@ -19,6 +19,8 @@ import warnings
 import torch
 from torch import Tensor
 
+from ._plan import plan
+
 LOGGER = logging.getLogger("metalsvd")
 LOGGER.addHandler(logging.NullHandler())
 
@@ -45,9 +47,8 @@ def plan_of(A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None
     Raises:
         RuntimeError: the planner refuses A.
     """
-    *batch, m, n = A.shape
-    count = torch.Size(batch).numel()
-    return torch.ops.metalsvd.plan(count, m, n, A.dtype, full_matrices, compute_uv, driver=driver)
+    options = {"full_matrices": full_matrices, "compute_uv": compute_uv, "driver": driver}
+    return plan(A.shape, A.dtype, device=A.device, **options)
 
 
 def log_plan(caller: str, A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None) -> None:
@@ -67,8 +68,6 @@ def _in_words(A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | No
     if A.is_cuda and A.dtype in (torch.float64, torch.complex128):
         return "torch's own"
     try:
-        words = plan_of(A, full_matrices, compute_uv, driver)
+        return plan_of(A, full_matrices, compute_uv, driver)
     except RuntimeError as error:
         return f"refused: {error}"
-    # The planner takes a CUDA device's memory and cores into account, and tells of an Apple GPU's.
-    return f"as on an Apple GPU, {words}" if A.is_cuda else words

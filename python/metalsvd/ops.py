@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from . import _dispatch
+from ._plan import plan as plan
 
 
 class SVD(NamedTuple):
@@ -82,20 +83,3 @@ def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, d
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """Singular values of each matrix, shape ``(*, k)``, descending: :func:`svd` without computing vectors."""
     return torch.ops.metalsvd.svd(A, False, False, driver=driver)[1]
-
-
-def plan(
-    shape: tuple[int, ...],
-    dtype: torch.dtype = torch.float32,
-    *,
-    full_matrices: bool = False,
-    compute_uv: bool = True,
-    driver: str | None = None,
-) -> str:
-    """What :func:`svd` would run on mps for a tensor of ``shape`` ``(*, m, n)``: method, kernel and launch, in words.
-
-    Raises:
-        RuntimeError: as :func:`svd` would.
-    """
-    *batch, m, n = shape
-    return torch.ops.metalsvd.plan(torch.Size(batch).numel(), m, n, dtype, full_matrices, compute_uv, driver=driver)

@@ -88,7 +88,7 @@ class Metalsvd(Contender):
                 raise RuntimeError(f"LAPACK on the CPU has no {case.dtype_name}")
             return "LAPACK"
         options = {"full_matrices": job == "full", "compute_uv": job != "values"}
-        return ops.plan(case.shape, case.dtype, driver=self._driver, **options)
+        return ops.plan(case.shape, case.dtype, driver=self._driver, device=device, **options)
 
     def fits(self, case: Case, job: str) -> bool:
         """Whether the driver takes such matrices; ``auto`` takes all, and if not, its failure says why."""
