@@ -7,6 +7,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -71,11 +72,19 @@ std::int64_t attribute_of(std::int32_t device, cudaDeviceAttr attribute) {
   return value;
 }
 
-// Whether a kernel can be launched before what the one before it wrote can be seen, for which our kernels wait
-// themselves (kernels/dialect/cuda_entry.h).
-bool launches_early(std::int32_t device) {
-  constexpr std::int64_t hopper = 9;
-  return attribute_of(device, cudaDevAttrComputeCapabilityMajor) >= hopper;
+// Whether kernels can be launched before what the one before them wrote can be seen, since they wait for it themselves:
+// those do that are compiled for compute capability 9 (kernels/dialect/cuda_entry.h), which a build for older devices
+// is not, though a newer one runs it. All kernels of a device are compiled alike.
+bool launches_early(std::int32_t device, const Launch& launch) {
+  constexpr int hopper = 90;
+  static std::mutex mutex;
+  static auto& known = *new std::unordered_map<std::int32_t, bool>;
+  const std::lock_guard lock(mutex);
+  const auto found = known.find(device);
+  if (found != known.end()) return found->second;
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, entry_of(launch)), "looking at the kernel", launch.kernel);
+  return known[device] = attributes.ptxVersion >= hopper;
 }
 
 void run(const Launch& launch, cudaStream_t stream, bool early) {
@@ -124,7 +133,7 @@ void launch_on_cuda(const Step& step) {
   const std::int32_t device = device_of(step.launches.front());
   const torch::stable::accelerator::DeviceGuard guard(device);
   const cudaStream_t stream = current_stream(device);
-  const bool early = launches_early(device);
+  const bool early = launches_early(device, step.launches.front());
   const ProfilerRange range(step.name.c_str());
   for (const Launch& launch : step.launches) run(launch, stream, early);
 }
