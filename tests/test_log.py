@@ -53,6 +53,12 @@ def test_what_has_no_plan(target, caplog):
     assert vector.endswith("thin: no matrix")
 
 
+def test_a_tensor_without_data_has_a_plan(caplog):
+    with caplog.at_level(logging.INFO, "metalsvd"):
+        metalsvd.svd_ex(torch.empty(5, 4, device="meta"))
+    assert lines(caplog) == [("INFO", f"metalsvd.svd_ex: 5x4 float32 on meta, thin: {metalsvd.plan((5, 4))}")]
+
+
 def test_a_refused_call_is_told_before_it_raises(emulated, caplog):
     with caplog.at_level(logging.INFO, "metalsvd"), pytest.raises(RuntimeError, match="does not fit"):
         metalsvd.svd(torch.randn(9, 9, device="mps"), driver="thread")

@@ -66,12 +66,6 @@ std::int32_t device_of(const Launch& launch) {
   STD_TORCH_CHECK(false, "metalsvd: the kernel '", launch.kernel, "' has no tensor");
 }
 
-std::int64_t attribute_of(std::int32_t device, cudaDeviceAttr attribute) {
-  int value = 0;
-  check(cudaDeviceGetAttribute(&value, attribute, device), "reading the limits of the device", std::to_string(device));
-  return value;
-}
-
 // Whether kernels can be launched before what the one before them wrote can be seen, since they wait for it themselves:
 // those do that are compiled for compute capability 9 (kernels/dialect/cuda_entry.h), which a build for older devices
 // is not, though a newer one runs it. All kernels of a device are compiled alike.
@@ -123,10 +117,15 @@ Registration::Registration(const Kernel* kernels, std::size_t count) {
 }  // namespace cuda
 
 DeviceLimits cuda_limits(std::int32_t device) {
+  const auto read = [device](cudaDeviceAttr attribute) {
+    int value = 0;
+    check(cudaDeviceGetAttribute(&value, attribute, device), "reading the limits of the device",
+          std::to_string(device));
+    return std::int64_t{value};
+  };
   // With more columns `block` takes half the time for one matrix on an H100, and a tenth more for hundreds.
   constexpr std::int64_t simdgroup_columns = 112;
-  return {attribute_of(device, cudaDevAttrMaxSharedMemoryPerBlockOptin),
-          attribute_of(device, cudaDevAttrMultiProcessorCount), simdgroup_columns};
+  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns};
 }
 
 void launch_on_cuda(const Step& step) {

@@ -42,13 +42,13 @@ def listen_as_environment_says() -> None:
 
 
 def plan_of(A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None) -> str:
-    """What :func:`metalsvd.plan` says of svd of A (*, m, n).
+    """What :func:`metalsvd.plan` says of svd of A (*, m, n): on its device if that is CUDA, otherwise on mps.
 
     Raises:
         RuntimeError: the planner refuses A.
     """
     options = {"full_matrices": full_matrices, "compute_uv": compute_uv, "driver": driver}
-    return plan(A.shape, A.dtype, device=A.device, **options)
+    return plan(A.shape, A.dtype, device=A.device if A.is_cuda else "mps", **options)
 
 
 def log_plan(caller: str, A: Tensor, full_matrices: bool, compute_uv: bool, driver: str | None) -> None:
