@@ -6,6 +6,8 @@ functions routed to our kernels there too) or ``cpu``. Without it the tests run 
 
 from __future__ import annotations
 
+import os
+
 import metalsvd
 import pytest
 import torch
@@ -17,6 +19,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Several processes of torch, each with a thread a core, wait for each other for minutes.
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        torch.set_num_threads(1)
     # Before any test: torch looks up its device hooks once, at the first backward.
     if config.getoption("--target") == "mps" and not torch.backends.mps.is_built():
         metalsvd.emulator.enable()

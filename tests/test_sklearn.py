@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse
 import sklearn.decomposition
 import torch
+from metalsvd import _devices
 from metalsvd.sklearn import PCA, TruncatedSVD
 from processes import hide_package, run_code
 from sklearn.base import clone
@@ -280,6 +281,14 @@ def test_a_tensor_of_other_features_is_refused(target):
 def test_bad_parameters(kind, options, message):
     with pytest.raises((ValueError, TypeError), match=message):
         kind(**options).fit(samples())
+
+
+@pytest.mark.parametrize("device", ["meta", "xpu"])
+def test_another_device_is_refused_beside_cuda_too(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(_devices, "is_built_for", lambda device_type: True)
+    with pytest.raises(ValueError, match=f"device: expected cpu or one that metalsvd has kernels for.* got '{device}'"):
+        TruncatedSVD(device=device).fit(samples())
 
 
 @pytest.mark.parametrize("algorithm", ["randomized", "lanczos"])

@@ -27,7 +27,7 @@ def has_kernels(device_type: str) -> bool:
     """Whether our kernels run on ``mps`` (a real Apple GPU, or the emulated one where enabled) or ``cuda`` here."""
     if device_type == "mps":
         return emulator.is_enabled() or has_apple_gpu()
-    return torch.cuda.is_available() and is_built_for("cuda")
+    return device_type == "cuda" and torch.cuda.is_available() and is_built_for("cuda")
 
 
 def best_device() -> torch.device:
