@@ -14,6 +14,13 @@ std::int64_t groups_for(std::int64_t entries) {
   return std::min<std::int64_t>(divide_up(entries, limits::tall_threads), limits::tall_strips);
 }
 
+// Threads of a threadgroup that applies the reflectors of a panel to rows of so many packs.
+std::int64_t applying_threads(const Panel& panel, std::int64_t packed, std::int64_t packs) {
+  const std::int64_t sums =
+      limits::tall_quarters * (panel.padded / packed) * std::min<std::int64_t>(packs, limits::tall_tile_packs);
+  return sums > limits::tall_apply_few_threads ? limits::tall_apply_threads : limits::tall_apply_few_threads;
+}
+
 void append(std::vector<Argument>& arguments, const std::vector<Argument>& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
 }
@@ -184,7 +191,7 @@ Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
   append(arguments, {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
                      chunks.share, chunks.rest, std::int64_t{adjoint}, reports ? plan_.columns : std::int64_t{0}});
   return launch("apply_" + reduction.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
-                std::move(arguments), limits::tall_apply_threads);
+                std::move(arguments), applying_threads(panel, reduction.packed, packs));
 }
 
 // The last panel, where all rows of P that it meets are zero but those of the vectors of R.
@@ -208,9 +215,9 @@ Launch TallQr::expand_last(std::size_t i) const {
   append(arguments, {is_root ? panel.first * row_stride : Offset{0}, Z_stride, panel.padded * left_stride_, row_stride,
                      column_stride, panel.columns, n, i == 0 ? panel.first * left_stride_ : Offset{0},
                      i == 0 ? left_.stride : level.rows * left_stride_, left_stride_, reports ? n : std::int64_t{0}});
-  return launch("expand_" + reduction.number,
-                level.nodes * divide_up(left_stride_ / reduction.packed, limits::tall_tile_packs), std::move(arguments),
-                limits::tall_apply_threads);
+  const std::int64_t packs = left_stride_ / reduction.packed;
+  return launch("expand_" + reduction.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
+                std::move(arguments), applying_threads(panel, reduction.packed, packs));
 }
 
 // The order of the columns of B.
@@ -223,8 +230,9 @@ void TallQr::sort(std::vector<Launch>& launches) const {
   launches.push_back(launch("squares_" + reduction.storage, tiles,
                             {A_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, A_.batch_stride,
                              row_stride(), column_stride()}));
-  launches.push_back(
-      launch("order_f32", 1, {squares, norms, order_, reduction.rows, n}, limits::threads_per_threadgroup));
+  const std::int64_t groups = divide_up(n, limits::tall_copy_columns);
+  launches.push_back(launch("norms_f32", groups, {squares, norms, reduction.rows, n}));
+  launches.push_back(launch("order_f32", groups, {norms, order_, n}));
 }
 
 Step TallQr::reduce() const {

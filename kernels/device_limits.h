@@ -141,10 +141,14 @@ enum : int {
   tall_chunk_bytes = 2048,
   tall_held_columns = 4,
   tall_threads = 256,
-  // Packs of a row that a threadgroup applies reflectors to, 32 real columns, and its threads: few, so that a few nodes
-  // fill the cores too. One tile is as wide as a panel.
+  // Packs of a row that a threadgroup applies reflectors to, 32 real columns, so that a few nodes fill the cores too.
+  // One
+  // tile is as wide as a panel. It has a thread for each quarter of the rows, pack of a reflector and pack of the tile,
+  // or the next of these two numbers.
   tall_tile_packs = 8,
-  tall_apply_threads = 128,
+  tall_quarters = 4,
+  tall_apply_few_threads = 128,
+  tall_apply_threads = 256,
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
   tall_copy_columns = 32,

@@ -41,6 +41,7 @@ template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float>
 template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2>) tall_expand<float2>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
+template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;
 template [[host_name("tall_start_f32")]] [[kernel]] decltype(tall_start<float>) tall_start<float>;
 template [[host_name("tall_start_c64")]] [[kernel]] decltype(tall_start<float2>) tall_start<float2>;

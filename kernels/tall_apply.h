@@ -8,18 +8,20 @@ namespace metalsvd {
 
 using namespace metal;
 
-// What a threadgroup stages: rows of V; then rows of C, or the two halves of W = V^H C, or W and T' W.
+// What a threadgroup stages: rows of V, or W = V^H C as each quarter of the rows has it; then rows of C, or W and T' W;
+// and T'. A thread moves as many rows of V and of C at once: fewer while both are staged.
 enum : int {
-  staged_v_packs = 512,
+  staged_v_packs = 1024,
   staged_c_packs = 512,
+  most_joint_packs = limits::tall_panel_bytes / limits::word_bytes * limits::tall_tile_packs,
   most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
-  rows_a_thread = 4,
-  v_packs_a_thread = staged_v_packs / limits::tall_apply_threads,
+  summed_rows = staged_c_packs / limits::tall_apply_threads,
+  changed_rows = staged_v_packs / limits::tall_apply_threads,
   tile_packs = limits::tall_tile_packs
 };
 
 // How the threads share a tile of columns of C, `groups` packs wide. A thread owns a pack of columns: while W is
-// summed up, a pack of its rows and every other row of C; in products, rows of C that lie `slots` apart.
+// summed up, a pack of its rows and a quarter of the rows of C; in products, rows of C that lie `slots` apart.
 struct Tiling {
   int groups;
   int first_pack;
@@ -30,7 +32,15 @@ struct Tiling {
   int v_pack;  // of a row of V that a thread moves, and from which row on, how far apart
   int v_row;
   int v_step;
-  int part;  // rows that are staged together, an even number
+  int rows;  // that are staged together where each thread moves one, a multiple of half of rows_summed_together
+};
+
+// Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
+// alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
+enum : int {
+  rows_summed = 8,
+  quarters = limits::tall_quarters,
+  rows_summed_together = int(rows_summed) * int(quarters)
 };
 
 inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
@@ -44,14 +54,16 @@ inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
   tiling.v_step = team.threads / v_packs;
   tiling.v_pack = team.index % v_packs;
   tiling.v_row = team.index / v_packs;
-  tiling.part = min(rows_a_thread * tiling.slots, v_packs_a_thread * tiling.v_step) & ~1;
+  const int unit = rows_summed_together / int(summed_rows);
+  tiling.rows = min(tiling.slots, tiling.v_step) / unit * unit;
   return tiling;
 }
 
-// What a thread moves of a part: packs of V, and those of C that it owns.
+// What a thread moves of a part: so many packs of V, and of C those that it owns.
+template <int count>
 struct Part {
-  float4 v[v_packs_a_thread];
-  float4 c[rows_a_thread];
+  float4 v[count];
+  float4 c[count];
 };
 
 // The row of a part of V that a thread moves as its s-th, if there is one.
@@ -60,20 +72,24 @@ inline bool moves_row(int s, int rows, Tiling tiling) {
   return tiling.v_row < tiling.v_step && moved_row(s, tiling) < rows;
 }
 
-// Rows [first, first + rows) of V.
-template <typename T>
-inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part& part, Tiling tiling) {
+// Rows [first, first + rows) of V, and zeros.
+template <typename T, int count>
+inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part<count>& part, Tiling tiling) {
 #pragma unroll
-  for (int s = 0; s < v_packs_a_thread; ++s) {
+  for (int s = 0; s < count; ++s) {
+    part.v[s] = zero_pack();
     if (!moves_row(s, rows, tiling)) continue;
     part.v[s] = ((device const float4*)(V + (first + moved_row(s, tiling)) * row_stride))[tiling.v_pack];
   }
 }
 
-inline void stage_v(thread const Part& part, int rows, threadgroup float4* staged, Tiling tiling) {
+template <int count>
+inline void stage_v(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
 #pragma unroll
-  for (int s = 0; s < v_packs_a_thread; ++s) {
-    if (moves_row(s, rows, tiling)) staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
+  for (int s = 0; s < count; ++s) {
+    if (moves_row(s, count * tiling.rows, tiling)) {
+      staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
+    }
   }
 }
 
@@ -83,79 +99,89 @@ inline bool owns_row(int r, int rows, Tiling tiling) {
   return tiling.slot < tiling.slots && owned_row(r, tiling) < rows;
 }
 
-// The rows of C at places[first] and on.
-template <typename T>
-inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows, thread Part& part,
-                    Tiling tiling) {
+// The rows of C at places[first] and on, and zeros.
+template <typename T, int count>
+inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows,
+                    thread Part<count>& part, Tiling tiling) {
 #pragma unroll
-  for (int r = 0; r < rows_a_thread; ++r) {
+  for (int r = 0; r < count; ++r) {
     part.c[r] = zero_pack();
     if (!owns_row(r, rows, tiling)) continue;
     part.c[r] = ((device const float4*)(C + places[owned_row(r, tiling)] * row_stride))[tiling.group];
   }
 }
 
-// Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
-// alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
-enum : int { rows_summed = 8 };
+template <int count>
+inline void stage_c(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
+#pragma unroll
+  for (int r = 0; r < count; ++r) {
+    if (owns_row(r, count * tiling.rows, tiling))
+      staged[owned_row(r, tiling) * tiling.groups + tiling.group] = part.c[r];
+  }
+}
 
-// Adds the products of a part's rows to those W of this thread: sums[q] is row (pack of V) packed_count + q.
+// T', column-major: T, or T^H.
+template <typename T>
+inline void stage_joint(device const T* joint, int columns, bool adjoint, threadgroup T* staged, Team team) {
+  for (int index = team.index; index < columns * columns; index += team.threads) {
+    staged[index] = adjoint ? conjugate(joint[index % columns * columns + index / columns]) : joint[index];
+  }
+}
+
+// Adds the products of a part's rows, of which there are zeros up to a multiple of rows_summed_together, to those W of
+// this thread: sums[q] is row (pack of V) packed_count + q.
 template <typename T>
 inline void add_products(threadgroup const float4* V, threadgroup const float4* C, int rows, thread float4* sums,
                          Tiling tiling) {
-  const int half_of_rows = tiling.slot / tiling.v_packs;
-  if (half_of_rows > 1) return;
-  const int v_pack = tiling.slot % tiling.v_packs;
-  float4 of_part[packed_count<T>()];
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) of_part[q] = zero_pack();
-  for (int first = half_of_rows; first < rows; first += 2 * rows_summed) {
+  const int quarter = tiling.slot / tiling.v_packs;
+  if (quarter >= quarters) return;
+  V += quarter * tiling.v_packs + tiling.slot % tiling.v_packs;
+  C += quarter * tiling.groups + tiling.group;
+  for (int first = 0; first < rows; first += rows_summed_together) {
     float4 of_few[packed_count<T>()];
 #pragma unroll
     for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = zero_pack();
-    for (int i = first; i < min(first + 2 * rows_summed, rows); i += 2) {
-      const float4 v = V[i * tiling.v_packs + v_pack];
-      const float4 c = C[i * tiling.groups + tiling.group];
+#pragma unroll
+    for (int i = 0; i < rows_summed; ++i) {
+      const float4 v = V[(first + i * quarters) * tiling.v_packs];
+      const float4 c = C[(first + i * quarters) * tiling.groups];
 #pragma unroll
       for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few[q]);
     }
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) of_part[q] += of_few[q];
+    for (int q = 0; q < packed_count<T>(); ++q) sums[q] += of_few[q];
   }
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) sums[q] += of_part[q];
 }
 
-// W, summed up, times T' to staged_c_packs / 2 packs further. Three barriers, one of them last.
+// W, summed up over the quarters, to `W`, and T' W to staged_c_packs / 2 packs further. `of_quarters` is free. Three
+// barriers, one of them last.
 template <typename T>
-inline void multiply_joint(device const T* joint, thread const float4* sums, bool adjoint, threadgroup float4* W,
-                           Tiling tiling, Team team) {
+inline void multiply_joint(threadgroup const T* joint, thread const float4* sums, threadgroup float4* of_quarters,
+                           threadgroup float4* W, Tiling tiling, bool adjoint, Team team) {
   const int columns = tiling.v_packs * packed_count<T>();
-  const int half_of_rows = tiling.slot / tiling.v_packs;
+  const int packs = columns * tiling.groups;
+  const int quarter = tiling.slot / tiling.v_packs;
   const int first = tiling.slot % tiling.v_packs * packed_count<T>();
-  threadgroup float4* product = W + staged_c_packs / 2;
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
-    const int place = (first + q) * tiling.groups + tiling.group;
-    if (half_of_rows == 1) product[place] = sums[q];
+    if (quarter < quarters) of_quarters[quarter * packs + (first + q) * tiling.groups + tiling.group] = sums[q];
+  }
+  // What comes behind may write rows of C that others have read.
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  for (int index = team.index; index < packs; index += team.threads) {
+    threadgroup const float4* parts = of_quarters + index;
+    W[index] = (parts[0] + parts[packs]) + (parts[2 * packs] + parts[3 * packs]);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) {
-    const int place = (first + q) * tiling.groups + tiling.group;
-    if (half_of_rows == 0) W[place] = sums[q] + product[place];
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < columns * tiling.groups; index += team.threads) {
+  for (int index = team.index; index < packs; index += team.threads) {
     const int i = index / tiling.groups;
     float4 sum = zero_pack();
     const int begin = adjoint ? 0 : i;
     const int end = adjoint ? i + 1 : columns;
     for (int k = begin; k < end; ++k) {
-      const T factor = adjoint ? conjugate(joint[i * columns + k]) : joint[k * columns + i];
-      sum = multiply_add(factor, W[k * tiling.groups + index % tiling.groups], sum);
+      sum = multiply_add(joint[k * columns + i], W[k * tiling.groups + index % tiling.groups], sum);
     }
-    product[index] = sum;
+    W[staged_c_packs / 2 + index] = sum;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
@@ -249,7 +275,7 @@ template <typename T>
 inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows, thread float4* c,
                               Tiling tiling) {
   if (part_rows > 2 * tiling.slots) {
-    subtract_from_rows<T, rows_a_thread>(V, W, part_rows, c, tiling);
+    subtract_from_rows<T, changed_rows>(V, W, part_rows, c, tiling);
   } else if (part_rows > tiling.slots) {
     subtract_from_rows<T, 2>(V, W, part_rows, c, tiling);
   } else {
@@ -259,12 +285,12 @@ inline void subtract_products(threadgroup const float4* V, threadgroup const flo
 
 // Applies a node to columns of C in place: its adjoint to the columns behind the panel, or the node to P.
 //
-// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_threads threads. Ownership: as Tiling
-// says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows' places, two a part on the
-// way to W, three around T' and two a part behind. The host promises: rows of all numbers are whole packs, and C begins
-// with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a chunk that is `unit_step`
-// chunks behind the one before, where level 0 shares rows out as `chunk_share` and `chunk_rest` say; `largest`, where
-// wanted, has a number for each node and each of `reports` columns.
+// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_few_threads or tall_apply_threads.
+// Ownership: as Tiling says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows'
+// places, two a part on the way to W, three around T' and two a part behind. The host promises: rows of all numbers are
+// whole packs, and C begins with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a
+// chunk that is `unit_step` chunks behind the one before, where level 0 shares rows out as `chunk_share` and
+// `chunk_rest` say; `largest`, where wanted, has a number for each node and each of `reports` columns.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
@@ -282,6 +308,7 @@ template <typename T>
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 staged_V[staged_v_packs];
   threadgroup float4 staged[staged_c_packs];
+  threadgroup float4 staged_joint[most_joint_packs];
   threadgroup int places[most_node_rows];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const long tiles = (C_packs + tile_packs - 1) / tile_packs;
@@ -297,51 +324,51 @@ template <typename T>
     const long chunk = unit_rows > 0 ? row / unit_rows * unit_step : 0;
     places[i] = int(unit_rows > 0 ? first_row_of_node(chunk, chunk_share, chunk_rest) + row % unit_rows : row);
   }
+  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
+  stage_joint(joint, int(columns), adjoint != 0, turned_joint, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   // What comes next is fetched while a part is worked on.
-  Part next;
+  const int summed = summed_rows * tiling.rows;
+  Part<summed_rows> next;
   float4 sums[packed_count<T>()];
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
-  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
-  for (int first = 0; first < node.rows; first += tiling.part) {
-    const int part_rows = min(tiling.part, node.rows - first);
-    const int next_first = first + part_rows;
-    const int next_rows = min(tiling.part, node.rows - next_first);
-    stage_v(next, part_rows, staged_V, tiling);
-#pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
-      if (owns_row(r, part_rows, tiling)) staged[owned_row(r, tiling) * tiling.groups + tiling.group] = next.c[r];
-    }
+  fetch_v(V, V_row_stride, 0, min(summed, node.rows), next, tiling);
+  fetch_c(C, C_row_stride, places, min(summed, node.rows), next, tiling);
+  for (int first = 0; first < node.rows; first += summed) {
+    const int next_first = min(first + summed, node.rows);
+    const int next_rows = min(summed, node.rows - next_first);
+    stage_v(next, staged_V, tiling);
+    stage_c(next, staged, tiling);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
     fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
-    add_products<T>(staged_V, staged, part_rows, sums, tiling);
+    add_products<T>(staged_V, staged, next_first - first, sums, tiling);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
-  fetch_c(C, C_row_stride, places, min(tiling.part, node.rows), next, tiling);
-  multiply_joint(joint, sums, adjoint != 0, staged, tiling, team);
+  const int changed = changed_rows * tiling.rows;
+  Part<changed_rows> part;
+  fetch_v(V, V_row_stride, 0, min(changed, node.rows), part, tiling);
+  fetch_c(C, C_row_stride, places, min(changed, node.rows), part, tiling);
+  multiply_joint(turned_joint, sums, staged_V, staged, tiling, adjoint != 0, team);
 
   Largest<T> met;
   start_largest(met);
-  for (int first = 0; first < node.rows; first += tiling.part) {
-    const int part_rows = min(tiling.part, node.rows - first);
-    const int next_first = first + part_rows;
-    const int next_rows = min(tiling.part, node.rows - next_first);
-    stage_v(next, part_rows, staged_V, tiling);
-    float4 own[rows_a_thread];
+  for (int first = 0; first < node.rows; first += changed) {
+    const int next_first = min(first + changed, node.rows);
+    const int next_rows = min(changed, node.rows - next_first);
+    stage_v(part, staged_V, tiling);
+    float4 own[changed_rows];
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) own[r] = next.c[r];
+    for (int r = 0; r < changed_rows; ++r) own[r] = part.c[r];
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
-    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
+    fetch_v(V, V_row_stride, next_first, next_rows, part, tiling);
+    fetch_c(C, C_row_stride, places + next_first, next_rows, part, tiling);
+    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
-      if (!owns_row(r, part_rows, tiling)) continue;
+    for (int r = 0; r < changed_rows; ++r) {
+      if (!owns_row(r, next_first - first, tiling)) continue;
       const int place = places[first + owned_row(r, tiling)];
       ((device float4*)(C + place * C_row_stride))[tiling.group] = own[r];
       if (reports > 0) meet(met, own[r], place);
@@ -354,7 +381,7 @@ template <typename T>
 // Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
 // R or what the node above made for this one. W is then V^H Z of as many rows as columns.
 //
-// Grid and ownership are those of tall_apply. Barriers: one before W, three around T' and two a part behind. The host
+// Grid and ownership are those of tall_apply. Barriers: two around W, three around T' and two a part behind. The host
 // promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
 // one tile takes all of its columns.
 template <typename T>
@@ -375,6 +402,7 @@ template <typename T>
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 staged_V[staged_v_packs];
   threadgroup float4 staged[staged_c_packs];
+  threadgroup float4 staged_joint[most_joint_packs];
   threadgroup float4 staged_Z[staged_c_packs / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const long packs = C_row_stride / packed_count<T>();
@@ -388,47 +416,53 @@ template <typename T>
   C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
 
   const int head_rows = min(int(columns), node.rows);
-  Part next;
-  fetch_v(V, V_row_stride, 0, head_rows, next, tiling);
-  stage_v(next, head_rows, staged_V, tiling);
-  for (int i = tiling.slot; tiling.slot < tiling.slots && i < head_rows; i += tiling.slots) {
+  Part<summed_rows> head;
+  fetch_v(V, V_row_stride, 0, head_rows, head, tiling);
+  stage_v(head, staged_V, tiling);
+  for (int i = tiling.slot; tiling.slot < tiling.slots && i < rows_summed_together; i += tiling.slots) {
     T entries[packed_count<T>()];
 #pragma unroll
     for (int q = 0; q < packed_count<T>(); ++q) {
       const long column = (tiling.first_pack + tiling.group) * packed_count<T>() + q;
       entries[q] = from_real<T>(0.0f);
-      if (i < Z_rows && column < Z_columns) entries[q] = Z[i * Z_row_stride + column * Z_column_stride];
+      if (i < min(long(head_rows), Z_rows) && column < Z_columns) {
+        entries[q] = Z[i * Z_row_stride + column * Z_column_stride];
+      }
     }
     staged_Z[i * tiling.groups + tiling.group] = pack_of(entries);
   }
+  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
+  stage_joint(joint, int(columns), false, turned_joint, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float4 sums[packed_count<T>()];
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
   add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
-  fetch_v(V, V_row_stride, 0, min(tiling.part, node.rows), next, tiling);
-  multiply_joint(joint, sums, false, staged, tiling, team);
+  const int changed = changed_rows * tiling.rows;
+  Part<changed_rows> next;
+  fetch_v(V, V_row_stride, 0, min(changed, node.rows), next, tiling);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  multiply_joint(turned_joint, sums, staged_V, staged, tiling, false, team);
 
   Largest<T> met;
   start_largest(met);
-  for (int first = 0; first < node.rows; first += tiling.part) {
-    const int part_rows = min(tiling.part, node.rows - first);
-    const int next_first = first + part_rows;
-    stage_v(next, part_rows, staged_V, tiling);
+  for (int first = 0; first < node.rows; first += changed) {
+    const int next_first = min(first + changed, node.rows);
+    stage_v(next, staged_V, tiling);
     // Where C is V, its rows here have been read by others.
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    fetch_v(V, V_row_stride, next_first, min(tiling.part, node.rows - next_first), next, tiling);
-    float4 own[rows_a_thread];
+    fetch_v(V, V_row_stride, next_first, min(changed, node.rows - next_first), next, tiling);
+    float4 own[changed_rows];
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
+    for (int r = 0; r < changed_rows; ++r) {
       const int i = first + owned_row(r, tiling);
       own[r] = zero_pack();
       if (i < head_rows && tiling.slot < tiling.slots) own[r] = staged_Z[i * tiling.groups + tiling.group];
     }
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, part_rows, own, tiling);
+    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
 #pragma unroll
-    for (int r = 0; r < rows_a_thread; ++r) {
-      if (!owns_row(r, part_rows, tiling)) continue;
+    for (int r = 0; r < changed_rows; ++r) {
+      if (!owns_row(r, next_first - first, tiling)) continue;
       const int i = first + owned_row(r, tiling);
       ((device float4*)(C + i * C_row_stride))[tiling.group] = own[r];
       if (reports > 0) meet(met, own[r], int(node.first_row) + i);

@@ -26,90 +26,112 @@ inline int held_row(int p, int i, Team team) {
   return (p * packed_count<T>() + i) * limits::simd_width + team.lane;
 }
 
-// What step k asks of its column x: makes x the v of the reflector H for which H x = r e_k, tells tau, and writes the
-// column of R.
+// The reflector H = I - tau v v^H for which H x = r e_k: v is x below row k, and v_k there.
 template <typename T>
-inline float make_held_reflector(thread HeldColumn& x, int k, device T* R_column, int stride, Team team) {
-  const T first = number_at<T>(x.packs[0], 0);
-  float4 squares = zero_pack();
-#pragma unroll
-  for (int p = 0; p < held_packs; ++p) {
-    const float4 pack = p > 0 ? x.packs[p] : with_first(x.packs[p], from_real<T>(0.0f));
-    squares = fma(pack, pack, squares);
-  }
-  const float others = (squares.x + squares.y) + (squares.z + squares.w);
-  const float below = simd_sum(team.lane > k ? square_add(first, others) : others);
-  const T head = simd_broadcast(first, ushort(k));
+struct HeldReflector {
+  T v_k;
+  T r;
+  float tau;
+};
 
-  float tau = 0.0f;
-  T r = head;
-  T v_k = head;
+// That of a column with `head` in row k, and with the square `below` under it.
+template <typename T>
+inline HeldReflector<T> make_held_reflector(T head, float below) {
+  HeldReflector<T> reflector;
+  reflector.v_k = head;
+  reflector.r = head;
+  reflector.tau = 0.0f;
   // What counts as zero is left alone: H = I.
   if (!(below < least_square())) {
     const float size = magnitude(head);
     const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
     const float norm = precise::sqrt(square_add(head, below));
     // v = x + phase(x_k) |x| e_k, which loses no digit. Taking |v|^2 from v as it was rounded makes H unitary.
-    v_k = (norm + size) * unit;
-    tau = precise::divide(2.0f, square_add(v_k, below));
-    r = -norm * unit;
+    reflector.v_k = (norm + size) * unit;
+    reflector.tau = precise::divide(2.0f, square_add(reflector.v_k, below));
+    reflector.r = -norm * unit;
   }
-  const T zero = from_real<T>(0.0f);
-  if (team.lane < stride) R_column[team.lane * stride] = team.lane < k ? first : team.lane == k ? r : zero;
-  x.packs[0] = with_first(x.packs[0], team.lane < k ? zero : team.lane == k ? v_k : first);
-  return tau;
+  return reflector;
 }
 
-// The products v^H x of the columns that are held, summed over the SIMD-group.
-template <typename T>
-inline void products_of_held(thread const HeldColumn& v, thread const HeldColumn* x, thread T* products) {
+// The products u^H x of the columns that are held, and the square of u, summed over the SIMD-group.
+template <typename T, int packs>
+inline float products_of_held(thread const HeldColumn& u, thread const HeldColumn* x, thread T* products) {
+  float4 squares = zero_pack();
+#pragma unroll
+  for (int p = 0; p < packs; ++p) squares = fma(u.packs[p], u.packs[p], squares);
 #pragma unroll
   for (int c = 0; c < held_columns; ++c) {
     float4 sum = zero_pack();
 #pragma unroll
-    for (int p = 0; p < held_packs; ++p) sum = conjugate_multiply_add<T>(v.packs[p], x[c].packs[p], sum);
+    for (int p = 0; p < packs; ++p) sum = conjugate_multiply_add<T>(u.packs[p], x[c].packs[p], sum);
     products[c] = sum_of_pack<T>(sum);
   }
 #pragma unroll
   for (int c = 0; c < held_columns; ++c) products[c] = simd_sum(products[c]);
+  return simd_sum((squares.x + squares.y) + (squares.z + squares.w));
+}
+
+inline threadgroup float4* room_of_step(threadgroup float4* steps, int k) {
+  return steps + k % 2 * held_packs * limits::simd_width;
+}
+
+template <int packs>
+inline void share_held(thread const HeldColumn& x, threadgroup float4* step, Team team) {
+#pragma unroll
+  for (int p = 0; p < packs; ++p) step[p * limits::simd_width + team.lane] = x.packs[p];
 }
 
 // Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and the taus and the products
-// v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column: its owner makes it a
-// reflector as soon as it has applied the one before, while others still apply that one to theirs.
-template <typename T, int most_columns>
+// v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column, behind which every
+// SIMD-group sums up the column's square below row k and its products with those it holds, all at once, and finds the
+// reflector for itself; the owner of the next column shares it before it turns to its others. The rows of the node fill
+// so many `packs` of a lane.
+template <typename T, int most_columns, int packs>
 inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* gram,
                          threadgroup float* taus, device T* R, bool keeps, Team team) {
   const int mine = team.simdgroup * held_columns;
+  const T zero = from_real<T>(0.0f);
+  if (mine == 0) share_held<packs>(x[0], room_of_step(steps, 0), team);
   for (int first = 0; first < columns; first += held_columns) {
 #pragma unroll
     for (int place = 0; place < held_columns; ++place) {
       const int k = first + place;
       if (k >= columns) break;
-      threadgroup float4* step = steps + k % 2 * held_packs * limits::simd_width;
-      if (first == mine) {
-        const float tau = make_held_reflector<T>(x[place], k, R + k, stride, team);
-#pragma unroll
-        for (int p = 0; p < held_packs; ++p) step[p * limits::simd_width + team.lane] = x[place].packs[p];
-        if (team.lane == 0) taus[k] = tau;
-      }
       threadgroup_barrier(mem_flags::mem_threadgroup);
       // Those of earlier columns only find the products.
-      const bool is_over = k >= mine + held_columns - 1;
-      if (is_over && !keeps) continue;
+      if (first > mine && !keeps) continue;
+      threadgroup const float4* step = room_of_step(steps, k);
       HeldColumn v;
 #pragma unroll
-      for (int p = 0; p < held_packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+      for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+      const T entry = number_at<T>(v.packs[0], 0);
+      v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
       T products[held_columns];
-      products_of_held(v, x, products);
-      const float tau = taus[k];
+      const float below = products_of_held<T, packs>(v, x, products);
+      const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
+      v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
 #pragma unroll
       for (int c = 0; c < held_columns; ++c) {
+        const T head = simd_broadcast(number_at<T>(x[c].packs[0], 0), ushort(k));
+        products[c] = multiply_add(conjugate(reflector.v_k), head, products[c]);
         if (mine + c < k && team.lane == 0) gram[k * most_columns + mine + c] = conjugate(products[c]);
-        const T factor = mine + c > k ? -tau * products[c] : from_real<T>(0.0f);
-        if (is_over) continue;
+      }
+      if (first == mine) {
+        x[place].packs[0] = v.packs[0];
+        if (team.lane == 0) taus[k] = reflector.tau;
+        const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
+        if (team.lane < stride) R[team.lane * stride + k] = above;
+      }
+      // From the next column on.
 #pragma unroll
-        for (int p = 0; p < held_packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
+      for (int ahead = 1; ahead <= held_columns; ++ahead) {
+        const int c = (place + ahead) % held_columns;
+        if (first > mine || (first == mine && c <= place)) continue;
+        const T factor = -reflector.tau * products[c];
+#pragma unroll
+        for (int p = 0; p < packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
+        if (ahead == 1 && mine + c == k + 1) share_held<packs>(x[c], room_of_step(steps, k + 1), team);
       }
     }
   }
@@ -316,7 +338,14 @@ template <typename Storage>
   if (strips > 0) scale_held<T>(x, magnitude, exponent);
 
   threadgroup T* gram = (threadgroup T*)products;
-  factor_panel<T, most_columns>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  const int rows_of_pack = packed_count<T>() * int(limits::simd_width);
+  if (node.rows <= rows_of_pack) {
+    factor_panel<T, most_columns, 1>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  } else if (node.rows <= 2 * rows_of_pack) {
+    factor_panel<T, most_columns, 2>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  } else {
+    factor_panel<T, most_columns, held_packs>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+  }
   // Columns that fill the last pack.
   const int padding = stride - int(columns);
   for (int index = team.index; index < padding * stride; index += team.threads) {

@@ -46,37 +46,69 @@ template <typename Storage>
   }
 }
 
+// The squares of the norms of the columns of B, from those in the tiles.
+//
+// Grid: one threadgroup of tall_threads for each column of tiles. Ownership: a lane owns a column, its SIMD-group every
+// so many of the tiles. Barriers: one, before the SIMD-groups' sums are added up. The host promises: `squares` are
+// those of tall_squares.
+template <typename Real>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_norms(
+    device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], constant long& rows [[buffer(2)]],
+    constant long& columns [[buffer(3)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup Real sums[limits::tall_threads];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const TileGrid grid = make_tile_grid(rows, columns);
+  const Tile tile = make_tile(long(threadgroup_index) * grid.down, rows, columns);
+  squares += long(threadgroup_index) * grid.down * limits::tall_copy_columns;
+  Real sum = 0.0f;
+  if (team.lane < tile.columns) {
+    for (long down = team.simdgroup; down < grid.down; down += team.simdgroups) {
+      sum += squares[down * limits::tall_copy_columns + team.lane];
+    }
+  }
+  sums[team.index] = sum;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (team.index >= tile.columns) return;
+  sum = 0.0f;
+  for (int s = 0; s < team.simdgroups; ++s) sum += sums[s * limits::simd_width + team.index];
+  norms[tile.matrix * columns + tile.first_column + team.index] = sum;
+}
+
 // order[k] = the column of B with the k-th largest norm, equal ones in the order that they have.
 //
-// Grid: one threadgroup a matrix. Ownership: a thread columns t, t + threads, ..., whose place is the number of those
-// before it. Barriers: one, between summing and counting. The host promises: `squares` are those of tall_squares.
+// Grid: one threadgroup of tall_threads for tall_copy_columns columns. Ownership: a SIMD-group some of them, whose
+// place is the number of those before it. No barrier.
 template <typename Real>
-[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_order(
-    device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], device int* order [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]]) {
-  const long matrix = threadgroup_index;
-  const TileGrid grid = make_tile_grid(rows, columns);
-  squares += matrix * grid.across * grid.down * limits::tall_copy_columns;
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_order(
+    device const Real* norms [[buffer(0)]], device int* order [[buffer(1)]], constant long& columns [[buffer(2)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  enum : int { placed = int(limits::tall_copy_columns) * int(limits::simd_width) / int(limits::tall_threads) };
+  const long groups = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
+  const long matrix = long(threadgroup_index) / groups;
+  const long first = long(threadgroup_index) % groups * limits::tall_copy_columns + simdgroup * placed;
   norms += matrix * columns;
   order += matrix * columns;
-  for (long j = thread_index; j < columns; j += threads) {
-    Real sum = 0.0f;
-    for (long down = 0; down < grid.down; ++down) {
-      sum += squares[(j / grid.width * grid.down + down) * limits::tall_copy_columns + j % grid.width];
-    }
-    norms[j] = sum;
+  Real norm[placed];
+  int place[placed];
+#pragma unroll
+  for (int c = 0; c < placed; ++c) {
+    norm[c] = norms[min(first + c, columns - 1)];
+    place[c] = 0;
   }
-  threadgroup_barrier(mem_flags::mem_device);
-  for (long j = thread_index; j < columns; j += threads) {
-    const Real norm = norms[j];
-    long place = 0;
-    for (long other = 0; other < columns; ++other) {
-      const Real beside = norms[other];
-      place += beside > norm || (beside == norm && other < j) ? 1 : 0;
+  for (long other = lane; other < columns; other += limits::simd_width) {
+    const Real beside = norms[other];
+#pragma unroll
+    for (int c = 0; c < placed; ++c) {
+      place[c] += beside > norm[c] || (beside == norm[c] && other < first + c) ? 1 : 0;
     }
-    order[place] = int(j);
+  }
+#pragma unroll
+  for (int c = 0; c < placed; ++c) {
+    const int before = simd_sum(place[c]);
+    if (lane == 0 && first + c < columns) order[before] = int(first + c);
   }
 }
 
