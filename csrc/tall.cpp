@@ -9,9 +9,9 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-// Threadgroups a matrix for a thread an entry, within reason.
-std::int64_t groups_for(std::int64_t entries) {
-  return std::min<std::int64_t>(divide_up(entries, limits::tall_threads), limits::tall_strips);
+// Threadgroups a matrix for a SIMD-group a row, within reason.
+std::int64_t groups_for(std::int64_t rows) {
+  return std::min<std::int64_t>(divide_up(rows * limits::simd_width, limits::tall_threads), limits::tall_strips);
 }
 
 // Threads of a threadgroup that applies the reflectors of a panel to rows of so many packs.
@@ -231,7 +231,7 @@ void TallQr::sort(std::vector<Launch>& launches) const {
                             {A_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, A_.batch_stride,
                              row_stride(), column_stride()}));
   const std::int64_t groups = divide_up(n, limits::tall_copy_columns);
-  launches.push_back(launch("norms_f32", groups, {squares, norms, reduction.rows, n}));
+  launches.push_back(launch("norms_f32", groups, {squares, norms, reduction.rows, n}, limits::threads_per_threadgroup));
   launches.push_back(launch("order_f32", groups, {norms, order_, n}));
 }
 
@@ -257,7 +257,7 @@ Step TallQr::reduce() const {
     }
   }
   if (is_one_panel()) return step;
-  const std::int64_t groups = groups_for(n * n);
+  const std::int64_t groups = groups_for(n);
   launches.push_back(launch("collect_" + reduction.number, groups,
                             {numbers_.tensor, roots_.tensor, R_.tensor, reduction.rows, n, stride_,
                              reduction.panel_columns, roots_.stride, groups}));
@@ -284,7 +284,7 @@ Step TallQr::expand() const {
     // Rows of P before those that the last panel meets, or all of it.
     const std::int64_t count = starts_at_root() ? reduction.panels.back().first : reduction.rows;
     if (count > 0) {
-      const std::int64_t groups = groups_for(count * left_stride_);
+      const std::int64_t groups = groups_for(count);
       launches.push_back(
           launch("start_" + reduction.number, groups,
                  {reduction.transposed ? Vh_of_R : U_of_R, left_.tensor, count, reduction.rows, n, left_stride_,

@@ -16,7 +16,12 @@ using namespace metal;
 
 // Matrices pass through threadgroup memory in square tiles, so that neighbouring threads touch neighbouring entries on
 // both sides, whichever of the two is transposed.
-enum : int { copy_tile = limits::simd_width, copy_stride = copy_tile + 1, copy_entries = copy_tile * copy_tile };
+enum : int {
+  copy_tile = limits::simd_width,
+  copy_stride = copy_tile + 1,
+  copy_entries = copy_tile * copy_tile,
+  copied_entries = int(copy_entries) / int(limits::block_threads)  // by a thread, which reads all before it uses one
+};
 
 inline int tiles_over(long entries) { return int((entries + copy_tile - 1) / copy_tile); }
 
@@ -72,6 +77,24 @@ template <typename Storage>
   const long matrix = group / uint(tiles);
   const int index_of_tile = int(group % uint(tiles));
   maxima += matrix * parts;
+  const int w_tiles = tiles_over(rows) * tiles_over(padded);
+  const bool is_right = index_of_tile >= w_tiles;
+  const int place = is_right ? index_of_tile - w_tiles : index_of_tile;
+  const long height = is_right ? columns : rows;
+  const long first_row = long(place % tiles_over(height)) * copy_tile;
+  const long first_column = long(place / tiles_over(height)) * copy_tile;
+  A += matrix * batch_stride;
+  const bool along_rows = row_stride < column_stride;
+  T entries[copied_entries];
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int index = team.index + e * team.threads;
+    const long i = first_row + (along_rows ? index % copy_tile : index / copy_tile);
+    const long j = first_column + (along_rows ? index / copy_tile : index % copy_tile);
+    entries[e] = from_real<T>(is_right && i == j ? 1.0f : 0.0f);
+    if (!is_right && i < rows && j < columns) entries[e] = to_number(A[i * row_stride + j * column_stride]);
+  }
+
   const uint largest = threadgroup_max(team.index < int(parts) ? maxima[team.index] : 0u, slots, team);
   const int exponent = largest > 0u ? limits::large_scaled_exponent - exponent_of(largest) : 0;
   if (index_of_tile == 0 && team.index == 0) {
@@ -80,24 +103,13 @@ template <typename Storage>
   }
   if (largest >= not_finite_bits) return;
 
-  const int w_tiles = tiles_over(rows) * tiles_over(padded);
-  const bool is_right = index_of_tile >= w_tiles;
-  const int place = is_right ? index_of_tile - w_tiles : index_of_tile;
-  const long height = is_right ? columns : rows;
-  const long first_row = long(place % tiles_over(height)) * copy_tile;
-  const long first_column = long(place / tiles_over(height)) * copy_tile;
   device T* X = (is_right ? V : W) + matrix * padded * height;
-  A += matrix * batch_stride;
-  const bool along_rows = row_stride < column_stride;
-  for (int index = team.index; index < copy_entries; index += team.threads) {
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int index = team.index + e * team.threads;
     const int tile_row = along_rows ? index % copy_tile : index / copy_tile;
     const int tile_column = along_rows ? index / copy_tile : index % copy_tile;
-    const long i = first_row + tile_row;
-    const long j = first_column + tile_column;
-    T entry = from_real<T>(is_right && i == j ? 1.0f : 0.0f);
-    if (!is_right && i < rows && j < columns) {
-      entry = scale(to_number(A[i * row_stride + j * column_stride]), exponent);
-    }
+    const T entry = is_right ? entries[e] : scale(entries[e], exponent);
     tile[tile_column * copy_stride + tile_row] = transposed != 0 ? conjugate(entry) : entry;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -144,15 +156,19 @@ template <typename Storage>
   const long first_row = long(tile_index % tiles_over(height)) * copy_tile;
   const long first_column = long(tile_index / tiles_over(height)) * copy_tile;
 
-  for (int index = int(thread_index); index < copy_entries; index += limits::block_threads) {
+  T entries[copied_entries];
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int index = int(thread_index) + e * limits::block_threads;
     const long i = first_row + index % copy_tile;
     const long k = first_column + index / copy_tile;
-    T entry = T(as_type<float>(0x7fc00000u));
-    if (is_finite && i < height && k < width) {
-      entry = X[order[k] * height + i];
-      if (place.conjugated) entry = conjugate(entry);
-    }
-    tile[index / copy_tile * copy_stride + index % copy_tile] = entry;
+    entries[e] = T(as_type<float>(0x7fc00000u));
+    if (is_finite && i < height && k < width) entries[e] = X[order[k] * height + i];
+  }
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int index = int(thread_index) + e * limits::block_threads;
+    tile[index / copy_tile * copy_stride + index % copy_tile] = place.conjugated ? conjugate(entries[e]) : entries[e];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const bool along_rows = place.row_stride == 1;

@@ -87,7 +87,7 @@ inline Walk make_walk(int line, Team team) {
 }
 
 // Entries that a thread reads before it uses the first of them.
-enum : int { batch_entries = 4 };
+enum : int { batch_entries = int(limits::tall_copy_numbers) / int(limits::tall_threads) };
 
 // The next of them, as numbers: of lines first, first + step, ... of those that lie `stride` apart, as far as there are
 // any.
@@ -96,7 +96,7 @@ inline void fetch_lines(device const Storage* A, int first, int step, int lines,
                         thread typename StorageTraits<Storage>::Number* fetched) {
 #pragma unroll
   for (int s = 0; s < batch_entries; ++s) {
-    if (first + s * step < lines) fetched[s] = to_number(A[(first + s * step) * stride]);
+    if (s * step < lines - first) fetched[s] = to_number(A[(first + s * step) * stride]);
   }
 }
 

@@ -60,7 +60,7 @@ inline uint largest_of_line(device const Storage* A, int first, int step, int co
     fetch_lines(A, i, step, count, stride, fetched);
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
-      if (i + s * step < count) largest = max(largest, magnitude_bits(fetched[s]));
+      if (s * step < count - i) largest = max(largest, magnitude_bits(fetched[s]));
     }
   }
   return largest;
@@ -104,35 +104,72 @@ template <typename Storage>
 // The column of B that is to be column k: that of `order`, where columns are sorted.
 inline long source_column(device const int* order, bool is_sorted, long k) { return is_sorted ? long(order[k]) : k; }
 
-// A tile of B, scaled, to `staged`; columns beyond the last are zero. A and `order` are those of the matrix.
-template <typename Storage, typename T>
-inline void stage_tile(device const Storage* A, device const int* order, bool is_sorted, uint magnitude, int exponent,
-                       Tile tile, long columns, long row_stride, long column_stride, threadgroup T* staged, Team team) {
-  A += tile.first_row * row_stride;
-  const bool along_rows = row_stride < column_stride;
+// How a tile of B is read: along whichever of rows and columns lies side by side.
+struct TileWalk {
+  int first;
+  int step;
+  int place;
+  int lines;
+  bool along_rows;
+  int there;  // columns that B has
+};
+
+inline TileWalk make_tile_walk(Tile tile, long columns, bool along_rows, Team team) {
   const int there = int(min(long(tile.columns), columns - tile.first_column));
-  const int lines = along_rows ? there : tile.rows;
   const Walk walk = make_walk(along_rows ? tile.rows : there, team);
-  for (int first = walk.first; first < lines; first += batch_entries * walk.step) {
-    T fetched[batch_entries];
+  TileWalk reading;
+  reading.first = walk.first;
+  reading.step = walk.step;
+  reading.place = walk.place;
+  reading.lines = along_rows ? there : tile.rows;
+  reading.along_rows = along_rows;
+  reading.there = there;
+  return reading;
+}
+
+// Some lines of a tile of B, from line `first` on.
+template <typename Storage, typename T>
+inline void fetch_tile(device const Storage* A, device const int* order, bool is_sorted, Tile tile, long row_stride,
+                       long column_stride, TileWalk reading, int first, thread T* fetched) {
 #pragma unroll
-    for (int s = 0; s < batch_entries; ++s) {
-      const int line = first + s * walk.step;
-      if (line >= lines) break;
-      const long column = source_column(order, is_sorted, tile.first_column + (along_rows ? line : walk.place));
-      fetched[s] = to_number(A[(along_rows ? walk.place : line) * row_stride + column * column_stride]);
+  for (int s = 0; s < batch_entries; ++s) {
+    if (s * reading.step >= reading.lines - first) break;
+    const int line = first + s * reading.step;
+    const int i = reading.along_rows ? reading.place : line;
+    const int j = reading.along_rows ? line : reading.place;
+    const long column = source_column(order, is_sorted, tile.first_column + j);
+    fetched[s] = to_number(A[(tile.first_row + i) * row_stride + column * column_stride]);
+  }
+}
+
+// A tile of B, scaled, to `staged`; columns beyond the last are zero. A and `order` are those of the matrix, whose
+// largest magnitude bits are returned. Two barriers, where the threadgroup agrees on these, with numbers on their way.
+template <typename Storage, typename T>
+inline uint stage_tile(device const Storage* A, device const int* order, bool is_sorted, device const uint* magnitudes,
+                       long strips, Tile tile, long columns, long row_stride, long column_stride, threadgroup T* staged,
+                       threadgroup uint* slots, Team team) {
+  const TileWalk reading = make_tile_walk(tile, columns, row_stride < column_stride, team);
+  T fetched[batch_entries];
+  fetch_tile(A, order, is_sorted, tile, row_stride, column_stride, reading, reading.first, fetched);
+  const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
+  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
+  for (int first = reading.first; first < reading.lines; first += batch_entries * reading.step) {
+    if (first > reading.first) {
+      fetch_tile(A, order, is_sorted, tile, row_stride, column_stride, reading, first, fetched);
     }
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
-      const int line = first + s * walk.step;
-      if (line >= lines) break;
-      staged[place_in_tile(along_rows ? walk.place : line, along_rows ? line : walk.place, tile)] =
-          scaled_number(fetched[s], magnitude, exponent);
+      if (s * reading.step >= reading.lines - first) break;
+      const int line = first + s * reading.step;
+      const int i = reading.along_rows ? reading.place : line;
+      const int j = reading.along_rows ? line : reading.place;
+      staged[place_in_tile(i, j, tile)] = scaled_number(fetched[s], magnitude, exponent);
     }
   }
-  for (int index = team.index; index < (tile.columns - there) * tile.rows; index += team.threads) {
-    staged[place_in_tile(index % tile.rows, there + index / tile.rows, tile)] = from_real<T>(0.0f);
+  for (int index = team.index; index < (tile.columns - reading.there) * tile.rows; index += team.threads) {
+    staged[place_in_tile(index % tile.rows, reading.there + index / tile.rows, tile)] = from_real<T>(0.0f);
   }
+  return magnitude;
 }
 
 // B, scaled by the power of two of its matrix, to numbers; with `sorts` its columns in the order of `order`.
@@ -155,12 +192,9 @@ template <typename Storage>
   threadgroup T* staged = (threadgroup T*)tile_numbers;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Tile tile = make_tile(threadgroup_index, rows, stride);
-  const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
-  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
-
-  stage_tile(A + tile.matrix * batch_stride, order + tile.matrix * columns, sorts != 0, magnitude, exponent, tile,
-             columns, row_stride, column_stride, staged, team);
+  stage_tile(A + tile.matrix * batch_stride, order + tile.matrix * columns, sorts != 0, magnitudes, strips, tile,
+             columns, row_stride, column_stride, staged, slots, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Walk writing = make_walk(tile.columns, team);
   for (int i = writing.first; i < tile.rows; i += writing.step) {
@@ -168,62 +202,78 @@ template <typename Storage>
   }
 }
 
+// Rows of a matrix that a SIMD-group moves: every so many, where its matrix has `groups` threadgroups of tall_threads.
+struct RowsOfSimdgroup {
+  long matrix;
+  long first;
+  long step;
+};
+
+inline RowsOfSimdgroup make_rows_of_simdgroup(uint threadgroup_index, long groups, uint simdgroup) {
+  const int simdgroups = int(limits::tall_threads) / int(limits::simd_width);
+  RowsOfSimdgroup own;
+  own.matrix = long(threadgroup_index) / groups;
+  own.first = long(threadgroup_index) % groups * simdgroups + long(simdgroup);
+  own.step = groups * simdgroups;
+  return own;
+}
+
 // R of several panels, row-major: each panel's square from its root, which `roots` holds, and what stands behind it in
 // the first rows of the numbers.
 //
-// Grid: threads for each entry of R, `groups` threadgroups a matrix. Ownership: a thread its entries. No barrier.
+// Grid: `groups` threadgroups of tall_threads a matrix. Ownership: a SIMD-group rows s, s + all of them, ... No
+// barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_collect(
     device const T* numbers [[buffer(0)]], device const T* roots [[buffer(1)]], device T* R [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
     constant long& panel_columns [[buffer(6)]], constant long& roots_stride [[buffer(7)]],
     constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
-  const long matrix = long(threadgroup_index) / groups;
-  const long group = long(threadgroup_index) % groups;
-  numbers += matrix * rows * stride;
-  roots += matrix * roots_stride;
-  R += matrix * columns * columns;
-  for (long index = group * threads + thread_index; index < columns * columns; index += groups * threads) {
-    const long i = index / columns;
-    const long j = index % columns;
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  numbers += own.matrix * rows * stride;
+  roots += own.matrix * roots_stride;
+  R += own.matrix * columns * columns;
+  for (long i = own.first; i < columns; i += own.step) {
     const long panel = i / panel_columns;
     const long first = panel * panel_columns;
     // The last panel may be narrower, and so is its root.
     const long last_columns = (columns - first + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
     const long root_stride = min(panel_columns, last_columns);
-    T entry = from_real<T>(0.0f);
-    if (j >= first + panel_columns) {
-      entry = numbers[i * stride + j];
-    } else if (j >= i) {
-      entry = roots[panel * panel_columns * panel_columns + (i - first) * root_stride + j - first];
+    device const T* root = roots + panel * panel_columns * panel_columns + (i - first) * root_stride;
+    for (long j = lane; j < columns; j += limits::simd_width) {
+      T entry = from_real<T>(0.0f);
+      if (j >= first + panel_columns) {
+        entry = numbers[i * stride + j];
+      } else if (j >= i) {
+        entry = root[j - first];
+      }
+      R[i * columns + j] = entry;
     }
-    R[index] = entry;
   }
 }
 
 // What Q is applied to: the vectors of R in the first rows, and where full matrices are wanted ones on the diagonal
 // behind them.
 //
-// Grid: threads for each number, `groups` threadgroups a matrix. Ownership: a thread its numbers. No barrier. The host
-// promises: without full matrices no more rows than R has.
+// Grid and ownership are those of tall_collect, of `count` rows. No barrier. The host promises: without full matrices
+// no more rows than R has.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_start(
     device const T* vectors [[buffer(0)]], device T* numbers [[buffer(1)]], constant long& count [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
     constant long& row_stride [[buffer(6)]], constant long& column_stride [[buffer(7)]],
     constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]]) {
-  const long matrix = long(threadgroup_index) / groups;
-  const long group = long(threadgroup_index) % groups;
-  vectors += matrix * columns * columns;
-  numbers += matrix * rows * stride;
-  for (long index = group * threads + thread_index; index < count * stride; index += groups * threads) {
-    const long i = index / stride;
-    const long j = index % stride;
-    T entry = from_real<T>(i == j && i >= columns ? 1.0f : 0.0f);
-    if (i < columns && j < columns) entry = vectors[i * row_stride + j * column_stride];
-    numbers[index] = entry;
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  vectors += own.matrix * columns * columns;
+  numbers += own.matrix * rows * stride;
+  for (long i = own.first; i < count; i += own.step) {
+    for (long j = lane; j < stride; j += limits::simd_width) {
+      T entry = from_real<T>(i == j && i >= columns ? 1.0f : 0.0f);
+      if (i < columns && j < columns) entry = vectors[i * row_stride + j * column_stride];
+      numbers[i * stride + j] = entry;
+    }
   }
 }
 
@@ -291,8 +341,8 @@ template <typename Storage>
     fetch_lines(right_of_R + vectors + walk.place, first_line, walk.step, int(columns), columns, fetched);
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
+      if (s * walk.step >= columns - first_line) break;
       const int line = first_line + s * walk.step;
-      if (line >= columns) break;
       const long place = vectors + source_column(order, sorts != 0, line) * columns + walk.place;
       right[place] = to_storage<Storage>(multiply(turn, fetched[s]));
     }
@@ -327,8 +377,8 @@ template <typename Storage>
     fetch_lines(numbers + reading.place, first, reading.step, tile.rows, stride, fetched);
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
-      const int i = first + s * reading.step;
-      if (i < tile.rows) staged[place_in_tile(i, reading.place, tile)] = multiply(turn, fetched[s]);
+      if (s * reading.step >= tile.rows - first) break;
+      staged[place_in_tile(first + s * reading.step, reading.place, tile)] = multiply(turn, fetched[s]);
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);

@@ -31,10 +31,9 @@ template <typename Storage>
   threadgroup T* staged = (threadgroup T*)tile_numbers;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Tile tile = make_tile(threadgroup_index, rows, columns);
-  const uint magnitude = magnitude_of_matrix(magnitudes, tile.matrix, strips, slots, team);
+  const uint magnitude = stage_tile(A + tile.matrix * batch_stride, (device const int*)nullptr, false, magnitudes,
+                                    strips, tile, columns, row_stride, column_stride, staged, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
-  stage_tile(A + tile.matrix * batch_stride, (device const int*)nullptr, false, magnitude,
-             is_finite ? tall_exponent(magnitude) : 0, tile, columns, row_stride, column_stride, staged, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int j = team.simdgroup; j < tile.columns; j += team.simdgroups) {
     float sum = 0.0f;
@@ -48,16 +47,16 @@ template <typename Storage>
 
 // The squares of the norms of the columns of B, from those in the tiles.
 //
-// Grid: one threadgroup of tall_threads for each column of tiles. Ownership: a lane owns a column, its SIMD-group every
-// so many of the tiles. Barriers: one, before the SIMD-groups' sums are added up. The host promises: `squares` are
-// those of tall_squares.
+// Grid: one threadgroup of threads_per_threadgroup for each column of tiles. Ownership: a lane owns a column, its
+// SIMD-group every so many of the tiles. Barriers: one, before the SIMD-groups' sums are added up. The host promises:
+// `squares` are those of tall_squares.
 template <typename Real>
-[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_norms(
+[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_norms(
     device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], constant long& rows [[buffer(2)]],
     constant long& columns [[buffer(3)]], uint threadgroup_index [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup Real sums[limits::tall_threads];
+  threadgroup Real sums[limits::threads_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const TileGrid grid = make_tile_grid(rows, columns);
   const Tile tile = make_tile(long(threadgroup_index) * grid.down, rows, columns);
