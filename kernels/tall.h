@@ -38,10 +38,10 @@ struct Node {
 // Each node has `share` rows, the first `rest` of them one more, and the last what is left.
 inline long first_row_of_node(long index, long share, long rest) { return index * share + min(index, rest); }
 
-inline Node make_node(long index, long rows, long nodes, long share, long rest) {
+inline Node make_node(uint index, long rows, long nodes, long share, long rest) {
   Node node;
-  node.matrix = index / nodes;
-  node.index = index % nodes;
+  node.matrix = index / uint(nodes);
+  node.index = index % uint(nodes);
   node.first_row = first_row_of_node(node.index, share, rest);
   node.rows = int(min(share + (node.index < rest ? 1 : 0), rows - node.first_row));
   return node;

@@ -43,7 +43,7 @@ enum : int {
   rows_summed_together = int(rows_summed) * int(quarters)
 };
 
-inline Tiling make_tiling(long tile, long packs, int v_packs, Team team) {
+inline Tiling make_tiling(uint tile, long packs, int v_packs, Team team) {
   Tiling tiling;
   tiling.first_pack = int(tile) * tile_packs;
   tiling.groups = int(min(long(tile_packs), packs - tiling.first_pack));
@@ -311,18 +311,18 @@ template <typename T>
   threadgroup float4 staged_joint[most_joint_packs];
   threadgroup int places[most_node_rows];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const long tiles = (C_packs + tile_packs - 1) / tile_packs;
-  const Node node = make_node(long(threadgroup_index) / tiles, rows, nodes, share, rest);
+  const uint tiles = uint((C_packs + tile_packs - 1) / tile_packs);
+  const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(long(threadgroup_index) % tiles, C_packs, v_packs, team);
+  const Tiling tiling = make_tiling(threadgroup_index % tiles, C_packs, v_packs, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
   C += C_offset + node.matrix * C_batch_stride + tiling.first_pack * packed_count<T>();
 
   for (int i = team.index; i < node.rows; i += team.threads) {
-    const long row = node.first_row + i;
-    const long chunk = unit_rows > 0 ? row / unit_rows * unit_step : 0;
-    places[i] = int(unit_rows > 0 ? first_row_of_node(chunk, chunk_share, chunk_rest) + row % unit_rows : row);
+    const int row = int(node.first_row) + i;
+    const long chunk = unit_rows > 0 ? row / int(unit_rows) * unit_step : 0;
+    places[i] = unit_rows > 0 ? int(first_row_of_node(chunk, chunk_share, chunk_rest)) + row % int(unit_rows) : row;
   }
   threadgroup T* turned_joint = (threadgroup T*)staged_joint;
   stage_joint(joint, int(columns), adjoint != 0, turned_joint, team);
@@ -406,10 +406,10 @@ template <typename T>
   threadgroup float4 staged_Z[staged_c_packs / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const long packs = C_row_stride / packed_count<T>();
-  const long tiles = (packs + tile_packs - 1) / tile_packs;
-  const Node node = make_node(long(threadgroup_index) / tiles, rows, nodes, share, rest);
+  const uint tiles = uint((packs + tile_packs - 1) / tile_packs);
+  const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(long(threadgroup_index) % tiles, packs, v_packs, team);
+  const Tiling tiling = make_tiling(threadgroup_index % tiles, packs, v_packs, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
   Z += Z_offset + node.matrix * Z_batch_stride + node.index * Z_node_stride;

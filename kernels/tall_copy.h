@@ -11,22 +11,23 @@ using namespace metal;
 
 // How rows x columns are cut into tiles: the columns are shared out evenly.
 struct TileGrid {
-  long across;
-  long down;
-  long width;
-  long height;
+  int across;
+  int down;
+  int width;
+  int height;
 };
 
 inline TileGrid make_tile_grid(long rows, long columns) {
   TileGrid grid;
-  grid.across = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
-  grid.width = (columns + grid.across - 1) / grid.across;
-  grid.height = min(long(limits::tall_copy_numbers) / grid.width, long(limits::tall_threads));
-  grid.down = (rows + grid.height - 1) / grid.height;
+  grid.across = int((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  grid.width = (int(columns) + grid.across - 1) / grid.across;
+  grid.height = min(int(limits::tall_copy_numbers) / grid.width, int(limits::tall_threads));
+  grid.down = int(uint(rows + grid.height - 1) / uint(grid.height));
   return grid;
 }
 
-// A part of rows x columns: tile `index`, counted down the columns first.
+// A part of rows x columns: tile `index`, counted across the columns first, since tiles side by side may read the same
+// cache lines where columns are sorted.
 struct Tile {
   long matrix;
   long first_row;
@@ -35,14 +36,15 @@ struct Tile {
   int columns;
 };
 
-inline Tile make_tile(long index, long rows, long columns) {
+inline Tile make_tile(uint index, long rows, long columns) {
   const TileGrid grid = make_tile_grid(rows, columns);
   Tile tile;
-  tile.matrix = index / (grid.across * grid.down);
-  tile.first_row = index % grid.down * grid.height;
-  tile.first_column = index / grid.down % grid.across * grid.width;
-  tile.rows = int(min(grid.height, rows - tile.first_row));
-  tile.columns = int(max(min(grid.width, columns - tile.first_column), 0L));
+  const uint row_of_tiles = index / uint(grid.across);
+  tile.matrix = row_of_tiles / uint(grid.down);
+  tile.first_row = long(row_of_tiles % uint(grid.down)) * grid.height;
+  tile.first_column = long(index % uint(grid.across)) * grid.width;
+  tile.rows = int(min(long(grid.height), rows - tile.first_row));
+  tile.columns = int(max(min(long(grid.width), columns - tile.first_column), 0L));
   return tile;
 }
 
@@ -212,8 +214,8 @@ struct RowsOfSimdgroup {
 inline RowsOfSimdgroup make_rows_of_simdgroup(uint threadgroup_index, long groups, uint simdgroup) {
   const int simdgroups = int(limits::tall_threads) / int(limits::simd_width);
   RowsOfSimdgroup own;
-  own.matrix = long(threadgroup_index) / groups;
-  own.first = long(threadgroup_index) % groups * simdgroups + long(simdgroup);
+  own.matrix = threadgroup_index / uint(groups);
+  own.first = threadgroup_index % uint(groups) * simdgroups + simdgroup;
   own.step = groups * simdgroups;
   return own;
 }
@@ -303,9 +305,9 @@ template <typename Storage>
   typedef typename StorageTraits<Storage>::Real Real;
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const long groups = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
-  const long matrix = long(threadgroup_index) / groups;
-  const long first = long(threadgroup_index) % groups * limits::tall_copy_columns;
+  const uint groups = uint((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  const long matrix = threadgroup_index / groups;
+  const long first = threadgroup_index % groups * limits::tall_copy_columns;
   const int count = int(min(long(limits::tall_copy_columns), columns - first));
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
   const bool is_finite = magnitude < not_finite_bits;

@@ -59,12 +59,14 @@ template <typename Real>
   threadgroup Real sums[limits::threads_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const TileGrid grid = make_tile_grid(rows, columns);
-  const Tile tile = make_tile(long(threadgroup_index) * grid.down, rows, columns);
-  squares += long(threadgroup_index) * grid.down * limits::tall_copy_columns;
+  const uint first_tile = threadgroup_index / uint(grid.across) * uint(grid.across * grid.down);
+  const uint tile_index = first_tile + threadgroup_index % uint(grid.across);
+  const Tile tile = make_tile(tile_index, rows, columns);
+  squares += long(tile_index) * limits::tall_copy_columns;
   Real sum = 0.0f;
   if (team.lane < tile.columns) {
     for (long down = team.simdgroup; down < grid.down; down += team.simdgroups) {
-      sum += squares[down * limits::tall_copy_columns + team.lane];
+      sum += squares[down * grid.across * limits::tall_copy_columns + team.lane];
     }
   }
   sums[team.index] = sum;
@@ -85,9 +87,9 @@ template <typename Real>
     uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   enum : int { placed = int(limits::tall_copy_columns) * int(limits::simd_width) / int(limits::tall_threads) };
-  const long groups = (columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns;
-  const long matrix = long(threadgroup_index) / groups;
-  const long first = long(threadgroup_index) % groups * limits::tall_copy_columns + simdgroup * placed;
+  const uint groups = uint((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  const long matrix = threadgroup_index / groups;
+  const long first = threadgroup_index % groups * limits::tall_copy_columns + simdgroup * placed;
   norms += matrix * columns;
   order += matrix * columns;
   Real norm[placed];
