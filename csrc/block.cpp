@@ -87,9 +87,9 @@ class Encoder {
   void sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
     if (sweep > plan_.block_full_sweeps) {
-      rounds_of_groups(sweep, plan_.block_group_size, plan_.block_group_count);
+      rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     } else if (plan_.block_steps == 1) {
-      rounds_of_groups(sweep, 1, plan_.block_rounds() + 1);
+      rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
     } else {
       for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
         plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
@@ -166,14 +166,18 @@ class Encoder {
     return round == 0 || sweep > quick ? limits::block_wide_passes : 1;
   }
 
-  // The rounds of a sweep in which groups of `size` blocks meet.
-  void rounds_of_groups(std::int64_t sweep, std::int64_t size, std::int64_t count) {
+  // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, and do all sweeps up to the
+  // last that are like it in the first of them.
+  void rounds_of_groups(std::int64_t sweep, std::int64_t last, std::int64_t size, std::int64_t count) {
+    const bool is_first = sweep == 1 || sweep == plan_.block_full_sweeps + 1;
+    if (count == 2 && !is_first) return;
+    const std::int64_t sweeps = count == 2 ? last - sweep + 1 : 1;
     const std::int64_t vectors = plan_.left_columns > 0;
     for (std::int64_t round = 0; round < count - 1; ++round) {
       std::vector<Argument> arguments{workspace_.W,  workspace_.V,      workspace_.states, plan_.rows,
                                       plan_.columns, plan_.block_width, plan_.block_count};
       if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
-      for (const std::int64_t number : {size, count, vectors, round, sweep}) arguments.push_back(number);
+      for (const std::int64_t number : {size, count, vectors, round, sweep, sweeps}) arguments.push_back(number);
       if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));
       launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
     }

@@ -19,8 +19,9 @@ using namespace metal;
 enum : int {
   copy_tile = limits::simd_width,
   copy_stride = copy_tile + 1,
-  copy_entries = copy_tile * copy_tile,
-  copied_entries = int(copy_entries) / int(limits::block_threads)  // by a thread, which reads all before it uses one
+  // A SIMD-group reads or writes so many lines, all before it uses one, as far apart as there are SIMD-groups.
+  copied_lines = int(limits::block_threads) / int(copy_tile),
+  copied_entries = int(copy_tile) / int(copied_lines)
 };
 
 inline int tiles_over(long entries) { return int((entries + copy_tile - 1) / copy_tile); }
@@ -85,14 +86,16 @@ template <typename Storage>
   const long first_column = long(place / tiles_over(height)) * copy_tile;
   A += matrix * batch_stride;
   const bool along_rows = row_stride < column_stride;
+  A += first_row * row_stride + first_column * column_stride;
+  const int rows_here = int(min(long(copy_tile), height - first_row));
+  const int columns_here = int(min(long(copy_tile), columns - first_column));
   T entries[copied_entries];
 #pragma unroll
   for (int e = 0; e < copied_entries; ++e) {
-    const int index = team.index + e * team.threads;
-    const long i = first_row + (along_rows ? index % copy_tile : index / copy_tile);
-    const long j = first_column + (along_rows ? index / copy_tile : index % copy_tile);
-    entries[e] = from_real<T>(is_right && i == j ? 1.0f : 0.0f);
-    if (!is_right && i < rows && j < columns) entries[e] = to_number(A[i * row_stride + j * column_stride]);
+    const int i = along_rows ? team.lane : team.simdgroup + e * copied_lines;
+    const int j = along_rows ? team.simdgroup + e * copied_lines : team.lane;
+    entries[e] = from_real<T>(is_right && first_row + i == first_column + j ? 1.0f : 0.0f);
+    if (!is_right && i < rows_here && j < columns_here) entries[e] = to_number(A[i * row_stride + j * column_stride]);
   }
 
   const uint largest = threadgroup_max(team.index < int(parts) ? maxima[team.index] : 0u, slots, team);
@@ -103,20 +106,21 @@ template <typename Storage>
   }
   if (largest >= not_finite_bits) return;
 
-  device T* X = (is_right ? V : W) + matrix * padded * height;
 #pragma unroll
   for (int e = 0; e < copied_entries; ++e) {
-    const int index = team.index + e * team.threads;
-    const int tile_row = along_rows ? index % copy_tile : index / copy_tile;
-    const int tile_column = along_rows ? index / copy_tile : index % copy_tile;
+    const int line = team.simdgroup + e * copied_lines;
     const T entry = is_right ? entries[e] : scale(entries[e], exponent);
-    tile[tile_column * copy_stride + tile_row] = transposed != 0 ? conjugate(entry) : entry;
+    const int place_in_tile = along_rows ? line * copy_stride + team.lane : team.lane * copy_stride + line;
+    tile[place_in_tile] = transposed != 0 ? conjugate(entry) : entry;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < copy_entries; index += team.threads) {
-    const long i = first_row + index % copy_tile;
-    const long j = first_column + index / copy_tile;
-    if (i < height && j < padded) X[j * height + i] = tile[index / copy_tile * copy_stride + index % copy_tile];
+  device T* X = (is_right ? V : W) + (matrix * padded + first_column) * height + first_row;
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int line = team.simdgroup + e * copied_lines;
+    if (team.lane < rows_here && first_column + line < padded) {
+      X[line * height + team.lane] = tile[line * copy_stride + team.lane];
+    }
   }
 }
 
@@ -134,10 +138,12 @@ template <typename Storage>
     constant long& rows [[buffer(6)]], constant long& columns [[buffer(7)]], constant long& padded [[buffer(8)]],
     constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
     constant long& tiles [[buffer(11)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
+    uint lane_index [[thread_index_in_simdgroup]], uint simdgroup_index [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup T tile[copy_tile * copy_stride];
 
+  const int lane = int(lane_index);
+  const int simdgroup = int(simdgroup_index);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const long matrix = group / uint(tiles);
   const int index_of_tile = int(group % uint(tiles));
@@ -151,35 +157,36 @@ template <typename Storage>
   const long height = is_right ? columns : rows;
   const long width = is_right ? columns : is_finite ? long(states[state_rank]) : left_columns;
   const Place place = is_right ? right_place(shape) : left_place(shape);
-  device Storage* out = is_right ? right + matrix * columns * columns : left + matrix * rows * left_columns;
   device const T* X = (is_right ? V : W) + matrix * padded * height;
   const long first_row = long(tile_index % tiles_over(height)) * copy_tile;
   const long first_column = long(tile_index / tiles_over(height)) * copy_tile;
+  const int rows_here = int(min(long(copy_tile), height - first_row));
+  const int columns_here = int(clamp(width - first_column, 0L, long(copy_tile)));
 
   T entries[copied_entries];
 #pragma unroll
   for (int e = 0; e < copied_entries; ++e) {
-    const int index = int(thread_index) + e * limits::block_threads;
-    const long i = first_row + index % copy_tile;
-    const long k = first_column + index / copy_tile;
+    const int line = simdgroup + e * copied_lines;
     entries[e] = T(as_type<float>(0x7fc00000u));
-    if (is_finite && i < height && k < width) entries[e] = X[order[k] * height + i];
+    if (is_finite && lane < rows_here && line < columns_here) {
+      entries[e] = X[order[first_column + line] * height + first_row + lane];
+    }
   }
 #pragma unroll
   for (int e = 0; e < copied_entries; ++e) {
-    const int index = int(thread_index) + e * limits::block_threads;
-    tile[index / copy_tile * copy_stride + index % copy_tile] = place.conjugated ? conjugate(entries[e]) : entries[e];
+    tile[(simdgroup + e * copied_lines) * copy_stride + lane] = place.conjugated ? conjugate(entries[e]) : entries[e];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
+  device Storage* out = is_right ? right + matrix * columns * columns : left + matrix * rows * left_columns;
+  out += first_row * place.row_stride + first_column * place.column_stride;
   const bool along_rows = place.row_stride == 1;
-  for (int index = int(thread_index); index < copy_entries; index += limits::block_threads) {
-    const int tile_row = along_rows ? index % copy_tile : index / copy_tile;
-    const int tile_column = along_rows ? index / copy_tile : index % copy_tile;
-    const long i = first_row + tile_row;
-    const long k = first_column + tile_column;
-    if (i < height && k < width) {
-      out[i * place.row_stride + k * place.column_stride] =
-          to_storage<Storage>(tile[tile_column * copy_stride + tile_row]);
+#pragma unroll
+  for (int e = 0; e < copied_entries; ++e) {
+    const int line = simdgroup + e * copied_lines;
+    const int i = along_rows ? lane : line;
+    const int k = along_rows ? line : lane;
+    if (i < rows_here && k < columns_here) {
+      out[i * place.row_stride + k * place.column_stride] = to_storage<Storage>(tile[k * copy_stride + i]);
     }
   }
 }

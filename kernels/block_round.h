@@ -60,19 +60,21 @@ inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
   return found;
 }
 
-// A round of a sweep in which groups of `group_size` blocks meet, one pair of groups a threadgroup.
+// A round of a sweep in which groups of `group_size` blocks meet, one pair of groups a threadgroup. Where there is but
+// one pair, that round is the sweep, and the threadgroup goes on with as many as `sweeps` while its matrix needs them.
 //
 // Grid: a threadgroup of block_threads a matrix and pair of groups. Ownership: the threadgroup owns the columns of both
 // groups for the round. Barriers: those of meet_blocks for each pair of blocks. The host promises: `group_count` groups
-// of `group_size` cover the blocks, and are even in number: blocks beyond the last are passed over. Threadgroups of one
-// matrix meet in state_sweep only, as those of block_rotate do.
+// of `group_size` cover the blocks, and are even in number: blocks beyond the last are passed over; `sweeps` is more
+// than one only with one pair of groups. Threadgroups of one matrix meet in state_sweep only, as those of block_rotate
+// do.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_round(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& width [[buffer(5)]],
     constant long& block_count [[buffer(6)]], constant long& group_size [[buffer(7)]],
     constant long& group_count [[buffer(8)]], constant long& wants_vectors [[buffer(9)]],
-    constant long& round [[buffer(10)]], constant long& sweep [[buffer(11)]],
+    constant long& round [[buffer(10)]], constant long& sweep [[buffer(11)]], constant long& sweeps [[buffer(12)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup T tile[Tile<T>::entries];
@@ -97,16 +99,19 @@ template <typename T>
 
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
-  const Meetings meetings = make_meetings(blocks.width, int(round), int(sweep));
-  uint found = found_nothing;
-  for (int index = 0; index < meeting_count; ++index) {
-    const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
-    if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
-    task.p = meeting.p * blocks.width;
-    task.q = meeting.q * blocks.width;
-    found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));
+  for (int current = int(sweep); current < int(sweep + sweeps); ++current) {
+    const Meetings meetings = make_meetings(blocks.width, int(round), current);
+    uint found = found_nothing;
+    for (int index = 0; index < meeting_count; ++index) {
+      const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
+      if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
+      task.p = meeting.p * blocks.width;
+      task.q = meeting.q * blocks.width;
+      found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));
+    }
+    if (found != found_large) return;
+    if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);
   }
-  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
 }
 
 }  // namespace metalsvd

@@ -15,7 +15,7 @@ namespace metalsvd {
 
 using namespace metal;
 
-// A round of a sweep in which groups of `group_size` blocks meet, one pair of groups a threadgroup.
+// A round of a sweep in which groups of `group_size` blocks meet, or whole sweeps, as block_round.
 //
 // Grid, ownership and promises: those of block_round. Barriers, for each pair of blocks: those of the functions called,
 // and two.
@@ -26,7 +26,7 @@ template <typename T>
     constant long& block_count [[buffer(6)]], constant long& chunk_rows [[buffer(7)]],
     constant long& group_size [[buffer(8)]], constant long& group_count [[buffer(9)]],
     constant long& wants_vectors [[buffer(10)]], constant long& round [[buffer(11)]],
-    constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]],
+    constant long& sweep [[buffer(12)]], constant long& sweeps [[buffer(13)]], constant long& passes [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_tile_entries / 4];  // of the columns, then G, then J - I
@@ -53,42 +53,45 @@ template <typename T>
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
-  uint found = found_nothing;
-  for (int index = 0; index < meeting_count; ++index) {
-    const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
-    if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
-    task.p = meeting.p * blocks.width;
-    task.q = meeting.q * blocks.width;
+  for (int current = int(sweep); current < int(sweep + sweeps); ++current) {
+    uint found = found_nothing;
+    for (int index = 0; index < meeting_count; ++index) {
+      const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
+      if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
+      task.p = meeting.p * blocks.width;
+      task.q = meeting.q * blocks.width;
 
-    float total[wide_entries_per_thread];
+      float total[wide_entries_per_thread];
 #pragma unroll
-    for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
-    for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
-      float sums[wide_entries_per_thread];
-      sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, long(rows))), tile,
-                    team.index, sums);
+      for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
+      for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
+        float sums[wide_entries_per_thread];
+        sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, long(rows))), tile,
+                      team.index, sums);
 #pragma unroll
-      for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
-    }
-    if (team.index < wide_gram_threads) {
-#pragma unroll
-      for (int k = 0; k < wide_entries_per_thread; ++k) {
-        store_wide_entry(total[k], place_in_wide_gram(team.index, k), G);
+        for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
       }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    const uint found_here = solve_wide(memory, blocks, int(passes), tolerances, team);
-    found = max(found, found_here);
-    if (found_here == found_nothing) continue;
+      if (team.index < wide_gram_threads) {
+#pragma unroll
+        for (int k = 0; k < wide_entries_per_thread; ++k) {
+          store_wide_entry(total[k], place_in_wide_gram(team.index, k), G);
+        }
+      }
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      const uint found_here = solve_wide(memory, blocks, int(passes), tolerances, team);
+      found = max(found, found_here);
+      if (found_here == found_nothing) continue;
 #pragma unroll 1
-    for (int side = 0; side < (wants_vectors != 0 ? 2 : 1); ++side) {
-      const int height = int(side == 0 ? rows : columns);
-      rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, places, slice, team.index);
+      for (int side = 0; side < (wants_vectors != 0 ? 2 : 1); ++side) {
+        const int height = int(side == 0 ? rows : columns);
+        rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, places, slice, team.index);
+      }
+      // The next pair reads what this one wrote.
+      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
-    // The next pair reads what this one wrote.
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    if (found != found_large) return;
+    if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);
   }
-  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
 }
 
 }  // namespace metalsvd

@@ -119,8 +119,9 @@ enum : int {
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
   block_max_sweeps = 48,
   // So those after some are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
-  // one threadgroup. Slower where they are needed, four times fewer where they are not. Before them come as many as
-  // random matrices need, and a few more: so many for up to so many columns, some more for twice as many.
+  // one threadgroup, and two groups do all such sweeps in one. Slower where they are needed, four times fewer and more
+  // where they are not. Before them come as many as random matrices need, and a few more: so many for up to so many
+  // columns, some more for twice as many.
   block_full_sweeps = 12,
   block_full_sweeps_columns = 512,
   block_sweeps_for_twice_the_columns = 2,
