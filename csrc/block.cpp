@@ -84,17 +84,19 @@ class Encoder {
             row_stride, column_stride});
   }
 
-  void sweep(std::int64_t sweep) {
+  // A sweep, or as many as one dispatch does. Returns how many.
+  std::int64_t sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
     if (sweep > plan_.block_full_sweeps) {
-      rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
-    } else if (plan_.block_steps == 1) {
-      rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
-    } else {
-      for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
-        plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
-      }
+      return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     }
+    if (plan_.block_steps == 1) {
+      return rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
+    }
+    for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
+      plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
+    }
+    return 1;
   }
 
   void finish() {
@@ -166,11 +168,9 @@ class Encoder {
     return round == 0 || sweep > quick ? limits::block_wide_passes : 1;
   }
 
-  // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, and do all sweeps up to the
-  // last that are like it in the first of them.
-  void rounds_of_groups(std::int64_t sweep, std::int64_t last, std::int64_t size, std::int64_t count) {
-    const bool is_first = sweep == 1 || sweep == plan_.block_full_sweeps + 1;
-    if (count == 2 && !is_first) return;
+  // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, which does all sweeps up to
+  // the last. Returns how many sweeps that are.
+  std::int64_t rounds_of_groups(std::int64_t sweep, std::int64_t last, std::int64_t size, std::int64_t count) {
     const std::int64_t sweeps = count == 2 ? last - sweep + 1 : 1;
     const std::int64_t vectors = plan_.left_columns > 0;
     for (std::int64_t round = 0; round < count - 1; ++round) {
@@ -181,6 +181,7 @@ class Encoder {
       if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));
       launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
     }
+    return sweeps;
   }
 
   Tensor allocate(std::int64_t numbers, ScalarType dtype) const {
@@ -225,7 +226,7 @@ void launch_block(const Plan& plan, const Matrices& A, const Outputs& outputs, S
                   LaunchStep launch_step) {
   Encoder encoder(plan, A, outputs, number_type, launch_step);
   encoder.load();
-  for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps; ++sweep) encoder.sweep(sweep);
+  for (std::int64_t sweep = 1; sweep <= limits::block_max_sweeps;) sweep += encoder.sweep(sweep);
   encoder.finish();
   encoder.flush();
 }

@@ -19,9 +19,8 @@ using namespace metal;
 enum : int {
   copy_tile = limits::simd_width,
   copy_stride = copy_tile + 1,
-  // A SIMD-group reads or writes so many lines, all before it uses one, as far apart as there are SIMD-groups.
-  copied_lines = int(limits::block_threads) / int(copy_tile),
-  copied_entries = int(copy_tile) / int(copied_lines)
+  // Lines that a SIMD-group moves, as far apart as there are SIMD-groups: it reads all before it uses one.
+  copied_lines = int(copy_tile) / int(limits::block_simdgroups)
 };
 
 inline int tiles_over(long entries) { return int((entries + copy_tile - 1) / copy_tile); }
@@ -84,16 +83,15 @@ template <typename Storage>
   const long height = is_right ? columns : rows;
   const long first_row = long(place % tiles_over(height)) * copy_tile;
   const long first_column = long(place / tiles_over(height)) * copy_tile;
-  A += matrix * batch_stride;
+  A += matrix * batch_stride + first_row * row_stride + first_column * column_stride;
   const bool along_rows = row_stride < column_stride;
-  A += first_row * row_stride + first_column * column_stride;
   const int rows_here = int(min(long(copy_tile), height - first_row));
   const int columns_here = int(min(long(copy_tile), columns - first_column));
-  T entries[copied_entries];
+  T entries[copied_lines];
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    const int i = along_rows ? team.lane : team.simdgroup + e * copied_lines;
-    const int j = along_rows ? team.simdgroup + e * copied_lines : team.lane;
+  for (int e = 0; e < copied_lines; ++e) {
+    const int i = along_rows ? team.lane : team.simdgroup + e * limits::block_simdgroups;
+    const int j = along_rows ? team.simdgroup + e * limits::block_simdgroups : team.lane;
     entries[e] = from_real<T>(is_right && first_row + i == first_column + j ? 1.0f : 0.0f);
     if (!is_right && i < rows_here && j < columns_here) entries[e] = to_number(A[i * row_stride + j * column_stride]);
   }
@@ -107,8 +105,8 @@ template <typename Storage>
   if (largest >= not_finite_bits) return;
 
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    const int line = team.simdgroup + e * copied_lines;
+  for (int e = 0; e < copied_lines; ++e) {
+    const int line = team.simdgroup + e * limits::block_simdgroups;
     const T entry = is_right ? entries[e] : scale(entries[e], exponent);
     const int place_in_tile = along_rows ? line * copy_stride + team.lane : team.lane * copy_stride + line;
     tile[place_in_tile] = transposed != 0 ? conjugate(entry) : entry;
@@ -116,8 +114,8 @@ template <typename Storage>
   threadgroup_barrier(mem_flags::mem_threadgroup);
   device T* X = (is_right ? V : W) + (matrix * padded + first_column) * height + first_row;
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    const int line = team.simdgroup + e * copied_lines;
+  for (int e = 0; e < copied_lines; ++e) {
+    const int line = team.simdgroup + e * limits::block_simdgroups;
     if (team.lane < rows_here && first_column + line < padded) {
       X[line * height + team.lane] = tile[line * copy_stride + team.lane];
     }
@@ -163,26 +161,27 @@ template <typename Storage>
   const int rows_here = int(min(long(copy_tile), height - first_row));
   const int columns_here = int(clamp(width - first_column, 0L, long(copy_tile)));
 
-  T entries[copied_entries];
+  T entries[copied_lines];
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    const int line = simdgroup + e * copied_lines;
+  for (int e = 0; e < copied_lines; ++e) {
+    const int line = simdgroup + e * limits::block_simdgroups;
     entries[e] = T(as_type<float>(0x7fc00000u));
     if (is_finite && lane < rows_here && line < columns_here) {
       entries[e] = X[order[first_column + line] * height + first_row + lane];
     }
   }
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    tile[(simdgroup + e * copied_lines) * copy_stride + lane] = place.conjugated ? conjugate(entries[e]) : entries[e];
+  for (int e = 0; e < copied_lines; ++e) {
+    tile[(simdgroup + e * limits::block_simdgroups) * copy_stride + lane] =
+        place.conjugated ? conjugate(entries[e]) : entries[e];
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   device Storage* out = is_right ? right + matrix * columns * columns : left + matrix * rows * left_columns;
   out += first_row * place.row_stride + first_column * place.column_stride;
   const bool along_rows = place.row_stride == 1;
 #pragma unroll
-  for (int e = 0; e < copied_entries; ++e) {
-    const int line = simdgroup + e * copied_lines;
+  for (int e = 0; e < copied_lines; ++e) {
+    const int line = simdgroup + e * limits::block_simdgroups;
     const int i = along_rows ? lane : line;
     const int k = along_rows ? line : lane;
     if (i < rows_here && k < columns_here) {

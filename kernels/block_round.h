@@ -32,6 +32,15 @@ inline Pair meeting_of_groups(Pair groups, int size, bool is_first_round, int in
   return blocks;
 }
 
+// Makes `task` the index-th meeting of two groups, if both of its blocks exist.
+inline bool take_meeting(Pair groups, int size, bool is_first_round, int index, Blocks blocks, thread PairTask& task) {
+  const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
+  if (meeting.q >= meeting_blocks(blocks, is_first_round)) return false;
+  task.p = meeting.p * blocks.width;
+  task.q = meeting.q * blocks.width;
+  return true;
+}
+
 // One pair of blocks: its Gram matrix, added chunk after chunk of the rows as block_rotate does; its rotations; its
 // columns, rotated. Returns what there was to rotate. Those of the functions called, and three barriers.
 template <typename T>
@@ -103,10 +112,7 @@ template <typename T>
     const Meetings meetings = make_meetings(blocks.width, int(round), current);
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
-      const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
-      if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
-      task.p = meeting.p * blocks.width;
-      task.q = meeting.q * blocks.width;
+      if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
       found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));
     }
     if (found != found_large) return;

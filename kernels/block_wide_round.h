@@ -15,10 +15,44 @@ namespace metalsvd {
 
 using namespace metal;
 
+// One pair of blocks, as meet_blocks: G of `memory` lies in `tile`, which holds rows of the columns before, J - I
+// behind.
+inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Blocks blocks, long rows, long columns,
+                             bool wants_vectors, long chunk_rows, int passes, threadgroup float4* tile,
+                             threadgroup float4* slice, WideMemory memory, Team team) {
+  float total[wide_entries_per_thread];
+#pragma unroll
+  for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
+  for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
+    float sums[wide_entries_per_thread];
+    sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, rows)), tile, team.index,
+                  sums);
+#pragma unroll
+    for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
+  }
+  if (team.index < wide_gram_threads) {
+#pragma unroll
+    for (int k = 0; k < wide_entries_per_thread; ++k) {
+      store_wide_entry(total[k], place_in_wide_gram(team.index, k), memory.G);
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint found = solve_wide(memory, blocks, passes, make_tolerances(int(rows), padded_columns(blocks)), team);
+  if (found == found_nothing) return found;
+#pragma unroll 1
+  for (int side = 0; side < (wants_vectors ? 2 : 1); ++side) {
+    const int height = int(side == 0 ? rows : columns);
+    rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, memory.places, slice, team.index);
+  }
+  // The next pair reads what this one wrote.
+  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  return found;
+}
+
 // A round of a sweep in which groups of `group_size` blocks meet, or whole sweeps, as block_round.
 //
-// Grid, ownership and promises: those of block_round. Barriers, for each pair of blocks: those of the functions called,
-// and two.
+// Grid, ownership and promises: those of block_round. Barriers: those of meet_wide_blocks for each pair of blocks,
+// which are those of the functions called, and two.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_round(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
@@ -52,42 +86,13 @@ template <typename T>
 
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
-  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
   for (int current = int(sweep); current < int(sweep + sweeps); ++current) {
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
-      const Pair meeting = meeting_of_groups(groups, size, is_first_round, index);
-      if (meeting.q >= meeting_blocks(blocks, is_first_round)) continue;
-      task.p = meeting.p * blocks.width;
-      task.q = meeting.q * blocks.width;
-
-      float total[wide_entries_per_thread];
-#pragma unroll
-      for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
-      for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
-        float sums[wide_entries_per_thread];
-        sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, long(rows))), tile,
-                      team.index, sums);
-#pragma unroll
-        for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
-      }
-      if (team.index < wide_gram_threads) {
-#pragma unroll
-        for (int k = 0; k < wide_entries_per_thread; ++k) {
-          store_wide_entry(total[k], place_in_wide_gram(team.index, k), G);
-        }
-      }
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      const uint found_here = solve_wide(memory, blocks, int(passes), tolerances, team);
+      if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
+      const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, wants_vectors != 0, chunk_rows,
+                                               int(passes), tile, slice, memory, team);
       found = max(found, found_here);
-      if (found_here == found_nothing) continue;
-#pragma unroll 1
-      for (int side = 0; side < (wants_vectors != 0 ? 2 : 1); ++side) {
-        const int height = int(side == 0 ? rows : columns);
-        rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, places, slice, team.index);
-      }
-      // The next pair reads what this one wrote.
-      threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
     if (found != found_large) return;
     if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);

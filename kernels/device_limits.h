@@ -143,9 +143,8 @@ enum : int {
   tall_held_columns = 4,
   tall_threads = 256,
   // Packs of a row that a threadgroup applies reflectors to, 32 real columns, so that a few nodes fill the cores too.
-  // One
-  // tile is as wide as a panel. It has a thread for each quarter of the rows, pack of a reflector and pack of the tile,
-  // or the next of these two numbers.
+  // One tile is as wide as a panel. It has a thread for each quarter of the rows, pack of a reflector and pack of the
+  // tile, or the next of these two numbers.
   tall_tile_packs = 8,
   tall_quarters = 4,
   tall_apply_few_threads = 128,

@@ -9,6 +9,10 @@ namespace metalsvd {
 
 using namespace metal;
 
+inline uint columns_of_tiles(long columns) {
+  return uint((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+}
+
 // How rows x columns are cut into tiles: the columns are shared out evenly.
 struct TileGrid {
   int across;
@@ -19,7 +23,7 @@ struct TileGrid {
 
 inline TileGrid make_tile_grid(long rows, long columns) {
   TileGrid grid;
-  grid.across = int((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  grid.across = int(columns_of_tiles(columns));
   grid.width = (int(columns) + grid.across - 1) / grid.across;
   grid.height = min(int(limits::tall_copy_numbers) / grid.width, int(limits::tall_threads));
   grid.down = int(uint(rows + grid.height - 1) / uint(grid.height));
@@ -305,7 +309,7 @@ template <typename Storage>
   typedef typename StorageTraits<Storage>::Real Real;
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const uint groups = uint((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  const uint groups = columns_of_tiles(columns);
   const long matrix = threadgroup_index / groups;
   const long first = threadgroup_index % groups * limits::tall_copy_columns;
   const int count = int(min(long(limits::tall_copy_columns), columns - first));

@@ -87,7 +87,7 @@ template <typename Real>
     uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   enum : int { placed = int(limits::tall_copy_columns) * int(limits::simd_width) / int(limits::tall_threads) };
-  const uint groups = uint((columns + limits::tall_copy_columns - 1) / limits::tall_copy_columns);
+  const uint groups = columns_of_tiles(columns);
   const long matrix = threadgroup_index / groups;
   const long first = threadgroup_index % groups * limits::tall_copy_columns + simdgroup * placed;
   norms += matrix * columns;
