@@ -140,7 +140,8 @@ class CudaDialect:
         namespace = "::".join(kernel.namespace)
         threads = kernel.max_threads or 1024
         # As many blocks as leave a thread the registers that it has on an Apple GPU, 128, where they are not too many.
-        bounds = f"({threads}), ({threads}) < 512 ? 512 / ({threads}) : 1"
+        on_core = 768 if host_name.startswith(_CROWDED_KERNELS) else 512
+        bounds = f"({threads}), ({threads}) < {on_core} ? {on_core} / ({threads}) : 1"
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
@@ -151,6 +152,9 @@ class CudaDialect:
             *(["}"] if namespace else []),
         ]
 
+
+# Kernels that need no more than 80 registers, and of which more blocks at a time on a core save time.
+_CROWDED_KERNELS = ("block_wide_gram", "block_wide_solve", "block_wide_rotate")
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}
 Dialect = HostDialect | CudaDialect

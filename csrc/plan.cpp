@@ -290,13 +290,20 @@ std::int64_t full_sweeps(std::int64_t columns) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
-// Rows that a threadgroup rotates of wide pairs: about as many as is best, in whole tiles, and none left with a few.
+// Rows that a threadgroup rotates of wide pairs, in whole tiles: so many that the cores are done first. A threadgroup
+// takes as long as its tiles and, to read J, about one more.
 std::int64_t wide_share(const Plan& plan, std::int64_t pairs, std::int64_t cores) {
   const std::int64_t sides = plan.left_columns > 0 ? 2 : 1;
-  const std::int64_t rotating = divide_up(plan.rows, limits::block_wide_share) * sides * pairs;
-  const std::int64_t best = rotating <= cores ? limits::block_wide_share / 2 : int{limits::block_wide_share};
-  const std::int64_t shares = std::max<std::int64_t>((plan.rows + best / 2) / best, 1);
-  return divide_up(divide_up(plan.rows, shares), limits::block_wide_turned_rows) * limits::block_wide_turned_rows;
+  const std::int64_t all_tiles = divide_up(plan.rows, limits::block_wide_turned_rows);
+  const auto time = [&](std::int64_t tiles) {
+    const std::int64_t rotating = divide_up(all_tiles, tiles) * sides * pairs;
+    return divide_up(rotating, cores * limits::block_wide_resident) * (tiles + 1);
+  };
+  std::int64_t best = 1;
+  for (std::int64_t tiles = 2; tiles <= std::min<std::int64_t>(all_tiles, limits::block_wide_most_turned); ++tiles) {
+    if (time(tiles) < time(best)) best = tiles;
+  }
+  return best * limits::block_wide_turned_rows;
 }
 
 // As few blocks as the limit on their width allows, two at least, then as little padding as their number allows.

@@ -78,8 +78,9 @@ inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, lon
                               threadgroup const float4* J_minus_I, threadgroup const int* places,
                               threadgroup float4* slice, int thread_index) {
   const int columns = 4;
-  const int first_four = thread_index % wide_row_threads;
-  const int first_column = thread_index / wide_row_threads * columns;
+  // Neighbouring threads read the same rows, and every other the same of J (block_wide_gram.h says why).
+  const int first_four = thread_index / 2 % wide_row_threads;
+  const int first_column = (thread_index / limits::simd_width * 2 + thread_index % 2) * columns;
   const bool exists = exists_in_pair(first_column, blocks);
   threadgroup const float4* const rows = slice + first_four;
   threadgroup const float4* const columns_of_J = J_minus_I + first_column / 4;
@@ -165,7 +166,7 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
   float sums[entries];
 #pragma unroll
   for (int k = 0; k < entries; ++k) sums[k] = 0.0f;
-#pragma unroll 2
+#pragma unroll 4
   for (long chunk = 0; chunk < chunks; ++chunk) {
 #pragma unroll
     for (int k = 0; k < entries; ++k) {

@@ -93,6 +93,12 @@ struct WideProduct {
   float moving[wide_rows_held][wide_slots_held];
 };
 
+// What a lane holds: registers for one of the two, since no SIMD-group has both.
+union WideState {
+  WideGram gram;
+  WideProduct product;
+};
+
 // Which these are. Slots are those of p, or counted backwards from the last those of q.
 struct WideRows {
   bool is_q;
@@ -241,6 +247,17 @@ inline void step_of_product(thread WideProduct& product, threadgroup const float
   }
 }
 
+inline void clear_product(thread WideProduct& product) {
+#pragma unroll
+  for (int r = 0; r < wide_rows_held; ++r) {
+#pragma unroll
+    for (int k = 0; k < wide_slots_held; ++k) {
+      product.still[r][k] = 0.0f;
+      product.moving[r][k] = 0.0f;
+    }
+  }
+}
+
 inline void load_gram(threadgroup const float* G, int pass, int simdgroup, int lane, thread WideGram& gram) {
   const int p = wide_column(pass, lane, false);
   const int q = wide_q_column(pass, lane, first_move(pass));
@@ -373,16 +390,13 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const bool holds_gram = simdgroup < 4;
   const WideRows rows = make_wide_rows(simdgroup, team.lane);
-  WideGram gram;
-  WideProduct product;
-  load_gram(memory.G, 0, simdgroup % 4, team.lane, gram);
-#pragma unroll
-  for (int r = 0; r < wide_rows_held; ++r) {
-#pragma unroll
-    for (int k = 0; k < wide_slots_held; ++k) {
-      product.still[r][k] = 0.0f;
-      product.moving[r][k] = 0.0f;
-    }
+  WideState state;
+  thread WideGram& gram = state.gram;
+  thread WideProduct& product = state.product;
+  if (holds_gram) {
+    load_gram(memory.G, 0, simdgroup, team.lane, gram);
+  } else {
+    clear_product(product);
   }
 
   int pass = 0;

@@ -91,18 +91,19 @@ enum : int {
   // Rows that a threadgroup sums up of these: at least this many, and so few that all pairs of a matrix are given to
   // this many threadgroups, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
-  block_wide_gram_threadgroups = 256,
-  block_wide_chunks = 8,
+  block_wide_gram_threadgroups = 384,
+  block_wide_chunks = 6,
   // Wide pairs are met once in so many sweeps, in fewer where multiplying the many rows takes much longer than solving.
   block_wide_quick_sweeps = 10,
   block_wide_few_quick_sweeps = 6,
   block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
-  // Rows that a threadgroup rotates of these: about four tiles where the rotations are a step of their own, two where
-  // four would leave cores without any; otherwise one tile.
-  block_wide_share = 256,
+  // Rows of a tile of these that a threadgroup rotates: it takes one where it finds the rotations itself, otherwise up
+  // to so many, more of which would let the cores end further apart. A core runs so many such threadgroups at a time.
   block_wide_turned_rows = 64,
+  block_wide_most_turned = 16,
+  block_wide_resident = 3,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
   block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid

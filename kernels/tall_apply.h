@@ -48,9 +48,10 @@ inline Tiling make_tiling(uint tile, long packs, int v_packs, Team team) {
   tiling.first_pack = int(tile) * tile_packs;
   tiling.groups = int(min(long(tile_packs), packs - tiling.first_pack));
   tiling.v_packs = v_packs;
-  tiling.group = team.index % tiling.groups;
-  tiling.slot = team.index / tiling.groups;
-  tiling.slots = team.threads / tiling.groups;
+  // Neighbouring threads read the same of C, and every other the same of V (block_wide_gram.h says why).
+  tiling.group = team.index / 2 % tiling.groups;
+  tiling.slot = team.index / 2 / tiling.groups * 2 + team.index % 2;
+  tiling.slots = team.threads / 2 / tiling.groups * 2;
   tiling.v_step = team.threads / v_packs;
   tiling.v_pack = team.index % v_packs;
   tiling.v_row = team.index / v_packs;
