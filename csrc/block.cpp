@@ -20,16 +20,19 @@ using torch::stable::Tensor;
 // How the work of one matrix is cut up. What the bits depend on, chunks, follows from its shape alone: a matrix must
 // give the same in any batch.
 struct Geometry {
-  std::int64_t padded;  // columns of W and V
-  std::int64_t chunks;  // of rows that a Gram matrix is summed over
+  std::int64_t padded;              // columns of W and V
+  std::int64_t w_height, v_height;  // and rows
+  std::int64_t chunks;              // of rows that a Gram matrix is summed over
   std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
 
   explicit Geometry(const Plan& plan)
       : padded(plan.block_padded_columns()),
-        chunks(divide_up(plan.rows, plan.block_chunk_rows)),
-        w_shares(divide_up(plan.rows, plan.block_share)),
-        v_shares(plan.left_columns > 0 ? divide_up(plan.columns, plan.block_share) : 0),
+        w_height(limits::block_height(plan.rows)),
+        v_height(limits::block_height(plan.columns)),
+        chunks(divide_up(w_height, plan.block_chunk_rows)),
+        w_shares(divide_up(w_height, plan.block_share)),
+        v_shares(plan.left_columns > 0 ? divide_up(v_height, plan.block_share) : 0),
         measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
                                                limits::block_measure_parts)) {}
 
@@ -40,7 +43,7 @@ struct Geometry {
 
 // Device memory of one call; sizes count the numbers of one matrix.
 struct Workspace {
-  Tensor W, V;      // rows x padded and columns x padded: B and Q while they are rotated
+  Tensor W, V;      // w_height x padded and v_height x padded: B and Q while they are rotated
   Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
   Tensor places;    // and where these bring the columns
   Tensor sigma, order, states, maxima;
@@ -52,8 +55,8 @@ class Encoder {
   Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type, LaunchStep launch_step)
       : plan_(plan), geometry_(plan), A_(A), outputs_(outputs), launch_step_(launch_step) {
     const bool vectors = plan.left_columns > 0;
-    workspace_.W = allocate(plan.rows * geometry_.padded, number_type);
-    workspace_.V = vectors ? allocate(plan.columns * geometry_.padded, number_type) : workspace_.W;
+    workspace_.W = allocate(geometry_.w_height * geometry_.padded, number_type);
+    workspace_.V = vectors ? allocate(geometry_.v_height * geometry_.padded, number_type) : workspace_.W;
     const bool sums = plan.block_steps > 1;
     const bool solves = plan.block_steps > 2;
     workspace_.partials =
@@ -133,11 +136,11 @@ class Encoder {
   // All pairs of blocks that one round of the tournament meets.
   void two_steps(std::int64_t sweep, std::int64_t round) {
     launch("gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
-           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
-            geometry_.chunks, round, sweep});
+           {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
+            plan_.block_count, geometry_.chunks, round, sweep});
     const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
     launch("rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
-           {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, plan_.rows, plan_.columns,
+           {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height, geometry_.v_height,
             plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, geometry_.w_shares, shares,
             round, sweep});
   }
@@ -145,19 +148,21 @@ class Encoder {
   // The same of wide pairs, where the rotations may be found in a step of their own.
   void wide_steps(std::int64_t sweep, std::int64_t round) {
     launch("wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
-           {workspace_.W, workspace_.partials, workspace_.states, plan_.rows, plan_.block_width, plan_.block_count,
-            plan_.block_chunk_rows, geometry_.chunks, round, sweep});
+           {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
+            plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep});
     const bool solves = plan_.block_steps == 2;
     if (!solves) {
       launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
-             {workspace_.partials, workspace_.places, workspace_.states, plan_.rows, plan_.block_width,
+             {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
               plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
     }
-    const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
+    const bool vectors = plan_.left_columns > 0;
+    const std::int64_t rotated = geometry_.w_height + (vectors ? geometry_.v_height : 0);
+    const std::int64_t shares = divide_up(rotated, plan_.block_share);
     launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
-           {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, plan_.rows,
-            plan_.columns, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share,
-            geometry_.w_shares, shares, round, sweep, passes(round, sweep)});
+           {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
+            geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
+            std::int64_t{vectors}, round, sweep, passes(round, sweep)});
   }
 
   // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
@@ -174,8 +179,8 @@ class Encoder {
     const std::int64_t sweeps = count == 2 ? last - sweep + 1 : 1;
     const std::int64_t vectors = plan_.left_columns > 0;
     for (std::int64_t round = 0; round < count - 1; ++round) {
-      std::vector<Argument> arguments{workspace_.W,  workspace_.V,      workspace_.states, plan_.rows,
-                                      plan_.columns, plan_.block_width, plan_.block_count};
+      std::vector<Argument> arguments{workspace_.W,       workspace_.V,      workspace_.states, geometry_.w_height,
+                                      geometry_.v_height, plan_.block_width, plan_.block_count};
       if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
       for (const std::int64_t number : {size, count, vectors, round, sweep, sweeps}) arguments.push_back(number);
       if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));

@@ -53,8 +53,8 @@ template <typename Storage>
   if (team.index == 0) maxima[group] = largest;
 }
 
-// W = B, scaled so that its largest entry lies in [2^40, 2^41), and padded with zero columns; V = the identity; the
-// first two words of `states`.
+// W = B, scaled so that its largest entry lies in [2^40, 2^41), and padded with zero rows and columns; V = the
+// identity, padded alike; the first two words of `states`.
 //
 // Grid: a threadgroup of block_threads a matrix and tile, those of W before those of V, down the columns. Ownership: a
 // tile each. Barriers: two where the threadgroup agrees on the scale, one before the tile is read across. The host
@@ -85,14 +85,16 @@ template <typename Storage>
   const long first_column = long(place / tiles_over(height)) * copy_tile;
   A += matrix * batch_stride + first_row * row_stride + first_column * column_stride;
   const bool along_rows = row_stride < column_stride;
+  const long padded_height = limits::block_height(height);
   const int rows_here = int(min(long(copy_tile), height - first_row));
+  const int padded_rows_here = int(min(long(copy_tile), padded_height - first_row));
   const int columns_here = int(min(long(copy_tile), columns - first_column));
   T entries[copied_lines];
 #pragma unroll
   for (int e = 0; e < copied_lines; ++e) {
     const int i = along_rows ? team.lane : team.simdgroup + e * limits::block_simdgroups;
     const int j = along_rows ? team.simdgroup + e * limits::block_simdgroups : team.lane;
-    entries[e] = from_real<T>(is_right && first_row + i == first_column + j ? 1.0f : 0.0f);
+    entries[e] = from_real<T>(is_right && i < rows_here && first_row + i == first_column + j ? 1.0f : 0.0f);
     if (!is_right && i < rows_here && j < columns_here) entries[e] = to_number(A[i * row_stride + j * column_stride]);
   }
 
@@ -112,12 +114,12 @@ template <typename Storage>
     tile[place_in_tile] = transposed != 0 ? conjugate(entry) : entry;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  device T* X = (is_right ? V : W) + (matrix * padded + first_column) * height + first_row;
+  device T* X = (is_right ? V : W) + (matrix * padded + first_column) * padded_height + first_row;
 #pragma unroll
   for (int e = 0; e < copied_lines; ++e) {
     const int line = team.simdgroup + e * limits::block_simdgroups;
-    if (team.lane < rows_here && first_column + line < padded) {
-      X[line * height + team.lane] = tile[line * copy_stride + team.lane];
+    if (team.lane < padded_rows_here && first_column + line < padded) {
+      X[line * padded_height + team.lane] = tile[line * copy_stride + team.lane];
     }
   }
 }
@@ -155,7 +157,8 @@ template <typename Storage>
   const long height = is_right ? columns : rows;
   const long width = is_right ? columns : is_finite ? long(states[state_rank]) : left_columns;
   const Place place = is_right ? right_place(shape) : left_place(shape);
-  device const T* X = (is_right ? V : W) + matrix * padded * height;
+  const long padded_height = limits::block_height(height);
+  device const T* X = (is_right ? V : W) + matrix * padded * padded_height;
   const long first_row = long(tile_index % tiles_over(height)) * copy_tile;
   const long first_column = long(tile_index / tiles_over(height)) * copy_tile;
   const int rows_here = int(min(long(copy_tile), height - first_row));
@@ -167,7 +170,7 @@ template <typename Storage>
     const int line = simdgroup + e * limits::block_simdgroups;
     entries[e] = T(as_type<float>(0x7fc00000u));
     if (is_finite && lane < rows_here && line < columns_here) {
-      entries[e] = X[order[first_column + line] * height + first_row + lane];
+      entries[e] = X[order[first_column + line] * padded_height + first_row + lane];
     }
   }
 #pragma unroll

@@ -46,8 +46,8 @@ template <typename T>
   const ColumnTask task = make_column_task(group, simdgroup, columns);
   if (task.column >= int(columns) || states[task.matrix * state_words + state_sweep] == 0) return;
   const int lane = int(lane_index);
-  device T* p = W + (task.matrix * padded + task.column) * rows;
-  device T* q = V + (task.matrix * padded + task.column) * columns;
+  device T* p = W + (task.matrix * padded + task.column) * limits::block_height(rows);
+  device T* q = V + (task.matrix * padded + task.column) * limits::block_height(columns);
 
   const float square = simd_sum(square_of_column<T>(p, int(rows), lane));
   const bool is_zero = square < least_square();
@@ -126,7 +126,8 @@ template <typename T>
   states += matrix * state_words;
   if (!leaves_columns(states, left_columns)) return;
   const int last = min(int(first) + int(limits::block_panel_columns), states[state_rank]);
-  factor_orthonormal<T>(W + matrix * padded * rows, int(rows), int(first), last, order + matrix * columns,
+  const long height = limits::block_height(rows);
+  factor_orthonormal<T>(W + matrix * padded * height, int(height), int(first), last, order + matrix * columns,
                         sigma + matrix * columns, make_team(thread_index, threads, lane, simdgroup));
 }
 
@@ -147,12 +148,13 @@ template <typename T>
   states += task.matrix * state_words;
   const int k = behind + task.column;
   if (!leaves_columns(states, left_columns) || k >= states[state_rank]) return;
-  W += task.matrix * padded * rows;
+  const long height = limits::block_height(rows);
+  W += task.matrix * padded * height;
   sigma += task.matrix * columns;
   order += task.matrix * columns;
   for (int reflector = int(first); reflector < behind; ++reflector) {
     const int j = order[reflector];
-    reflect<T>(W + j * rows, sigma[j], W + order[k] * rows, 1, reflector, int(rows), int(lane));
+    reflect<T>(W + j * height, sigma[j], W + order[k] * height, 1, reflector, int(rows), int(lane));
   }
 }
 
@@ -178,7 +180,8 @@ template <typename Storage>
   if (k >= int(left_columns) || !leaves_columns(states, left_columns) || k < states[state_rank]) return;
   const bool is_narrow = sizeof(Storage) < sizeof(T);
   const Place place = left_place(make_shape(rows, columns, left_columns, transposed));
-  W += task.matrix * padded * rows;
+  const long height = limits::block_height(rows);
+  W += task.matrix * padded * height;
   sigma += task.matrix * columns;
   order += task.matrix * columns;
   left += task.matrix * rows * left_columns + k * place.column_stride;
@@ -186,7 +189,7 @@ template <typename Storage>
   device T* column = (device T*)left;
   long stride = place.row_stride;
   if (k < int(columns)) {
-    column = W + order[k] * rows;
+    column = W + order[k] * height;
     stride = 1;
   } else if (is_narrow) {
     column = extra + (task.matrix * (left_columns - columns) + k - columns) * rows;
@@ -196,7 +199,7 @@ template <typename Storage>
   for (int i = lane; i < int(rows); i += limits::simd_width) column[i * stride] = from_real<T>(i == k ? 1.0f : 0.0f);
   for (int reflector = states[state_rank] - 1; reflector >= 0; --reflector) {
     const int j = order[reflector];
-    reflect<T>(W + j * rows, sigma[j], column, stride, reflector, int(rows), lane);
+    reflect<T>(W + j * height, sigma[j], column, stride, reflector, int(rows), lane);
   }
   for (int i = lane; i < int(rows); i += limits::simd_width) {
     const T entry = column[i * stride];

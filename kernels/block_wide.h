@@ -53,18 +53,4 @@ inline void read_four(threadgroup const float4* place, thread float* out) {
   out[3] = four.w;
 }
 
-// Rows [row, row + 4) of a column of `height` rows in device memory, as far as they are before `end_row`.
-inline void read_four_rows(device const float* column, int row, int end_row, bool is_aligned, thread float* out) {
-  if (is_aligned && row + 4 <= end_row) {
-    const float4 four = *(device const float4*)(column + row);
-    out[0] = four.x;
-    out[1] = four.y;
-    out[2] = four.z;
-    out[3] = four.w;
-    return;
-  }
-#pragma unroll
-  for (int r = 0; r < 4; ++r) out[r] = row + r < end_row ? column[row + r] : 0.0f;
-}
-
 }  // namespace metalsvd

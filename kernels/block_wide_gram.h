@@ -50,31 +50,20 @@ inline WidePlace place_in_wide_gram(int thread_index, int k) {
   return place;
 }
 
-// A tile of rows of the columns of a pair: thread t four rows of every 16th column. These stand side by side, or where
-// columns are not aligned 16 apart, so that neighbouring threads read neighbouring rows: a sum over all of a tile does
-// not mind.
+// A tile of rows of the columns of a pair: thread t four rows of every 16th column.
 struct HeldWideTile {
-  float x[wide_moved_columns][4];
+  float4 x[wide_moved_columns];
 };
 
 inline void read_wide_tile(device const float* W, PairTask task, Blocks blocks, long rows, int start, int end_row,
                            int thread_index, thread HeldWideTile& held) {
-  const bool is_aligned = rows % 4 == 0;
-  const bool are_apart = !is_aligned && start + wide_tile_rows <= end_row;
-  const int row = start + thread_index % wide_moved_together * (are_apart ? 1 : 4);
+  const int row = start + thread_index % wide_moved_together * 4;
 #pragma unroll
   for (int k = 0; k < wide_moved_columns; ++k) {
     const int j = thread_index / wide_moved_together + k * wide_moved_together;
-#pragma unroll
-    for (int r = 0; r < 4; ++r) held.x[k][r] = 0.0f;
+    held.x[k] = float4(0.0f, 0.0f, 0.0f, 0.0f);
     if (row >= end_row || !exists_in_pair(j, blocks)) continue;
-    device const float* const column = W + column_of_wide_pair(task, j, blocks) * rows;
-    if (are_apart) {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) held.x[k][r] = column[row + r * wide_moved_together];
-    } else {
-      read_four_rows(column, row, end_row, is_aligned, held.x[k]);
-    }
+    held.x[k] = *(device const float4*)(W + column_of_wide_pair(task, j, blocks) * rows + row);
   }
 }
 
@@ -99,15 +88,14 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
 #pragma unroll
     for (int k = 0; k < wide_moved_columns; ++k) {
       const int j = thread_index / wide_moved_together + k * wide_moved_together;
-      tile[j * (wide_tile_stride / 4) + thread_index % wide_moved_together] =
-          float4(held.x[k][0], held.x[k][1], held.x[k][2], held.x[k][3]);
+      tile[j * (wide_tile_stride / 4) + thread_index % wide_moved_together] = held.x[k];
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next tile is on its way while this one is summed up.
     if (start + wide_tile_rows < end_row) {
       read_wide_tile(W, task, blocks, rows, start + wide_tile_rows, end_row, thread_index, held);
     }
-    const int staged = (min(end_row - start, int(wide_tile_rows)) + 3) / 4;
+    const int staged = min(end_row - start, int(wide_tile_rows)) / 4;
 #pragma unroll 1
     for (int four = part; four < staged; four += 2) {
       float left[wide_side][4];

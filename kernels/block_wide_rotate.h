@@ -13,81 +13,88 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  // A tile has so many rows, of which a thread makes four in each of four columns: four neighbours, which are moved at
-  // once, where columns are aligned, and otherwise every 16th, so that neighbouring threads move neighbouring rows. It
-  // is staged in slices, a block each.
-  wide_rotated_rows = 64,
-  wide_row_threads = wide_rotated_rows / 4,
-  wide_slice_entries = wide_columns * wide_rotated_rows,
-  wide_moved_fours = wide_slice_entries / 4 / int(limits::block_threads)
+  // A tile is staged in slices, a block each, of which a thread moves four rows in so many columns.
+  wide_slice_entries = wide_columns * limits::block_wide_turned_rows(wide_columns),
+  wide_moved_in_slice = 2
 };
 
+// The columns of W of a matrix, and those of V below them: `height` rows together, where V is wanted.
+struct WideStack {
+  device float* W;
+  device float* V;
+  int w_height;
+  int height;
+};
+
+inline WideStack make_wide_stack(device float* W, device float* V, long rows, long columns, bool has_V) {
+  WideStack stack;
+  stack.W = W;
+  stack.V = V;
+  stack.w_height = int(rows);
+  stack.height = int(has_V ? rows + columns : rows);
+  return stack;
+}
+
+// Four rows of the first column, and how far they are from those of the next.
+struct WideRowsOfStack {
+  device float* first;
+  long stride;
+};
+
+inline WideRowsOfStack rows_of_stack(WideStack stack, int row) {
+  const bool is_in_W = row < stack.w_height;
+  WideRowsOfStack rows;
+  rows.first = is_in_W ? stack.W + row : stack.V + (row - stack.w_height);
+  rows.stride = is_in_W ? stack.w_height : stack.height - stack.w_height;
+  return rows;
+}
+
 struct HeldWideSlice {
-  float x[wide_moved_fours][4];
+  float4 x[wide_moved_in_slice];
 };
 
 // The columns of a block, from column `first` of the matrix on, in the rows of a tile from `start` on; zeros beyond and
-// beside them.
-template <bool is_aligned>
-inline void read_wide_slice(device const float* X, long height, int first, int width, int start, int end_row,
-                            int thread_index, thread HeldWideSlice& held) {
-  const int numbers = is_aligned ? 4 : 1;  // that are moved at once
+// beside them. What thread t moves stands at t in the slice, and as much further as there are threads for.
+template <int fours>
+inline void read_wide_slice(WideStack stack, int first, int width, int start, int end_row, int thread_index,
+                            thread HeldWideSlice& held) {
+  const int together = limits::block_threads / 2 / (fours / 2);  // fours of rows
+  const int row = start + thread_index % together * 4;
+  const WideRowsOfStack rows = rows_of_stack(stack, row);
 #pragma unroll
-  for (int k = 0; k < 4 * wide_moved_fours; k += numbers) {
-    const int index = thread_index * numbers + k * limits::block_threads;
-    const int j = index / wide_rotated_rows;
-    const int row = start + index % wide_rotated_rows;
-    const bool exists = j < width && row < end_row;
-    device const float* const from = X + (first + j) * height + row;
-    if (is_aligned) {
-      const float4 four = exists ? *(device const float4*)from : float4(0.0f, 0.0f, 0.0f, 0.0f);
-      held.x[k / 4][0] = four.x;
-      held.x[k / 4][1] = four.y;
-      held.x[k / 4][2] = four.z;
-      held.x[k / 4][3] = four.w;
-    } else {
-      held.x[k / 4][k % 4] = exists ? *from : 0.0f;
-    }
+  for (int k = 0; k < wide_moved_in_slice; ++k) {
+    const int j = thread_index / together + k * fours;
+    const bool exists = thread_index < together * fours && j < width && row < end_row;
+    held.x[k] =
+        exists ? *(device const float4*)(rows.first + (first + j) * rows.stride) : float4(0.0f, 0.0f, 0.0f, 0.0f);
   }
 }
 
-// The four rows of a thread stand side by side.
-template <bool is_aligned>
-inline void stage_wide_slice(thread const HeldWideSlice& held, int thread_index, threadgroup float4* slice) {
-#pragma unroll
-  for (int k = 0; k < wide_moved_fours; ++k) {
-    if (is_aligned) {
-      slice[thread_index + k * limits::block_threads] = float4(held.x[k][0], held.x[k][1], held.x[k][2], held.x[k][3]);
-    } else {
-#pragma unroll
-      for (int r = 0; r < 4; ++r) {
-        const int index = thread_index + (4 * k + r) * limits::block_threads;
-        const int row = index % wide_rotated_rows;
-        const int place = row % wide_row_threads * 4 + row / wide_row_threads;
-        ((threadgroup float*)slice)[index - row + place] = held.x[k][r];
-      }
-    }
-  }
-}
-
-// X = X + X (J - I), sorted, for rows [first_row, end_row) of the columns of a pair of blocks; `X` is that of the
-// matrix. Two barriers for each slice, before and after it is read; the last of a tile orders device memory too, since
+// X = X + X (J - I), sorted, for rows [first_row, end_row) of the columns of a pair of blocks, which are `fours` times
+// four. Two barriers for each slice, before and after it is read; the last of a tile orders device memory too, since
 // sorting writes columns that others have read.
-template <bool is_aligned>
-inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, long height, int first_row, int end_row,
+template <int fours>
+inline void rotate_wide_tiles(WideStack stack, PairTask task, Blocks blocks, int first_row, int end_row,
                               threadgroup const float4* J_minus_I, threadgroup const int* places,
                               threadgroup float4* slice, int thread_index) {
   const int columns = 4;
-  // Neighbouring threads read the same rows, and every other the same of J (block_wide_gram.h says why).
-  const int first_four = thread_index / 2 % wide_row_threads;
-  const int first_column = (thread_index / limits::simd_width * 2 + thread_index % 2) * columns;
-  const bool exists = exists_in_pair(first_column, blocks);
-  threadgroup const float4* const rows = slice + first_four;
+  const int together = limits::block_threads / 2 / (fours / 2);
+  const int tile_rows = 4 * together;
+  // Neighbouring threads take the same rows, and every other the same columns (block_wide_gram.h says why).
+  const int four_of_rows = thread_index / 2 % together;
+  const int four_of_columns = thread_index / 2 / together * 2 + thread_index % 2;
+  const bool is_second = four_of_columns >= fours / 2;
+  const int column_in_slice = (is_second ? four_of_columns - fours / 2 : four_of_columns) * columns;
+  const int first_column = (is_second ? int(wide_columns) : 0) + column_in_slice;
+  // A block without columns has nothing to add to the other.
+  const bool is_alone = task.q >= blocks.width * blocks.count;
+  const bool exists = four_of_columns < (is_alone ? fours / 2 : fours);
+  threadgroup const float4* const rows = slice + four_of_rows;
   threadgroup const float4* const columns_of_J = J_minus_I + first_column / 4;
   HeldWideSlice held;
-  read_wide_slice<is_aligned>(X, height, task.p, blocks.width, first_row, end_row, thread_index, held);
+  read_wide_slice<fours>(stack, task.p, blocks.width, first_row, end_row, thread_index, held);
 #pragma unroll 1
-  for (int start = first_row; start < end_row; start += wide_rotated_rows) {
+  for (int start = first_row; start < end_row; start += tile_rows) {
     float old[columns][4];
     float change[columns][4];
 #pragma unroll
@@ -96,18 +103,19 @@ inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, lon
       for (int r = 0; r < 4; ++r) change[c][r] = 0.0f;
     }
 #pragma unroll 1
-    for (int first = 0; first < wide_pair; first += wide_columns) {
-      stage_wide_slice<is_aligned>(held, thread_index, slice);
+    for (int first = 0; first < (is_alone ? int(wide_columns) : int(wide_pair)); first += wide_columns) {
+#pragma unroll
+      for (int k = 0; k < wide_moved_in_slice; ++k) {
+        if (thread_index < together * fours) slice[thread_index + k * together * fours] = held.x[k];
+      }
       threadgroup_barrier(mem_flags::mem_threadgroup);
       // The next slice is on its way while this one is multiplied.
-      const bool is_last = first > 0;
-      read_wide_slice<is_aligned>(X, height, is_last ? task.p : task.q, blocks.width,
-                                  is_last ? start + wide_rotated_rows : start, end_row, thread_index, held);
-      if (first_column / wide_columns * wide_columns == first) {
+      const bool is_last = is_alone || first > 0;
+      read_wide_slice<fours>(stack, is_last ? task.p : task.q, blocks.width, is_last ? start + tile_rows : start,
+                             end_row, thread_index, held);
+      if (exists && is_second == (first > 0)) {
 #pragma unroll
-        for (int c = 0; c < columns; ++c) {
-          read_four(rows + (first_column % wide_columns + c) * wide_row_threads, old[c]);
-        }
+        for (int c = 0; c < columns; ++c) read_four(rows + (column_in_slice + c) * together, old[c]);
       }
       // Columns that do not exist add nothing, and need nothing.
 #pragma unroll 1
@@ -117,7 +125,7 @@ inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, lon
           float factors[columns];
           float row[4];
           read_four(columns_of_J + (first + k) * (wide_product_stride / 4), factors);
-          read_four(rows + k * wide_row_threads, row);
+          read_four(rows + k * together, row);
 #pragma unroll
           for (int c = 0; c < columns; ++c) {
 #pragma unroll
@@ -127,34 +135,31 @@ inline void rotate_wide_tiles(device float* X, PairTask task, Blocks blocks, lon
       }
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
+    const int row = start + four_of_rows * 4;
+    const WideRowsOfStack out = rows_of_stack(stack, row);
 #pragma unroll
     for (int c = 0; c < columns; ++c) {
-      if (!exists_in_pair(first_column + c, blocks)) continue;
-      device float* const column = X + column_of_wide_pair(task, places[first_column + c], blocks) * height + start;
+      if (!exists || row >= end_row || !exists_in_pair(first_column + c, blocks)) continue;
 #pragma unroll
       for (int r = 0; r < 4; ++r) change[c][r] += old[c][r];
-      if (is_aligned) {
-        if (start + first_four * 4 < end_row) {
-          *(device float4*)(column + first_four * 4) = float4(change[c][0], change[c][1], change[c][2], change[c][3]);
-        }
-      } else {
-#pragma unroll
-        for (int r = 0; r < 4; ++r) {
-          const int row = first_four + r * wide_row_threads;
-          if (start + row < end_row) column[row] = change[c][r];
-        }
-      }
+      *(device float4*)(out.first + column_of_wide_pair(task, places[first_column + c], blocks) * out.stride) =
+          float4(change[c][0], change[c][1], change[c][2], change[c][3]);
     }
   }
 }
 
-inline void rotate_wide_rows(device float* X, PairTask task, Blocks blocks, long height, int first_row, int end_row,
+// The same for any width: as little is computed for columns that do not exist as the number of blocks allows, three at
+// least.
+inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int first_row, int end_row,
                              threadgroup const float4* J_minus_I, threadgroup const int* places,
                              threadgroup float4* slice, int thread_index) {
-  if (height % 4 == 0) {
-    rotate_wide_tiles<true>(X, task, blocks, height, first_row, end_row, J_minus_I, places, slice, thread_index);
+  const int fours = limits::block_wide_fours(blocks.width);
+  if (fours == 16) {
+    rotate_wide_tiles<16>(stack, task, blocks, first_row, end_row, J_minus_I, places, slice, thread_index);
+  } else if (fours == 14) {
+    rotate_wide_tiles<14>(stack, task, blocks, first_row, end_row, J_minus_I, places, slice, thread_index);
   } else {
-    rotate_wide_tiles<false>(X, task, blocks, height, first_row, end_row, J_minus_I, places, slice, thread_index);
+    rotate_wide_tiles<12>(stack, task, blocks, first_row, end_row, J_minus_I, places, slice, thread_index);
   }
 }
 
@@ -223,23 +228,23 @@ template <typename T>
   }
 }
 
-// Rotates `share` rows of the columns of a pair: of W, and of V in the shares that follow. Where `solves` (kernel
+// Rotates `share` rows of the columns of a pair, those of W and those of V behind them. Where `solves` (kernel
 // block_wide_turn), each threadgroup finds the rotations from the Gram matrices itself, as block_wide_solve does.
 //
-// Grid: a threadgroup of block_threads a matrix, pair and share, shares innermost, those of W before those of V.
-// Ownership: the pair owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix or
-// J is there, then those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_solve; `w_shares`
-// covers `rows` of W, `shares` - `w_shares` the `columns` rows of V.
+// Grid: a threadgroup of block_threads a matrix, pair and share, shares innermost. Ownership: the pair
+// owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix or J is there, then
+// those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_solve; `shares` shares cover the
+// `rows` of W and, where `wants_vectors`, the `columns` rows of V.
 template <typename T, bool solves>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
     device const int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
     constant long& columns [[buffer(6)]], constant long& width [[buffer(7)]], constant long& block_count [[buffer(8)]],
-    constant long& chunks [[buffer(9)]], constant long& share [[buffer(10)]], constant long& w_shares [[buffer(11)]],
-    constant long& shares [[buffer(12)]], constant long& round [[buffer(13)]], constant long& sweep [[buffer(14)]],
-    constant long& passes [[buffer(15)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& chunks [[buffer(9)]], constant long& share [[buffer(10)]], constant long& shares [[buffer(11)]],
+    constant long& wants_vectors [[buffer(12)]], constant long& round [[buffer(13)]],
+    constant long& sweep [[buffer(14)]], constant long& passes [[buffer(15)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 J_minus_I[wide_product_entries / 4];
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 rotations_of_steps[solves ? wide_rotations : 1];
@@ -273,12 +278,13 @@ template <typename T, bool solves>
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  const bool is_right = task.chunk >= int(w_shares);
-  const long height = is_right ? columns : rows;
-  device T* X = (is_right ? V : W) + task.matrix * padded_columns(blocks) * height;
-  const long first_row = (is_right ? task.chunk - w_shares : task.chunk) * share;
-  rotate_wide_rows(X, task, blocks, height, int(first_row), int(min(first_row + share, height)), J_minus_I,
-                   places_of_pair, slice, team.index);
+  const long matrix_columns = task.matrix * padded_columns(blocks);
+  const WideStack stack =
+      make_wide_stack(W + matrix_columns * rows, V + (wants_vectors != 0 ? matrix_columns * columns : 0), rows, columns,
+                      wants_vectors != 0);
+  const int first_row = task.chunk * int(share);
+  rotate_wide_rows(stack, task, blocks, first_row, min(first_row + int(share), stack.height), J_minus_I, places_of_pair,
+                   slice, team.index);
 }
 
 }  // namespace metalsvd

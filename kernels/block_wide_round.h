@@ -39,11 +39,8 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = solve_wide(memory, blocks, passes, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return found;
-#pragma unroll 1
-  for (int side = 0; side < (wants_vectors ? 2 : 1); ++side) {
-    const int height = int(side == 0 ? rows : columns);
-    rotate_wide_rows(side == 0 ? W : V, task, blocks, height, 0, height, tile, memory.places, slice, team.index);
-  }
+  const WideStack stack = make_wide_stack(W, V, rows, columns, wants_vectors);
+  rotate_wide_rows(stack, task, blocks, 0, stack.height, tile, memory.places, slice, team.index);
   // The next pair reads what this one wrote.
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   return found;

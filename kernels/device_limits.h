@@ -99,9 +99,9 @@ enum : int {
   block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
-  // Rows of a tile of these that a threadgroup rotates: it takes one where it finds the rotations itself, otherwise up
-  // to so many, more of which would let the cores end further apart. A core runs so many such threadgroups at a time.
-  block_wide_turned_rows = 64,
+  // Tiles of rows of these that a threadgroup rotates: one where it finds the rotations itself, otherwise up to so
+  // many,
+  // more of which would let the cores end further apart. A core runs so many such threadgroups at a time.
   block_wide_most_turned = 16,
   block_wide_resident = 3,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
@@ -197,6 +197,13 @@ constexpr int simdgroup_parts(int rows, int entries) {
 
 // What a lane puts there of a column of B and of Q: numbers of so many bytes, and 16 bytes more.
 constexpr int simdgroup_box_bytes(int entries, int number_bytes) { return 2 * entries * number_bytes + 16; }
+
+// Rows that method `block` keeps of columns of so many: zeros behind the last, so that all begin at 16 bytes.
+constexpr long block_height(long rows) { return (rows + 3) / 4 * 4; }
+
+// Columns of wide pairs are rotated by threads that take four of them each, of as many rows as there are threads for.
+constexpr int block_wide_fours(int width) { return (width + 3) / 4 * 2; }
+constexpr int block_wide_turned_rows(int width) { return block_threads / block_wide_fours(width) * 4; }
 
 // Rows of a chunk of method `block`, from the shape alone: whole tiles.
 constexpr int block_chunk_rows(long rows) {

@@ -80,8 +80,13 @@ def test_complex_blocks_have_half_the_columns():
 def test_block_cuts_rows_into_chunks():
     assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 128, 20), torch.bfloat16, driver="block")
     assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 129, 20), torch.complex64, driver="block")
-    # Pairs of 64 columns: one of 3 chunks, beside a block that rests; 8 of 8; 32 of 8, of more rows.
-    for shape, threadgroups in [((129, 90), 1 * 3), ((512, 512), 8 * 8), ((2048, 2048), 32 * 8)]:
+    # Pairs of 64 columns: one of 3 chunks, beside a block that rests; 8 of 8; 32 of 11, and 64 of 6, of more rows.
+    for shape, threadgroups in [
+        ((129, 90), 1 * 3),
+        ((512, 512), 8 * 8),
+        ((2048, 2048), 32 * 11),
+        ((4096, 4096), 64 * 6),
+    ]:
         assert f"kernels block_*_f32, {threadgroups} threadgroups of 256" in metalsvd.plan(shape, driver="block")
 
 
@@ -319,8 +324,8 @@ def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
 
 
 def test_wide_pairs_take_three_steps_where_two_would_solve_too_often():
-    assert "rounds a sweep of one step" in metalsvd.plan((127, 90), driver="block")
-    for shape in (128, 90), (20, 128, 90):
+    assert "rounds a sweep of one step" in metalsvd.plan((124, 90), driver="block")
+    for shape in (125, 90), (20, 128, 90):
         assert "rounds a sweep of two steps" in metalsvd.plan(shape, driver="block")
     # One pair each, of 4 x 64 rows, 40 cores
     assert "rounds a sweep of three steps" in metalsvd.plan((21, 128, 90), driver="block")
