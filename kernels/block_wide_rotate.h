@@ -15,7 +15,9 @@ using namespace metal;
 enum : int {
   // A tile is staged in slices, a block each, of which a thread moves four rows in so many columns.
   wide_slice_entries = wide_columns * limits::block_wide_turned_rows(wide_columns),
-  wide_moved_in_slice = 2
+  wide_moved_in_slice = 2,
+  // Fours of J that a thread moves, where that comes from another step.
+  wide_product_fours = wide_gram_entries / 4 / int(limits::block_threads)
 };
 
 // The columns of W of a matrix, and those of V below them: `height` rows together, where V is wanted.
@@ -187,6 +189,11 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
   }
 }
 
+// In J as solve_wide leaves it, the place of four numbers of a row that are stored without gaps.
+inline int place_of_four(int index) {
+  return index / (wide_pair / 4) * (wide_product_stride / 4) + index % (wide_pair / 4);
+}
+
 // The rotations of every pair, where they are a step of their own: J - I in the place of the partial Gram matrices that
 // it comes from, and places[pair], the first of them negative where there is nothing to rotate. state_sweep asks for
 // one more sweep where this one has not made all columns orthogonal.
@@ -202,11 +209,12 @@ template <typename T>
     constant long& passes [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup float G[wide_product_entries];
+  threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 rotations_of_steps[wide_rotations];
   threadgroup float edges[wide_edges];
   threadgroup int places_of_pair[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup float* const G = (threadgroup float*)tile;
   const WideMemory memory = make_wide_memory(G, rotations_of_steps, edges, places_of_pair, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
@@ -222,9 +230,11 @@ template <typename T>
     places[task.pair * wide_pair + team.index] = found == found_nothing ? -1 : places_of_pair[team.index];
   }
   if (found == found_nothing) return;
-  partials += task.pair * chunks * wide_partial_entries;
-  for (int index = team.index; index < wide_gram_entries; index += team.threads) {
-    partials[index] = G[index / wide_pair * wide_product_stride + index % wide_pair];
+  device float4* const J_minus_I = (device float4*)(partials + task.pair * chunks * wide_partial_entries);
+#pragma unroll
+  for (int k = 0; k < wide_product_fours; ++k) {
+    const int index = team.index + k * limits::block_threads;
+    J_minus_I[index] = tile[place_of_four(index)];
   }
 }
 
@@ -273,8 +283,10 @@ template <typename T, bool solves>
     if (places[0] < 0) return;
     partials += task.pair * chunks * wide_partial_entries;
     if (team.index < wide_pair) places_of_pair[team.index] = places[team.index];
-    for (int index = team.index; index < wide_gram_entries; index += team.threads) {
-      words[index / wide_pair * wide_product_stride + index % wide_pair] = partials[index];
+#pragma unroll
+    for (int k = 0; k < wide_product_fours; ++k) {
+      const int index = team.index + k * limits::block_threads;
+      J_minus_I[place_of_four(index)] = ((device const float4*)partials)[index];
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
