@@ -260,30 +260,23 @@ inline void take_entries(thread T* x, threadgroup const float4* place) {
   for (int t = 0; t < count; t += step) unpack(place[t / step], x + t);
 }
 
+// All entries, used or not, where there are vectors: few lanes have a box, and branches would cost all of them more.
 template <typename T, int entries, bool is_spread>
 inline void put_into_box(thread const Column<T, entries>& column, int box, Stand<is_spread> stand) {
-  const int first_half = Column<T, entries>::first_half;
   const int step = Column<T, entries>::step;
   threadgroup float4* place = place_in_box<entries, T>(box, stand);
   place[2 * entries / step].x = column.square;
-  put_entries<first_half>(column.W, place);
-  if (stand.w_used > first_half) put_entries<entries - first_half>(column.W + first_half, place + first_half / step);
-  place += entries / step;
-  if (stand.q_used > 0) put_entries<first_half>(column.Q, place);
-  if (stand.q_used > first_half) put_entries<entries - first_half>(column.Q + first_half, place + first_half / step);
+  put_entries<entries>(column.W, place);
+  if (stand.q_used > 0) put_entries<entries>(column.Q, place + entries / step);
 }
 
 template <typename T, int entries, bool is_spread>
 inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_spread> stand) {
-  const int first_half = Column<T, entries>::first_half;
   const int step = Column<T, entries>::step;
   threadgroup const float4* place = place_in_box<entries, T>(box, stand);
   column.square = place[2 * entries / step].x;
-  take_entries<first_half>(column.W, place);
-  if (stand.w_used > first_half) take_entries<entries - first_half>(column.W + first_half, place + first_half / step);
-  place += entries / step;
-  if (stand.q_used > 0) take_entries<first_half>(column.Q, place);
-  if (stand.q_used > first_half) take_entries<entries - first_half>(column.Q + first_half, place + first_half / step);
+  take_entries<entries>(column.W, place);
+  if (stand.q_used > 0) take_entries<entries>(column.Q, place + entries / step);
 }
 
 // x comes from lane `source`, for all lanes at once.
