@@ -60,7 +60,7 @@ struct HeldWideSlice {
 template <int fours>
 inline void read_wide_slice(WideStack stack, int first, int width, int start, int end_row, int thread_index,
                             thread HeldWideSlice& held) {
-  const int together = limits::block_threads / 2 / (fours / 2);  // fours of rows
+  const int together = limits::block_threads / fours;  // fours of rows
   const int row = start + thread_index % together * 4;
   const WideRowsOfStack rows = rows_of_stack(stack, row);
 #pragma unroll
@@ -80,7 +80,7 @@ inline void rotate_wide_tiles(WideStack stack, PairTask task, Blocks blocks, int
                               threadgroup const float4* J_minus_I, threadgroup const int* places,
                               threadgroup float4* slice, int thread_index) {
   const int columns = 4;
-  const int together = limits::block_threads / 2 / (fours / 2);
+  const int together = limits::block_threads / fours;
   const int tile_rows = 4 * together;
   // Neighbouring threads take the same rows, and every other the same columns (block_wide_gram.h says why).
   const int four_of_rows = thread_index / 2 % together;
@@ -150,8 +150,8 @@ inline void rotate_wide_tiles(WideStack stack, PairTask task, Blocks blocks, int
   }
 }
 
-// The same for any width: as little is computed for columns that do not exist as the number of blocks allows, three at
-// least.
+// The same for blocks of any width. Three blocks or more, as the planner makes them of more than 64 columns, have 22
+// each.
 inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int first_row, int end_row,
                              threadgroup const float4* J_minus_I, threadgroup const int* places,
                              threadgroup float4* slice, int thread_index) {

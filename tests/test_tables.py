@@ -44,7 +44,7 @@ LARGER_STEPS = {
     ((1, 512, 12), (1, 513, 12)): (2.0, 1.9),
     # From registers to device memory, and one dispatch to some for each round of each sweep: what fits no core any more
     # is read again and again. The model knows no cache: on an H100 by the same two methods 512 real ones take 2.1 times
-    # as long, 64 take 1.6. There `block` takes over at 97 already: then 512 take 1.7 times as long, 64 1.6, one 1.4.
+    # as long, 64 take 1.6. There `block` takes over at 105 already: then 512 take 1.7 times as long, 64 1.6, one 1.4.
     ((1, 128, 128), (1, 129, 129)): (2.2, 8.0),
     ((1, 80, 80), (1, 81, 81), "complex64"): (1.9, 3.2),
 }
