@@ -31,6 +31,9 @@ set_target_properties(metalsvd PROPERTIES
   CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
   CUDA_RUNTIME_LIBRARY Static)
 
+# nvcc lists what #line names among the files that its output depends on. Where there is no such file below the build
+# folder, a build tool takes that for a change, and compiles all kernels each time.
+file(CREATE_LINK ${CMAKE_CURRENT_SOURCE_DIR}/kernels ${CMAKE_CURRENT_BINARY_DIR}/kernels SYMBOLIC)
 foreach(metal_file ${METALSVD_METAL_FILES} ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cuda/threadgroup_large.metal)
   translate_metal(${metal_file} cuda cu source)
   target_sources(metalsvd PRIVATE ${source})
