@@ -140,8 +140,10 @@ class CudaDialect:
         namespace = "::".join(kernel.namespace)
         threads = kernel.max_threads or 1024
         # As many blocks as leave a thread the registers that it has on an Apple GPU, 128, where they are not too many.
-        on_core = 768 if host_name.startswith(_CROWDED_KERNELS) else 512
-        bounds = f"({threads}), ({threads}) < {on_core} ? {on_core} / ({threads}) : 1"
+        blocks = f"({threads}) < 512 ? 512 / ({threads}) : 1"
+        if host_name.startswith(_CROWDED_KERNELS):
+            blocks = "limits::block_wide_resident"
+        bounds = f"({threads}), {blocks}"
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
@@ -153,7 +155,7 @@ class CudaDialect:
         ]
 
 
-# Kernels that need no more than 80 registers, and of which more blocks at a time on a core save time.
+# Kernels that need fewer registers, and of which more blocks at a time on a core save time.
 _CROWDED_KERNELS = ("block_wide_gram", "block_wide_solve", "block_wide_rotate")
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}

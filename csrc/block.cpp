@@ -21,7 +21,7 @@ using torch::stable::Tensor;
 // give the same in any batch.
 struct Geometry {
   std::int64_t padded;              // columns of W and V
-  std::int64_t w_height, v_height;  // and rows
+  std::int64_t w_height, v_height;  // and rows, none of V where vectors are not wanted
   std::int64_t chunks;              // of rows that a Gram matrix is summed over
   std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
@@ -29,10 +29,10 @@ struct Geometry {
   explicit Geometry(const Plan& plan)
       : padded(plan.block_padded_columns()),
         w_height(limits::block_height(plan.rows)),
-        v_height(limits::block_height(plan.columns)),
+        v_height(plan.left_columns > 0 ? limits::block_height(plan.columns) : 0),
         chunks(divide_up(w_height, plan.block_chunk_rows)),
         w_shares(divide_up(w_height, plan.block_share)),
-        v_shares(plan.left_columns > 0 ? divide_up(v_height, plan.block_share) : 0),
+        v_shares(divide_up(v_height, plan.block_share)),
         measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
                                                limits::block_measure_parts)) {}
 
@@ -156,13 +156,11 @@ class Encoder {
              {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
               plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
     }
-    const bool vectors = plan_.left_columns > 0;
-    const std::int64_t rotated = geometry_.w_height + (vectors ? geometry_.v_height : 0);
-    const std::int64_t shares = divide_up(rotated, plan_.block_share);
+    const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
     launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
             geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
-            std::int64_t{vectors}, round, sweep, passes(round, sweep)});
+            round, sweep, passes(round, sweep)});
   }
 
   // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
@@ -177,12 +175,11 @@ class Encoder {
   // the last. Returns how many sweeps that are.
   std::int64_t rounds_of_groups(std::int64_t sweep, std::int64_t last, std::int64_t size, std::int64_t count) {
     const std::int64_t sweeps = count == 2 ? last - sweep + 1 : 1;
-    const std::int64_t vectors = plan_.left_columns > 0;
     for (std::int64_t round = 0; round < count - 1; ++round) {
       std::vector<Argument> arguments{workspace_.W,       workspace_.V,      workspace_.states, geometry_.w_height,
                                       geometry_.v_height, plan_.block_width, plan_.block_count};
       if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
-      for (const std::int64_t number : {size, count, vectors, round, sweep, sweeps}) arguments.push_back(number);
+      for (const std::int64_t number : {size, count, round, sweep, sweeps}) arguments.push_back(number);
       if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));
       launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
     }

@@ -12,7 +12,7 @@
 // in pairs of 64, by the kernels of block_wide.h and the files that it names.
 //
 // Columns of W and V have limits::block_height rows. The kernels of a sweep need to know of no others: `rows` and
-// `columns` are what W and V have there.
+// `columns` are what W and V have there, none of V where vectors are not wanted.
 //
 // Kernels know without the host when a matrix is done: in `states` stands the sweep that it has yet to make.
 #pragma once

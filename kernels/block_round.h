@@ -45,7 +45,7 @@ inline bool take_meeting(Pair groups, int size, bool is_first_round, int index, 
 // columns, rotated. Returns what there was to rotate. Those of the functions called, and three barriers.
 template <typename T>
 inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, long rows, long columns,
-                        bool wants_vectors, Meetings meetings, PairMemory<T> memory, Team team) {
+                        Meetings meetings, PairMemory<T> memory, Team team) {
   const int chunk_rows = limits::block_chunk_rows(rows);
   T sums[gram_entries_per_thread];
 #pragma unroll
@@ -63,7 +63,7 @@ inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
   const uint found = solve<T>(memory, meetings, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return found;
   rotate_rows<T>(W, task, blocks, rows, 0, int(rows), memory, team.index);
-  if (wants_vectors) rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory, team.index);
+  rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory, team.index);
   // The next pair reads what this one wrote.
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   return found;
@@ -82,10 +82,10 @@ template <typename T>
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& width [[buffer(5)]],
     constant long& block_count [[buffer(6)]], constant long& group_size [[buffer(7)]],
-    constant long& group_count [[buffer(8)]], constant long& wants_vectors [[buffer(9)]],
-    constant long& round [[buffer(10)]], constant long& sweep [[buffer(11)]], constant long& sweeps [[buffer(12)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& group_count [[buffer(8)]], constant long& round [[buffer(9)]], constant long& sweep [[buffer(10)]],
+    constant long& sweeps [[buffer(11)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup T tile[Tile<T>::entries];
   threadgroup T G[gram_entries];
   threadgroup T J_minus_I[gram_entries];
@@ -104,7 +104,7 @@ template <typename T>
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
-  V += wants_vectors != 0 ? task.matrix * padded_columns(blocks) * columns : 0;
+  V += task.matrix * padded_columns(blocks) * columns;
 
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
@@ -113,7 +113,7 @@ template <typename T>
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
-      found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, wants_vectors != 0, meetings, memory, team));
+      found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, meetings, memory, team));
     }
     if (found != found_large) return;
     if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);

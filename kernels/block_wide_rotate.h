@@ -20,7 +20,7 @@ enum : int {
   wide_product_fours = wide_gram_entries / 4 / int(limits::block_threads)
 };
 
-// The columns of W of a matrix, and those of V below them: `height` rows together, where V is wanted.
+// The columns of W of a matrix, and those of V below them: `height` rows together.
 struct WideStack {
   device float* W;
   device float* V;
@@ -28,12 +28,12 @@ struct WideStack {
   int height;
 };
 
-inline WideStack make_wide_stack(device float* W, device float* V, long rows, long columns, bool has_V) {
+inline WideStack make_wide_stack(device float* W, device float* V, long rows, long columns) {
   WideStack stack;
   stack.W = W;
   stack.V = V;
   stack.w_height = int(rows);
-  stack.height = int(has_V ? rows + columns : rows);
+  stack.height = int(rows + columns);
   return stack;
 }
 
@@ -244,15 +244,14 @@ template <typename T>
 // Grid: a threadgroup of block_threads a matrix, pair and share, shares innermost. Ownership: the pair
 // owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix or J is there, then
 // those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_solve; `shares` shares cover the
-// `rows` of W and, where `wants_vectors`, the `columns` rows of V.
+// `rows` of W and the `columns` rows of V.
 template <typename T, bool solves>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
     device const int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
     constant long& columns [[buffer(6)]], constant long& width [[buffer(7)]], constant long& block_count [[buffer(8)]],
     constant long& chunks [[buffer(9)]], constant long& share [[buffer(10)]], constant long& shares [[buffer(11)]],
-    constant long& wants_vectors [[buffer(12)]], constant long& round [[buffer(13)]],
-    constant long& sweep [[buffer(14)]], constant long& passes [[buffer(15)]],
+    constant long& round [[buffer(12)]], constant long& sweep [[buffer(13)]], constant long& passes [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 J_minus_I[wide_product_entries / 4];
@@ -291,9 +290,7 @@ template <typename T, bool solves>
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
   const long matrix_columns = task.matrix * padded_columns(blocks);
-  const WideStack stack =
-      make_wide_stack(W + matrix_columns * rows, V + (wants_vectors != 0 ? matrix_columns * columns : 0), rows, columns,
-                      wants_vectors != 0);
+  const WideStack stack = make_wide_stack(W + matrix_columns * rows, V + matrix_columns * columns, rows, columns);
   const int first_row = task.chunk * int(share);
   rotate_wide_rows(stack, task, blocks, first_row, min(first_row + int(share), stack.height), J_minus_I, places_of_pair,
                    slice, team.index);

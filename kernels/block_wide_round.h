@@ -18,8 +18,8 @@ using namespace metal;
 // One pair of blocks, as meet_blocks: G of `memory` lies in `tile`, which holds rows of the columns before, J - I
 // behind.
 inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Blocks blocks, long rows, long columns,
-                             bool wants_vectors, long chunk_rows, int passes, threadgroup float4* tile,
-                             threadgroup float4* slice, WideMemory memory, Team team) {
+                             long chunk_rows, int passes, threadgroup float4* tile, threadgroup float4* slice,
+                             WideMemory memory, Team team) {
   float total[wide_entries_per_thread];
 #pragma unroll
   for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
@@ -39,7 +39,7 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = solve_wide(memory, blocks, passes, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return found;
-  const WideStack stack = make_wide_stack(W, V, rows, columns, wants_vectors);
+  const WideStack stack = make_wide_stack(W, V, rows, columns);
   rotate_wide_rows(stack, task, blocks, 0, stack.height, tile, memory.places, slice, team.index);
   // The next pair reads what this one wrote.
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
@@ -56,10 +56,10 @@ template <typename T>
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& width [[buffer(5)]],
     constant long& block_count [[buffer(6)]], constant long& chunk_rows [[buffer(7)]],
     constant long& group_size [[buffer(8)]], constant long& group_count [[buffer(9)]],
-    constant long& wants_vectors [[buffer(10)]], constant long& round [[buffer(11)]],
-    constant long& sweep [[buffer(12)]], constant long& sweeps [[buffer(13)]], constant long& passes [[buffer(14)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& round [[buffer(10)]], constant long& sweep [[buffer(11)]], constant long& sweeps [[buffer(12)]],
+    constant long& passes [[buffer(13)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_tile_entries / 4];  // of the columns, then G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 rotations_of_steps[wide_rotations];
@@ -79,7 +79,7 @@ template <typename T>
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
-  V += wants_vectors != 0 ? task.matrix * padded_columns(blocks) * columns : 0;
+  V += task.matrix * padded_columns(blocks) * columns;
 
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
@@ -87,8 +87,8 @@ template <typename T>
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
-      const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, wants_vectors != 0, chunk_rows,
-                                               int(passes), tile, slice, memory, team);
+      const uint found_here =
+          meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, int(passes), tile, slice, memory, team);
       found = max(found, found_here);
     }
     if (found != found_large) return;

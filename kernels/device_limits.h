@@ -100,8 +100,7 @@ enum : int {
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
   // Tiles of rows of these that a threadgroup rotates: one where it finds the rotations itself, otherwise up to so
-  // many,
-  // more of which would let the cores end further apart. A core runs so many such threadgroups at a time.
+  // many; with more the cores would end further apart. A core runs block_wide_resident such threadgroups at a time.
   block_wide_most_turned = 16,
   block_wide_resident = 3,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
