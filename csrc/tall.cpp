@@ -48,8 +48,11 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors) : pl
   const std::int64_t square = vectors ? n * n : 1;
   factors_of_R_ = {allocate(square).tensor, empty_vector(A.tensor, A.batch * n, ScalarType::Float),
                    allocate(square).tensor, std::get<3>(factors)};
-  largest_ = allocate(vectors ? n * reduction.panels.front().nodes.front() : 1).tensor;
-  turns_ = allocate(vectors ? n : 1).tensor;
+  const std::int64_t left_columns = vectors ? reduction.left_columns : 0;
+  const std::int64_t reports = std::max<std::int64_t>(left_columns * reduction.panels.front().nodes.front(), 1);
+  largest_ = allocate(reports).tensor;
+  squares_ = empty_vector(A.tensor, A.batch * reports, ScalarType::Float);
+  turns_ = allocate(std::max<std::int64_t>(left_columns, 1)).tensor;
   order_ = reduction.preconditions ? empty_vector(A.tensor, A.batch * n, ScalarType::Int) : magnitudes_;
 }
 
@@ -185,11 +188,12 @@ Launch TallQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
   const std::int64_t C_stride = adjoint ? stride_ : left_stride_;
   const std::int64_t first_column = adjoint ? panel.first + panel.padded : 0;
   const std::int64_t packs = (C_stride - first_column) / reduction.packed;
-  const bool reports = !adjoint && index == 0 && i == 0 && !reduction.transposed;
-  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor, C.tensor, largest_};
+  const bool reports = !adjoint && index == 0 && i == 0;
+  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor, C.tensor, largest_, squares_};
   append(arguments, reflector_arguments(index, i));
-  append(arguments, {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
-                     chunks.share, chunks.rest, std::int64_t{adjoint}, reports ? plan_.columns : std::int64_t{0}});
+  append(arguments,
+         {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
+          chunks.share, chunks.rest, std::int64_t{adjoint}, reports ? reduction.left_columns : std::int64_t{0}});
   return launch("apply_" + reduction.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
                 std::move(arguments), applying_threads(panel, reduction.packed, packs));
 }
@@ -203,14 +207,15 @@ Launch TallQr::expand_last(std::size_t i) const {
   const Numbers& C = i == 0 ? left_ : stacks_[i];
   const bool is_root = i + 1 == levels_[index].size();
   const std::int64_t n = plan_.columns;
-  const bool reports = index == 0 && i == 0 && !reduction.transposed;
+  const bool reports = index == 0 && i == 0;
   // P of R is the transpose of Vh when A is wide.
   const std::int64_t row_stride = !is_root ? left_stride_ : reduction.transposed ? n : 1;
   const std::int64_t column_stride = !is_root || reduction.transposed ? 1 : n;
-  const Tensor& Z = !is_root ? stacks_[i + 1].tensor : std::get<0>(factors_of_R_);
+  const Tensor& Z = !is_root               ? stacks_[i + 1].tensor
+                    : reduction.transposed ? std::get<2>(factors_of_R_)
+                                           : std::get<0>(factors_of_R_);
   const std::int64_t Z_stride = !is_root ? levels_[index][i + 1].rows * left_stride_ : n * n;
-  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor,
-                                  is_root && reduction.transposed ? std::get<2>(factors_of_R_) : Z, C.tensor, largest_};
+  std::vector<Argument> arguments{V_of(i).tensor, joints_.tensor, Z, C.tensor, largest_, squares_};
   append(arguments, reflector_arguments(index, i));
   append(arguments, {is_root ? panel.first * row_stride : Offset{0}, Z_stride, panel.padded * left_stride_, row_stride,
                      column_stride, panel.columns, n, i == 0 ? panel.first * left_stride_ : Offset{0},
@@ -299,13 +304,14 @@ Step TallQr::expand() const {
   }
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const Tensor& right = !vectors ? S : reduction.transposed ? U : Vh;
-  launches.push_back(launch("finish_" + reduction.storage, divide_up(n, limits::tall_copy_columns),
-                            {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest_, turns_, S, right,
-                             n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed, order_,
-                             std::int64_t{reduction.preconditions}}));
+  const std::int64_t left_columns = vectors ? reduction.left_columns : n;
+  launches.push_back(launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns),
+                            {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest_, squares_, turns_,
+                             S, right, n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed,
+                             order_, std::int64_t{reduction.preconditions}, left_columns}));
   if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
-                            {left_.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows, n,
+                            {left_.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows,
                              reduction.left_columns, left_stride_, transposed}));
   return step;
 }

@@ -80,6 +80,7 @@ class TallQr {
   Numbers R_;
   Numbers left_;    // P: one panel's takes the place of its V
   Tensor largest_;  // of each column of P in each chunk
+  Tensor squares_;  // and the sum of its squares
   Tensor turns_;    // of each column of P
 };
 

@@ -187,57 +187,87 @@ inline void multiply_joint(threadgroup const T* joint, thread const float4* sums
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-// The entries of largest magnitude that a thread met in its columns, the first of them where several are.
+// A sum of squares of a column of unit length that does not depend on their order, which is another for thin and for
+// full matrices: of what is a multiple of 2^-23, and of what that leaves of each, as multiples of 2^-39. In a node's
+// rows both sums are exact.
+struct UnitSum {
+  float coarse;
+  float fine;
+};
+
+inline void add_square(thread UnitSum& sum, float square) {
+  const float coarse = (square + 1.0f) - 1.0f;
+  const float fine_offset = 0x1.8p-16f;
+  sum.coarse += coarse;
+  sum.fine += ((square - coarse) + fine_offset) - fine_offset;
+}
+
+// What a thread met in its columns: the entries of largest magnitude, the first of them where several are, and the sums
+// of squares.
 template <typename T>
-struct Largest {
-  T entries[packed_count<T>()];
+struct Met {
+  T largest[packed_count<T>()];
   int rows[packed_count<T>()];
+  UnitSum squares[packed_count<T>()];
 };
 
 template <typename T>
-inline void start_largest(thread Largest<T>& largest) {
+inline void start_met(thread Met<T>& met) {
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
-    largest.entries[q] = from_real<T>(0.0f);
-    largest.rows[q] = 0;
+    met.largest[q] = from_real<T>(0.0f);
+    met.rows[q] = 0;
+    met.squares[q].coarse = 0.0f;
+    met.squares[q].fine = 0.0f;
   }
 }
 
 template <typename T>
-inline void meet(thread Largest<T>& largest, float4 pack, int row) {
+inline void meet(thread Met<T>& met, float4 pack, int row) {
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
     const T entry = number_at<T>(pack, q);
-    if (square_add(entry, 0.0f) <= square_add(largest.entries[q], 0.0f)) continue;
-    largest.entries[q] = entry;
-    largest.rows[q] = row;
+    const float square = square_add(entry, 0.0f);
+    add_square(met.squares[q], square);
+    if (square <= square_add(met.largest[q], 0.0f)) continue;
+    met.largest[q] = entry;
+    met.rows[q] = row;
   }
 }
 
-// Those of the node to `report`, a number for each of its matrix's nodes and columns. One barrier; `staged` is free.
+// What the node's threads met, to `largest` and `squares`, a number each for every one of its matrix's nodes and
+// columns. One barrier; `staged` is free.
 template <typename T>
-inline void report_largest(thread const Largest<T>& largest, threadgroup float4* staged, device T* report, Node node,
-                           long nodes, long columns, Tiling tiling, Team team) {
+inline void report_met(thread const Met<T>& met, threadgroup float4* staged, device T* largest, device float* squares,
+                       Node node, long nodes, long columns, Tiling tiling, Team team) {
   threadgroup T* entries = (threadgroup T*)staged;
-  threadgroup int* rows = (threadgroup int*)(staged + staged_c_packs / 2);
+  threadgroup int* rows = (threadgroup int*)(staged + limits::tall_apply_threads);
+  threadgroup float* coarse = (threadgroup float*)(staged + 2 * limits::tall_apply_threads);
+  threadgroup float* fine = (threadgroup float*)(staged + 3 * limits::tall_apply_threads);
   const int width = tiling.groups * packed_count<T>();
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
     const int place = tiling.slot * width + tiling.group * packed_count<T>() + q;
     if (tiling.slot >= tiling.slots) continue;
-    entries[place] = largest.entries[q];
-    rows[place] = largest.rows[q];
+    entries[place] = met.largest[q];
+    rows[place] = met.rows[q];
+    coarse[place] = met.squares[q].coarse;
+    fine[place] = met.squares[q].fine;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int j = team.simdgroup; j < width; j += team.simdgroups) {
     const long column = tiling.first_pack * packed_count<T>() + j;
     if (column >= columns) continue;
     float most = 0.0f;
+    float coarse_sum = 0.0f;
+    float fine_sum = 0.0f;
     int row = limits::most_rows;
     T best = from_real<T>(0.0f);
     for (int place = j + team.lane * width; place < tiling.slots * width; place += limits::simd_width * width) {
       const T entry = entries[place];
       const float square = square_add(entry, 0.0f);
+      coarse_sum += coarse[place];
+      fine_sum += fine[place];
       if (square < most || (square == most && rows[place] >= row)) continue;
       most = square;
       row = rows[place];
@@ -245,7 +275,11 @@ inline void report_largest(thread const Largest<T>& largest, threadgroup float4*
     }
     const int first_row = simd_min(most == simd_max(most) ? row : int(limits::most_rows));
     best = simd_sum(row == first_row ? best : from_real<T>(0.0f));
-    if (team.lane == 0) report[(node.matrix * columns + column) * nodes + node.index] = best;
+    const float sum = simd_sum(coarse_sum) + simd_sum(fine_sum);
+    if (team.lane != 0) continue;
+    const long place = (node.matrix * columns + column) * nodes + node.index;
+    largest[place] = best;
+    squares[place] = sum;
   }
 }
 
@@ -291,22 +325,23 @@ inline void subtract_products(threadgroup const float4* V, threadgroup const flo
 // places, two a part on the way to W, three around T' and two a part behind. The host promises: rows of all numbers are
 // whole packs, and C begins with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a
 // chunk that is `unit_step` chunks behind the one before, where level 0 shares rows out as `chunk_share` and
-// `chunk_rest` say; `largest`, where wanted, has a number for each node and each of `reports` columns.
+// `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and each of `reports` columns.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
-    device T* largest [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
-    constant long& nodes [[buffer(6)]], constant long& share [[buffer(7)]], constant long& rest [[buffer(8)]],
-    constant long& V_offset [[buffer(9)]], constant long& V_batch_stride [[buffer(10)]],
-    constant long& V_row_stride [[buffer(11)]], constant long& joint_offset [[buffer(12)]],
-    constant long& joint_batch_stride [[buffer(13)]], constant long& C_offset [[buffer(14)]],
-    constant long& C_batch_stride [[buffer(15)]], constant long& C_row_stride [[buffer(16)]],
-    constant long& C_packs [[buffer(17)]], constant long& unit_rows [[buffer(18)]],
-    constant long& unit_step [[buffer(19)]], constant long& chunk_share [[buffer(20)]],
-    constant long& chunk_rest [[buffer(21)]], constant long& adjoint [[buffer(22)]],
-    constant long& reports [[buffer(23)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device T* largest [[buffer(3)]], device float* squares [[buffer(4)]], constant long& rows [[buffer(5)]],
+    constant long& columns [[buffer(6)]], constant long& nodes [[buffer(7)]], constant long& share [[buffer(8)]],
+    constant long& rest [[buffer(9)]], constant long& V_offset [[buffer(10)]],
+    constant long& V_batch_stride [[buffer(11)]], constant long& V_row_stride [[buffer(12)]],
+    constant long& joint_offset [[buffer(13)]], constant long& joint_batch_stride [[buffer(14)]],
+    constant long& C_offset [[buffer(15)]], constant long& C_batch_stride [[buffer(16)]],
+    constant long& C_row_stride [[buffer(17)]], constant long& C_packs [[buffer(18)]],
+    constant long& unit_rows [[buffer(19)]], constant long& unit_step [[buffer(20)]],
+    constant long& chunk_share [[buffer(21)]], constant long& chunk_rest [[buffer(22)]],
+    constant long& adjoint [[buffer(23)]], constant long& reports [[buffer(24)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 staged_V[staged_v_packs];
   threadgroup float4 staged[staged_c_packs];
   threadgroup float4 staged_joint[most_joint_packs];
@@ -354,8 +389,8 @@ template <typename T>
   fetch_c(C, C_row_stride, places, min(changed, node.rows), part, tiling);
   multiply_joint(turned_joint, sums, staged_V, staged, tiling, adjoint != 0, team);
 
-  Largest<T> met;
-  start_largest(met);
+  Met<T> met;
+  start_met(met);
   for (int first = 0; first < node.rows; first += changed) {
     const int next_first = min(first + changed, node.rows);
     const int next_rows = min(changed, node.rows - next_first);
@@ -376,7 +411,7 @@ template <typename T>
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  if (reports > 0) report_largest(met, staged, largest, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
 
 // Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
@@ -388,17 +423,17 @@ template <typename T>
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
-    device T* C [[buffer(3)]], device T* largest [[buffer(4)]], constant long& rows [[buffer(5)]],
-    constant long& columns [[buffer(6)]], constant long& nodes [[buffer(7)]], constant long& share [[buffer(8)]],
-    constant long& rest [[buffer(9)]], constant long& V_offset [[buffer(10)]],
-    constant long& V_batch_stride [[buffer(11)]], constant long& V_row_stride [[buffer(12)]],
-    constant long& joint_offset [[buffer(13)]], constant long& joint_batch_stride [[buffer(14)]],
-    constant long& Z_offset [[buffer(15)]], constant long& Z_batch_stride [[buffer(16)]],
-    constant long& Z_node_stride [[buffer(17)]], constant long& Z_row_stride [[buffer(18)]],
-    constant long& Z_column_stride [[buffer(19)]], constant long& Z_rows [[buffer(20)]],
-    constant long& Z_columns [[buffer(21)]], constant long& C_offset [[buffer(22)]],
-    constant long& C_batch_stride [[buffer(23)]], constant long& C_row_stride [[buffer(24)]],
-    constant long& reports [[buffer(25)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    device T* C [[buffer(3)]], device T* largest [[buffer(4)]], device float* squares [[buffer(5)]],
+    constant long& rows [[buffer(6)]], constant long& columns [[buffer(7)]], constant long& nodes [[buffer(8)]],
+    constant long& share [[buffer(9)]], constant long& rest [[buffer(10)]], constant long& V_offset [[buffer(11)]],
+    constant long& V_batch_stride [[buffer(12)]], constant long& V_row_stride [[buffer(13)]],
+    constant long& joint_offset [[buffer(14)]], constant long& joint_batch_stride [[buffer(15)]],
+    constant long& Z_offset [[buffer(16)]], constant long& Z_batch_stride [[buffer(17)]],
+    constant long& Z_node_stride [[buffer(18)]], constant long& Z_row_stride [[buffer(19)]],
+    constant long& Z_column_stride [[buffer(20)]], constant long& Z_rows [[buffer(21)]],
+    constant long& Z_columns [[buffer(22)]], constant long& C_offset [[buffer(23)]],
+    constant long& C_batch_stride [[buffer(24)]], constant long& C_row_stride [[buffer(25)]],
+    constant long& reports [[buffer(26)]], uint threadgroup_index [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 staged_V[staged_v_packs];
@@ -445,8 +480,8 @@ template <typename T>
   threadgroup_barrier(mem_flags::mem_threadgroup);
   multiply_joint(turned_joint, sums, staged_V, staged, tiling, false, team);
 
-  Largest<T> met;
-  start_largest(met);
+  Met<T> met;
+  start_met(met);
   for (int first = 0; first < node.rows; first += changed) {
     const int next_first = min(first + changed, node.rows);
     stage_v(next, staged_V, tiling);
@@ -470,7 +505,7 @@ template <typename T>
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  if (reports > 0) report_largest(met, staged, largest, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
 
 }  // namespace metalsvd

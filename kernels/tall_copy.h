@@ -283,36 +283,40 @@ template <typename T>
   }
 }
 
-// What is left of a matrix but P: S, scaled back; the right vectors; and how the columns of P are still to be turned,
-// so that the entry of largest magnitude in each column of U is real and positive, the first of them where several are.
-// Where U is Q rather than P the method has seen to it. Entries of the right vectors go back to where `sorts` has taken
-// the columns of B from.
+// What is left of a matrix but P: S, scaled back; the right vectors; and what the columns of P still lack. They are
+// turned so that the entry of largest magnitude in each column of U is real and positive, the first of them where
+// several are; where U is Q rather than P the method has seen to it. And they are to have unit length: a reflector
+// whose tau is an ulp off stretches what lies along it, four ulps in |u|^2, and does so to whole columns where singular
+// values fall steeply. Entries of the right vectors go back to where `sorts` has taken the columns of B from.
 //
-// Grid: one threadgroup for `tall_copy_columns` of the singular values, and their vectors. Ownership: a SIMD-group owns
-// values s, s + simdgroups, ... when their vectors are turned; otherwise entries are dealt to all threads. Barriers:
-// two where the threadgroup agrees on the magnitude, one between the two. The host promises: `right_of_R` is
-// column-major as `right` is; `turns` holds a number a column; without vectors only S is touched.
+// Grid: one threadgroup for `tall_copy_columns` of P, and the singular values and right vectors that belong to them.
+// Ownership: a SIMD-group owns columns s, s + simdgroups, ... of P; otherwise entries are dealt to all threads.
+// Barriers: two where the threadgroup agrees on the magnitude, one between the two. The host promises: `right_of_R` is
+// column-major as `right` is; `turns` holds a number a column of P; without vectors only S is touched, and P has
+// `columns` too.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_finish(
     device const uint* magnitudes [[buffer(0)]], device const float* S_of_R [[buffer(1)]],
     device const typename StorageTraits<Storage>::Number* right_of_R [[buffer(2)]],
     device const typename StorageTraits<Storage>::Number* largest [[buffer(3)]],
-    device typename StorageTraits<Storage>::Number* turns [[buffer(4)]],
-    device typename StorageTraits<Storage>::Real* S [[buffer(5)]], device Storage* right [[buffer(6)]],
-    constant long& columns [[buffer(7)]], constant long& nodes [[buffer(8)]], constant long& strips [[buffer(9)]],
-    constant long& wants_vectors [[buffer(10)]], constant long& transposed [[buffer(11)]],
-    device const int* order [[buffer(12)]], constant long& sorts [[buffer(13)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device const float* squares [[buffer(4)]], device typename StorageTraits<Storage>::Number* turns [[buffer(5)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(6)]], device Storage* right [[buffer(7)]],
+    constant long& columns [[buffer(8)]], constant long& nodes [[buffer(9)]], constant long& strips [[buffer(10)]],
+    constant long& wants_vectors [[buffer(11)]], constant long& transposed [[buffer(12)]],
+    device const int* order [[buffer(13)]], constant long& sorts [[buffer(14)]],
+    constant long& left_columns [[buffer(15)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   typedef typename StorageTraits<Storage>::Real Real;
+  threadgroup T right_turns[limits::tall_copy_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const uint groups = columns_of_tiles(columns);
+  const uint groups = columns_of_tiles(left_columns);
   const long matrix = threadgroup_index / groups;
   const long first = threadgroup_index % groups * limits::tall_copy_columns;
-  const int count = int(min(long(limits::tall_copy_columns), columns - first));
+  const int left_count = int(min(long(limits::tall_copy_columns), left_columns - first));
+  const int count = int(min(long(left_count), columns - first));
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
   const int exponent = is_finite ? tall_exponent(magnitude) : 0;
@@ -322,14 +326,22 @@ template <typename Storage>
     S[column + k] = to_storage<Real>(scale(S_of_R[column + k], -exponent));
   }
   if (wants_vectors == 0) return;
-  for (int k = team.simdgroup; k < count; k += team.simdgroups) {
+  const long left_column = matrix * left_columns + first;
+  for (int k = team.simdgroup; k < left_count; k += team.simdgroups) {
+    const long reported = (left_column + k) * nodes;
+    float sum = 0.0f;
+    for (long node = team.lane; node < nodes; node += limits::simd_width) sum += squares[reported + node];
+    const float missing = 0.5f * (1.0f - simd_sum(sum));
     T turn = is_finite ? from_real<T>(1.0f) : T(not_a_number());
-    if (transposed == 0 && is_finite) {
-      turn = conjugate(phase_of_column<T>(largest + (column + k) * nodes, int(nodes), team.lane));
+    if (transposed == 0 && is_finite && k < count) {
+      turn = conjugate(phase_of_column<T>(largest + reported, int(nodes), team.lane));
     }
-    if (team.lane == 0) turns[column + k] = turn;
+    if (team.lane != 0) continue;
+    turns[left_column + k] = multiply_add(missing, turn, turn);
+    right_turns[k] = conjugate(turn);
   }
-  threadgroup_barrier(mem_flags::mem_device);
+  if (count <= 0) return;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
   // U needs no turn. V^H has a row for each column of P.
   const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
   order += matrix * columns;
@@ -341,7 +353,7 @@ template <typename Storage>
     return;
   }
   const Walk walk = make_walk(count, team);
-  const T turn = conjugate(turns[column + walk.place]);
+  const T turn = right_turns[walk.place];
   for (int first_line = walk.first; first_line < columns; first_line += batch_entries * walk.step) {
     T fetched[batch_entries];
     fetch_lines(right_of_R + vectors + walk.place, first_line, walk.step, int(columns), columns, fetched);
@@ -358,26 +370,25 @@ template <typename Storage>
 // P, turned, to U or, transposed, to Vh. The turns of a matrix that is not finite are NaN.
 //
 // Grid: one threadgroup a tile of P. Ownership: entries are dealt to all threads. Barriers: one, between reading and
-// writing. The host promises: `turns` has a number for each of the first `columns` columns, and the others need none.
+// writing. The host promises: `turns` has a number a column.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_store(
     device const typename StorageTraits<Storage>::Number* numbers [[buffer(0)]],
     device const typename StorageTraits<Storage>::Number* turns [[buffer(1)]], device Storage* left [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& left_columns [[buffer(5)]],
-    constant long& stride [[buffer(6)]], constant long& transposed [[buffer(7)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& rows [[buffer(3)]], constant long& left_columns [[buffer(4)]], constant long& stride [[buffer(5)]],
+    constant long& transposed [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   threadgroup float2 tile_numbers[staged_numbers];
   threadgroup T* staged = (threadgroup T*)tile_numbers;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Tile tile = make_tile(threadgroup_index, rows, left_columns);
-  turns += tile.matrix * columns;
+  turns += tile.matrix * left_columns;
   numbers += (tile.matrix * rows + tile.first_row) * stride + tile.first_column;
   const Walk reading = make_walk(tile.columns, team);
   const long column = tile.first_column + reading.place;
-  const T turn = column < columns ? turns[column] : from_real<T>(1.0f);
+  const T turn = turns[column];
   for (int first = reading.first; first < tile.rows; first += batch_entries * reading.step) {
     T fetched[batch_entries];
     fetch_lines(numbers + reading.place, first, reading.step, tile.rows, stride, fetched);

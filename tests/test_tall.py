@@ -11,6 +11,7 @@ import metalsvd
 import pytest
 import torch
 from matrices import batch_of
+from metalsvd import _accuracy
 
 pytestmark = pytest.mark.kernels
 
@@ -142,6 +143,19 @@ def test_column_graded_singular_values_are_relatively_accurate(shape, dtype, tar
     for seed in range(3):
         A = matrices.make("column_graded_12", *shape, dtype, seed)
         checks.assert_relatively_accurate(A, metalsvd.svd(A.to(target), driver="qr").S)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((8, 8), torch.complex64), ((8, 11), torch.float32)], ids=str)
+def test_columns_that_a_reflector_stretched_have_unit_length(shape, dtype, target):
+    """Where singular values fall steeply, a vector lies along a reflector and takes four times the error of its tau."""
+    generator = torch.Generator().manual_seed(0)
+    k = min(shape)
+    many = [matrices.with_spectrum(matrices.decades(k, 7), *shape, generator) for _ in range(1000)]
+    A = torch.stack(many).to(dtype)
+    U, _, V = metalsvd.svd(A.to(target), full_matrices=True, driver="qr")
+    for Q in (U, V):
+        off = _accuracy.orthogonality(Q.cpu().to(torch.complex128))
+        assert off <= _accuracy.EPS_FACTOR * _accuracy.EPS * max(shape) ** 0.5, off
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
