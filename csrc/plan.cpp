@@ -237,8 +237,22 @@ std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
   return best;
 }
 
+// The line for few matrices, more lanes a column, if these matrices are few and it has room. The sums over a column are
+// the same.
+std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
+  const std::int64_t parts = line.parts * limits::simdgroup_few_lanes(line.entries);
+  const bool is_spread = line.is_spread || line.pairs * parts > limits::simd_width;
+  const Line few{limits::simdgroup_few_entries, parts, line.pairs, is_spread};
+  if (parts > limits::simd_width || (is_spread && !has_room(problem, few, few.simdgroups(), 1))) return std::nullopt;
+  const std::int64_t simdgroups =
+      is_spread ? problem.batch * few.simdgroups() : divide_up(problem.batch, few.matrices(1));
+  return simdgroups <= problem.device.few_simdgroups ? std::optional(few) : std::nullopt;
+}
+
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  const Line line = *simdgroup_line(problem);
+  const Line line_of_many = *simdgroup_line(problem);
+  const Line line = line_of_few(problem, line_of_many).value_or(line_of_many);
+  plan.parts = line.parts;
   const std::string entries = std::to_string(line.entries);
   plan.kernel = (line.is_spread ? "svd_simdgroups_" : "svd_simdgroup_") + entries + "_" + plan.suffix;
   const std::int64_t simdgroups =

@@ -29,8 +29,11 @@ struct DeviceLimits {
   std::int64_t cores;  // where they are assumed: all that depends on them is speed
   // Columns of real matrices up to which method `simdgroup` takes less time than `block`, if it takes them.
   std::int64_t simdgroup_columns;
+  // SIMD-groups up to which a dispatch waits for one round after the other rather than for cores: method `simdgroup`
+  // takes more lanes for each matrix then.
+  std::int64_t few_simdgroups;
 };
-inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128};  // an M4 Max
+inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128, 8};  // an M4 Max, but few for an M1 too
 
 struct Problem {
   std::int64_t batch;
@@ -83,6 +86,7 @@ struct Plan {
   std::int64_t threadgroups;     // of `threadgroup`, or of the first step of a round of `block`
   std::int64_t threads_per_threadgroup;
   std::int64_t matrices_per_threadgroup;  // of all methods but `block`
+  std::int64_t parts;                     // lanes that hold a column, of `simdgroup`
 
   // Of `block`: blocks of columns, each of which meets each other once a sweep.
   std::int64_t block_width;

@@ -121,14 +121,16 @@ Launch make_launch(const Plan& plan, const Matrices& A, const Outputs& outputs) 
   const Tensor scratch = plan.scratch_numbers == 0
                              ? outputs.S
                              : empty(A.tensor, {}, {plan.scratch_numbers}, number_type(A.tensor.scalar_type()));
-  return {plan.library,
-          plan.kernel,
-          plan.threadgroups,
-          plan.threads_per_threadgroup,
-          {A.tensor, outputs.left, outputs.S, outputs.right, outputs.info, scratch, A.batch, plan.rows, plan.columns,
-           plan.left_columns, std::int64_t{plan.transposed}, A.batch_stride,
-           plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride},
-          plan.tile_bytes};
+  Launch launch{plan.library,
+                plan.kernel,
+                plan.threadgroups,
+                plan.threads_per_threadgroup,
+                {A.tensor, outputs.left, outputs.S, outputs.right, outputs.info, scratch, A.batch, plan.rows,
+                 plan.columns, plan.left_columns, std::int64_t{plan.transposed}, A.batch_stride,
+                 plan.transposed ? A.column_stride : A.row_stride, plan.transposed ? A.row_stride : A.column_stride},
+                plan.tile_bytes};
+  if (plan.method == Method::simdgroup) launch.arguments.push_back(plan.parts);
+  return launch;
 }
 
 void launch_method(const Plan& plan, const Matrices& A, const Factors& factors, LaunchStep launch_step) {

@@ -54,6 +54,8 @@ enum : int {
   // Up to so many the norms of the right vectors do not drift enough to be corrected each sweep.
   simdgroup_steady_columns = 16,
   simdgroup_sharing_simdgroups = 4,
+  // Where there are few matrices more lanes hold each, of so many entries: nothing else hides the time of a round.
+  simdgroup_few_entries = 4,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
@@ -192,6 +194,14 @@ constexpr int simdgroup_parts(int rows, int entries) {
   int parts = 1;
   while (parts * entries < rows) parts *= 2;
   return parts;
+}
+
+// The lanes that take the place of one of so many entries where there are few matrices: a power of two. With as many
+// partial sums that one lane adds up its entries in the same order as they do.
+constexpr int simdgroup_few_lanes(int entries) {
+  int lanes = 1;
+  while (lanes * simdgroup_few_entries < entries) lanes *= 2;
+  return lanes;
 }
 
 // What a lane puts there of a column of B and of Q: numbers of so many bytes, and 16 bytes more.

@@ -16,6 +16,9 @@
 // tournament moves. The square of a column moves with it: it is summed up once a sweep, and each rotation tells what
 // one column gains and the other loses.
 //
+// Few matrices leave a GPU waiting for one round after the other: kernels of simdgroup_few_entries a lane share the
+// entries of a column out to two to eight lanes for one, and give the same bits.
+//
 // A group of lanes, a SIMD-group or where lines are spread a threadgroup, has as many matrices as it has lanes for. All
 // its lanes take part in all its SIMD operations and barriers until the last of its matrices is done; a matrix that is
 // done, is not finite or is missing at the end of the batch rotates no more. Lanes that are left over store nothing.
@@ -79,16 +82,20 @@ inline void rotate_all(thread T* x, thread T* y, Rotation<T> rotation) {
 // Sums up the squares of the columns of W anew.
 template <typename T, int entries, bool is_spread>
 inline void measure_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
-  x.square = sum_over_parts(square_of_entries<entries>(x.W), stand);
-  y.square = sum_over_parts(square_of_entries<entries>(y.W), stand);
+  x.square = square_of_column<entries>(x.W, stand);
+  y.square = square_of_column<entries>(y.W, stand);
 }
 
 // Takes out of the norms of the columns of Q what the rotations of a sweep have added: a difference between two norms
-// would be an error of their angle as soon as the columns meet at 45 degrees.
+// would be an error of their angle as soon as the columns meet at 45 degrees. Where the matrix is not `active` they
+// stay as they are, however long its neighbours take.
 template <typename T, int entries, bool is_spread>
-inline void renormalize_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
-  correct_entries<entries>(x.Q, sum_over_parts(square_of_entries<entries>(x.Q), stand));
-  correct_entries<entries>(y.Q, sum_over_parts(square_of_entries<entries>(y.Q), stand));
+inline void renormalize_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, bool active,
+                             Stand<is_spread> stand) {
+  const float x_square = square_of_column<entries>(x.Q, stand);
+  const float y_square = square_of_column<entries>(y.Q, stand);
+  correct_entries<entries>(x.Q, active ? x_square : 1.0f);
+  correct_entries<entries>(y.Q, active ? y_square : 1.0f);
 }
 
 // Makes the columns of a pair orthogonal where they `may` rotate. Returns what it found there.
@@ -97,21 +104,26 @@ inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tol
                  Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
   const bool has_second_half = stand.w_used > first_half;
-  T dot = add_products<first_half>(x.W, y.W, from_real<T>(0.0f));
-  if (has_second_half) dot = add_products<entries - first_half>(x.W + first_half, y.W + first_half, dot);
-  dot = sum_over_parts(dot, stand);
+  PartialSums<T, limits::simdgroup_few_lanes(entries)> sums;
+  clear_sums(sums);
+  add_products<0, first_half>(x.W, y.W, sums);
+  if (has_second_half) add_products<first_half, entries>(x.W, y.W, sums);
+  const T dot = sum_over_parts(total(sums), stand);
   const uint found = may ? found_in_pair(x.square, y.square, magnitude(dot), tolerances) : uint(found_nothing);
-  if (found == found_nothing) return found;
+  // Few matrices wait for the test and for the rotation: the tangent is found beside the one, ahead of the other.
+  const bool is_one_of_few = entries == limits::simdgroup_few_entries;
+  if (!is_one_of_few && found == found_nothing) return found;
   const Rotation<T> rotation = orthogonalizing_rotation(x.square, y.square, dot);
+  const float gain = found == found_nothing ? 0.0f : y.square > x.square ? -rotation.gain : rotation.gain;
+  x.square += gain;
+  y.square -= gain;
+  if (found == found_nothing) return found;
   rotate_all<first_half>(x.W, y.W, rotation);
   if (has_second_half) rotate_all<entries - first_half>(x.W + first_half, y.W + first_half, rotation);
   if (stand.q_used > 0) rotate_all<first_half>(x.Q, y.Q, rotation);
   if (stand.q_used > first_half) {
     rotate_all<entries - first_half>(x.Q + first_half, y.Q + first_half, rotation);
   }
-  const float gain = y.square > x.square ? -rotation.gain : rotation.gain;
-  x.square += gain;
-  y.square -= gain;
   return found;
 }
 
@@ -140,7 +152,7 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
   const bool active_in_odd_rounds = active && !stands_last(stand);
   uint found = found_nothing;
   measure_pair(x, y, stand);
-  if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_pair(x, y, stand);
+  if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_pair(x, y, active, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
     found = max(found, meet(x, y, tolerances, active, stand));
     move_second_columns(y, stand);
@@ -286,9 +298,10 @@ template <typename Storage, int entries>
     constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
     constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
     constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
-    constant long& column_stride [[buffer(13)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& column_stride [[buffer(13)]], constant long& parts [[buffer(14)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 boxes[limits::simdgroup_method_simdgroups][limits::simdgroup_words_bytes / 16];
   LineMemory memory;
   memory.boxes = boxes[simdgroup];
@@ -297,7 +310,7 @@ template <typename Storage, int entries>
   memory.marks = nullptr;
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false, entries>(shape, memory, team);
+  const Stand<false> stand = make_stand<false>(shape, int(parts), memory, team);
   const long first_index = (long(threadgroup_index) * long(team.simdgroups) + long(team.simdgroup)) * stand.matrices;
   if (first_index >= batch) return;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
@@ -314,9 +327,10 @@ template <typename Storage, int entries>
     constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
     constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
     constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
-    constant long& column_stride [[buffer(13)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& column_stride [[buffer(13)]], constant long& parts [[buffer(14)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 boxes[limits::simdgroup_boxes_bytes / 16];
   threadgroup int origins[limits::simdgroup_spread_origins];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
@@ -327,7 +341,7 @@ template <typename Storage, int entries>
   memory.marks = marks;
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true, entries>(shape, memory, team);
+  const Stand<true> stand = make_stand<true>(shape, int(parts), memory, team);
   const long first_index = long(threadgroup_index) * stand.matrices;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_group<Storage, entries>(tensors, first_index, batch, batch_stride, shape, stand);

@@ -2,6 +2,12 @@
 
 namespace metalsvd {
 
+template [[host_name("svd_simdgroup_4_f32")]] [[kernel]] decltype(svd_simdgroup<float, 4>) svd_simdgroup<float, 4>;
+template [[host_name("svd_simdgroup_4_f16")]] [[kernel]] decltype(svd_simdgroup<half, 4>) svd_simdgroup<half, 4>;
+template
+    [[host_name("svd_simdgroup_4_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 4>) svd_simdgroup<BFloat16, 4>;
+template [[host_name("svd_simdgroup_4_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 4>) svd_simdgroup<float2, 4>;
+template [[host_name("svd_simdgroup_4_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 4>) svd_simdgroup<half2, 4>;
 template [[host_name("svd_simdgroup_8_f32")]] [[kernel]] decltype(svd_simdgroup<float, 8>) svd_simdgroup<float, 8>;
 template [[host_name("svd_simdgroup_8_f16")]] [[kernel]] decltype(svd_simdgroup<half, 8>) svd_simdgroup<half, 8>;
 template
@@ -22,6 +28,12 @@ template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<
 template [[host_name("svd_simdgroup_8_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 8>) svd_simdgroup<half2, 8>;
 template [[host_name("svd_simdgroup_10_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 10>) svd_simdgroup<float2, 10>;
 template [[host_name("svd_simdgroup_10_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 10>) svd_simdgroup<half2, 10>;
+template [[host_name("svd_simdgroups_4_f32")]] [[kernel]] decltype(svd_simdgroups<float, 4>) svd_simdgroups<float, 4>;
+template [[host_name("svd_simdgroups_4_f16")]] [[kernel]] decltype(svd_simdgroups<half, 4>) svd_simdgroups<half, 4>;
+template
+    [[host_name("svd_simdgroups_4_bf16")]] [[kernel]] decltype(svd_simdgroups<BFloat16, 4>) svd_simdgroups<BFloat16, 4>;
+template [[host_name("svd_simdgroups_4_c64")]] [[kernel]] decltype(svd_simdgroups<float2, 4>) svd_simdgroups<float2, 4>;
+template [[host_name("svd_simdgroups_4_c32")]] [[kernel]] decltype(svd_simdgroups<half2, 4>) svd_simdgroups<half2, 4>;
 template
     [[host_name("svd_simdgroups_12_f32")]] [[kernel]] decltype(svd_simdgroups<float, 12>) svd_simdgroups<float, 12>;
 template [[host_name("svd_simdgroups_12_f16")]] [[kernel]] decltype(svd_simdgroups<half, 12>) svd_simdgroups<half, 12>;

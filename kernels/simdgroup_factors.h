@@ -74,12 +74,12 @@ inline void normalize_column(thread Column<T, entries>& column, float sigma, Fac
   const T in_Q = phase_of_entries<entries>(column.Q, of_Q, stand);
   const T in_W = phase_of_entries<entries>(column.W, of_W, stand);
   const T turn = conjugate(U_is_of_W ? in_W : in_Q);
-  const float norm = precise::sqrt(sum_over_parts(square_of_entries<entries>(column.Q), stand));
+  const float norm = precise::sqrt(square_of_column<entries>(column.Q, stand));
   divide_entries<entries>(column.W, sigma > 0.0f ? sigma : 1.0f, turn);
   divide_entries<entries>(column.Q, norm, turn);
-  const float square = sum_over_parts(square_of_entries<entries>(column.W), stand);
+  const float square = square_of_column<entries>(column.W, stand);
   correct_entries<entries>(column.W, sigma > 0.0f ? square : 1.0f);
-  correct_entries<entries>(column.Q, sum_over_parts(square_of_entries<entries>(column.Q), stand));
+  correct_entries<entries>(column.Q, square_of_column<entries>(column.Q, stand));
 }
 
 // Stores this lane's entries of column k of a factor, where that is wanted.

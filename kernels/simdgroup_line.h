@@ -9,6 +9,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/entries.h"
 #include "common/scalar.h"
 #include "common/shape.h"
 #include "common/team.h"
@@ -92,10 +93,10 @@ inline int slot_of(Stand<is_spread> stand) {
   return stand.first_slot + stand.pair;
 }
 
-template <bool is_spread, int entries>
-inline Stand<is_spread> make_stand(Shape shape, LineMemory memory, Team team) {
+template <bool is_spread>
+inline Stand<is_spread> make_stand(Shape shape, int parts, LineMemory memory, Team team) {
   Stand<is_spread> stand;
-  stand.parts = limits::simdgroup_parts(shape.rows, entries);
+  stand.parts = parts;
   stand.pairs_in_line = (shape.columns + 1) / 2;
   stand.columns = shape.columns;
   stand.factors = is_spread && shape.columns > limits::simdgroup_plain_columns;
@@ -207,8 +208,28 @@ inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
 // The sum over the lanes of a pair, told to each of them.
 template <typename T, bool is_spread>
 inline T sum_over_parts(T value, Stand<is_spread> stand) {
-  for (int distance = 1; distance < stand.parts; distance *= 2) value += simd_shuffle_xor(value, ushort(distance));
+  for (int distance = stand.parts >> 1; distance > 0; distance >>= 1) {
+    value += simd_shuffle_xor(value, ushort(distance));
+  }
   return value;
+}
+
+// x^H y of columns of a pair, told to each of its lanes: the same to the last bit, however many they are.
+template <int entries, typename T, bool is_spread>
+inline T product_of_columns(thread const T* x, thread const T* y, Stand<is_spread> stand) {
+  PartialSums<T, limits::simdgroup_few_lanes(entries)> sums;
+  clear_sums(sums);
+  add_products<0, entries>(x, y, sums);
+  return sum_over_parts(total(sums), stand);
+}
+
+// |x|^2, likewise.
+template <int entries, typename T, bool is_spread>
+inline float square_of_column(thread const T* x, Stand<is_spread> stand) {
+  PartialSums<float, limits::simdgroup_few_lanes(entries)> sums;
+  clear_sums(sums);
+  add_squares<entries>(x, sums);
+  return sum_over_parts(total(sums), stand);
 }
 
 // Two real numbers for an entry, to carry it beside others.

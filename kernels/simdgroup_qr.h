@@ -64,7 +64,7 @@ inline void correct_entries(thread T* x, float square) {
 // a -= v (v^H a). Nothing where it is not `asked`.
 template <int entries, typename T, bool is_spread>
 inline void reflect_entries(thread const T* v, thread T* a, bool asked, Stand<is_spread> stand) {
-  const T dot = sum_over_parts(add_products<entries>(v, a, from_real<T>(0.0f)), stand);
+  const T dot = product_of_columns<entries>(v, a, stand);
   if (!asked) return;
 #pragma unroll
   for (int t = 0; t < entries; ++t) a[t] = multiply_add(-dot, v[t], a[t]);
@@ -82,7 +82,7 @@ inline T make_reflector(thread T* x, int k, Stand<is_spread> stand) {
     if (i == k) head = x[t];
   }
   head = sum_over_parts(head, stand);
-  const float square = sum_over_parts(square_of_entries<entries>(x), stand);
+  const float square = square_of_column<entries>(x, stand);
   const bool is_zero = square < least_square();
   // v = x + phase(x_k) |x| e_k, which loses no digit; its square is 2 |x| (|x| + |x_k|)
   const float norm = precise::sqrt(square);
@@ -93,7 +93,7 @@ inline T make_reflector(thread T* x, int k, Stand<is_spread> stand) {
 #pragma unroll
   for (int t = 0; t < entries; ++t) x[t] = inverse * (row_of(stand, t) == k ? head : x[t]);
   // Once more to the square 2, without which H is not quite unitary.
-  correct_entries<entries>(x, 0.5f * sum_over_parts(square_of_entries<entries>(x), stand));
+  correct_entries<entries>(x, 0.5f * square_of_column<entries>(x, stand));
   return is_zero ? from_real<T>(0.0f) : -norm * unit;
 }
 

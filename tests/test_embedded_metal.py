@@ -23,7 +23,7 @@ try:
 finally:
     sys.path.remove(str(ROOT / "cmake"))
 
-# Small matrices of every size, and of larger ones some for each method.
+# Small matrices of every size, few and many, and of larger ones some for each method.
 ASK_FOR_ALL = """
 import ctypes, json, sys
 
@@ -35,8 +35,8 @@ metalsvd.emulator.enable()  # for tensors on mps: the shim that was loaded first
 shapes = [(n, n) for n in (*range(1, 34), *range(34, 130, 5))] + [(n + 9, n) for n in range(3, 130, 25)]
 shapes += [(600, 3), (512, 8), (700, 12), (200, 40), (130, 129), (350, 300), (9, 600), (40, 200)]
 for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32):
-    for m, n in shapes:
-        A = torch.empty(2, m, n, dtype=dtype, device="mps")
+    for count, m, n in [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)]:
+        A = torch.empty(count, m, n, dtype=dtype, device="mps")
         for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr"):
             for full_matrices, compute_uv in ((False, False), (False, True), (True, True)):
                 try:

@@ -81,6 +81,21 @@ def test_methods_agree(shape, drivers, dtype, target):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("shape", [(8, 8), (7, 12), (16, 16), (30, 5), (18, 18), (20, 17), (24, 23), (32, 32)], ids=str)
+def test_few_matrices_have_the_bits_that_they_have_among_many(shape, dtype, target):
+    """They are held by more lanes, and have neighbours that take fewer sweeps or more. Zeros keep their signs."""
+    names = ["normal", "half_rank", "normal", "zero_columns", "geometric", "clusters", "normal", "mixed_scales"]
+    A = torch.cat([batch_of(names, shape, dtype), random_batch(33, shape, dtype)])
+    A[-33:][A[-33:].real > 0.5] *= -0.0
+    A = A.to(target)
+    many = metalsvd.svd(A, full_matrices=True, driver="simdgroup")
+    for index in range(len(names) + 2):
+        few = metalsvd.svd(A[index : index + 1], full_matrices=True, driver="simdgroup")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(few, name)[0], getattr(many, name)[index], f"{name} of {index}")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("driver", SAMPLES)
 def test_the_largest_entry_of_each_column_of_U_is_positive(driver, dtype, target):
     m, n = SAMPLES[driver]

@@ -104,8 +104,10 @@ def test_wide_is_planned_as_its_transpose(shape):
         ((5, 33, 33), "5 threadgroups of 64 threads"),
         ((7, 130, 9, 9), "152 threadgroups of 32 threads"),  # 6 matrices of 5 lanes a SIMD-group
         ((5000, 9, 9), "209 threadgroups of 128 threads"),
-        ((8, 8, 8), "1 threadgroups of 32 threads"),
-        ((9, 8, 8), "2 threadgroups of 32 threads"),
+        ((4, 8, 8), "1 threadgroups of 32 threads"),  # few: eight lanes each
+        ((5, 8, 8), "2 threadgroups of 32 threads"),
+        ((40, 8, 8), "5 threadgroups of 32 threads"),
+        ((41, 8, 8), "6 threadgroups of 32 threads"),
         ((7, 130, 3, 3), "8 threadgroups of 128 threads"),
         ((33, 3, 3), "1 threadgroups of 64 threads"),
     ],
@@ -230,7 +232,27 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
     ],
 )
 def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, kernel):
-    assert re.search(rf"kernels? {re.escape(kernel)},", metalsvd.plan(shape, dtype))
+    assert re.search(rf"kernels? {re.escape(kernel)},", metalsvd.plan((1000, *shape), dtype))
+
+
+@pytest.mark.parametrize(
+    ("most", "shape", "dtype", "kernel", "kernel_of_many"),
+    [
+        (32, (8, 8), torch.float32, "simdgroup_4_f32", "simdgroup_8_f32"),  # four matrices a SIMD-group, of eight
+        (8, (12, 12), torch.bfloat16, "simdgroup_4_bf16", "simdgroup_12_bf16"),
+        (8, (16, 16), torch.float32, "simdgroup_4_f32", "simdgroup_16_f32"),
+        (2, (20, 20), torch.float16, "simdgroups_4_f16", "simdgroup_20_f16"),
+        (2, (32, 32), torch.float32, "simdgroups_4_f32", "simdgroup_16_f32"),
+        (8, (10, 10), torch.complex64, "simdgroup_4_c64", "simdgroup_10_c64"),
+        (2, (17, 17), torch.complex64, "simdgroups_4_c64", "simdgroups_10_c64"),
+        (0, (33, 33), torch.float32, "", "simdgroups_20_f32"),  # one would take more than a few SIMD-groups
+    ],
+    ids=str,
+)
+def test_few_matrices_get_more_lanes(most, shape, dtype, kernel, kernel_of_many):
+    if most > 0:
+        assert f"kernel svd_{kernel}," in metalsvd.plan((most, *shape), dtype)
+    assert f"kernel svd_{kernel_of_many}," in metalsvd.plan((most + 1, *shape), dtype)
 
 
 @pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])

@@ -31,15 +31,15 @@ LARGER_STEPS = {
     ((48, 8, 8), (48, 9, 9)): (1.5, 2.1),
     ((15, 12, 12), (15, 13, 13)): (1.5, 1.7),
     ((12, 16, 16), (12, 17, 17)): (1.5, 1.6),
-    ((24, 8, 8), (24, 9, 9), "complex64"): (1.5, 1.8),
+    ((40, 8, 8), (40, 9, 9), "complex64"): (1.5, 1.8),
     # Twice the lanes a column.
     ((3, 20, 20), (3, 21, 21)): (1.5, 1.6),
-    ((8, 10, 10), (8, 11, 11), "complex64"): (1.5, 2.0),
-    ((2, 20, 20), (2, 21, 21), "complex64"): (1.5, 1.9),
+    ((9, 10, 10), (9, 11, 11), "complex64"): (1.5, 2.2),
+    ((3, 20, 20), (3, 21, 21), "complex64"): (1.5, 1.9),
     ((1, 40, 40), (1, 41, 41), "complex64"): (1.5, 1.6),
     # From one SIMD-group to two, with a barrier a round.
-    ((2, 32, 32), (2, 33, 33)): (1.5, 1.7),
-    ((4, 16, 16), (4, 17, 17), "complex64"): (1.5, 1.8),
+    ((3, 32, 32), (3, 33, 33)): (1.5, 1.7),
+    ((9, 16, 16), (9, 17, 17), "complex64"): (1.5, 1.8),
     # From one dispatch to some for each level of the tree.
     ((1, 512, 12), (1, 513, 12)): (2.0, 1.9),
     # From registers to device memory, and one dispatch to some for each round of each sweep: what fits no core any more

@@ -125,7 +125,10 @@ DeviceLimits cuda_limits(std::int32_t device) {
   };
   // With more columns `block` takes up to a third less time for a few matrices on an H100, a tenth more for hundreds.
   constexpr std::int64_t simdgroup_columns = 104;
-  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns};
+  // Two for each scheduler of an H100: up to there each matrix takes less time with more lanes.
+  constexpr std::int64_t few_simdgroups = 1024;
+  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns,
+          few_simdgroups};
 }
 
 void launch_on_cuda(const Step& step) {

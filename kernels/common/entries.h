@@ -8,6 +8,45 @@ namespace metalsvd {
 
 using namespace metal;
 
+// Partial sums of an entry's numbers, entry t in sum t modulo so many.
+template <typename T, int count>
+struct PartialSums {
+  T at[count];
+};
+
+template <typename T, int count>
+inline void clear_sums(thread PartialSums<T, count>& sums) {
+#pragma unroll
+  for (int c = 0; c < count; ++c) sums.at[c] = from_real<T>(0.0f);
+}
+
+// sums += x^H y, of entries [begin, end)
+template <int begin, int end, typename T, int count>
+inline void add_products(thread const T* x, thread const T* y, thread PartialSums<T, count>& sums) {
+#pragma unroll
+  for (int t = begin; t < end; ++t) {
+    sums.at[t % count] = multiply_add(conjugate(x[t]), y[t], sums.at[t % count]);
+  }
+}
+
+// sums += |x|^2
+template <int entries, typename T, int count>
+inline void add_squares(thread const T* x, thread PartialSums<float, count>& sums) {
+#pragma unroll
+  for (int t = 0; t < entries; ++t) sums.at[t % count] = square_add(x[t], sums.at[t % count]);
+}
+
+// Their sum, halves first: as lanes would add them that are neighbours last.
+template <typename T, int count>
+inline T total(PartialSums<T, count> sums) {
+#pragma unroll
+  for (int distance = count / 2; distance > 0; distance /= 2) {
+#pragma unroll
+    for (int c = 0; c < distance; ++c) sums.at[c] += sums.at[c + distance];
+  }
+  return sums.at[0];
+}
+
 // |x|^2
 template <int count, typename T>
 inline float square_of_entries(thread const T* x) {

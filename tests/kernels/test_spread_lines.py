@@ -11,7 +11,7 @@ from metal_harness import HERE, Emulator, floats, zeros
 
 DTYPES = {"f32": torch.float32, "c64": torch.complex64}
 ROWS, COLUMNS = {"f32": 14, "c64": 7}, 5  # two lanes a column, three pairs: 16 slots of a SIMD-group
-SLOTS, PAIRS = 16, 3
+PARTS, SLOTS, PAIRS = 2, 16, 3
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def factor(lines: Emulator, kernel: str, A: torch.Tensor, left_columns: int, mat
     left = zeros(ctypes.c_float, max(1, count * rows * left_columns * numbers))
     S, right = zeros(ctypes.c_float, count * COLUMNS), zeros(ctypes.c_float, count * COLUMNS**2 * numbers)
     info, scratch = zeros(ctypes.c_int32, count), zeros(ctypes.c_float, 2)
-    sizes = [count, rows, COLUMNS, left_columns, 0, rows * COLUMNS, 1, rows]
+    sizes = [count, rows, COLUMNS, left_columns, 0, rows * COLUMNS, 1, rows, PARTS]
     entries = floats((torch.view_as_real(memory) if A.is_complex() else memory).flatten().tolist())
     threads = 32 * simdgroups
     grid = -(-count // matrices) * threads
