@@ -308,7 +308,8 @@ Step TallQr::expand() const {
   launches.push_back(launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns),
                             {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest_, squares_, turns_,
                              S, right, n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed,
-                             order_, std::int64_t{reduction.preconditions}, left_columns}));
+                             order_, std::int64_t{reduction.preconditions}, left_columns},
+                            limits::tall_finish_threads));
   if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
                             {left_.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows,

@@ -151,6 +151,7 @@ enum : int {
   tall_quarters = 4,
   tall_apply_few_threads = 128,
   tall_apply_threads = 256,
+  tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
   tall_copy_columns = 32,

@@ -290,12 +290,12 @@ template <typename T>
 // values fall steeply. Entries of the right vectors go back to where `sorts` has taken the columns of B from.
 //
 // Grid: one threadgroup for `tall_copy_columns` of P, and the singular values and right vectors that belong to them.
-// Ownership: a SIMD-group owns columns s, s + simdgroups, ... of P; otherwise entries are dealt to all threads.
-// Barriers: two where the threadgroup agrees on the magnitude, one between the two. The host promises: `right_of_R` is
-// column-major as `right` is; `turns` holds a number a column of P; without vectors only S is touched, and P has
-// `columns` too.
+// Threads: tall_finish_threads. Ownership: a SIMD-group owns columns s, s + simdgroups, ... of P; otherwise entries are
+// dealt to all threads. Barriers: two where the threadgroup agrees on the magnitude, one between the two. The host
+// promises: `right_of_R` is column-major as `right` is; `turns` holds a number a column of P; without vectors only S is
+// touched, and P has `columns` too.
 template <typename Storage>
-[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_finish(
+[[kernel, max_total_threads_per_threadgroup(limits::tall_finish_threads)]] void tall_finish(
     device const uint* magnitudes [[buffer(0)]], device const float* S_of_R [[buffer(1)]],
     device const typename StorageTraits<Storage>::Number* right_of_R [[buffer(2)]],
     device const typename StorageTraits<Storage>::Number* largest [[buffer(3)]],

@@ -321,6 +321,7 @@ def test_the_most_rows_are_planned():
         ((2**32 - 1025) // (5 * 5 * 256), (129, 129), {"compute_uv": False}, "block"),
         ((2**32 - 1025) // (625 * 313 * 256), (20000, 1), {"full_matrices": True}, "thread"),
         ((2**32 - 1025) // (79 * 256), (20000, 1), {}, "thread"),
+        ((2**32 - 1025) // 512, (8, 8), {"driver": "qr"}, "simdgroup"),
     ],
     ids=str,
 )
