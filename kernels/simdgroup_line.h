@@ -205,7 +205,7 @@ inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
   return value;
 }
 
-// The sum over the lanes of a pair, told to each of them.
+// The sum over the lanes of a pair, told to each of them; partners that are farthest come first.
 template <typename T, bool is_spread>
 inline T sum_over_parts(T value, Stand<is_spread> stand) {
   for (int distance = stand.parts >> 1; distance > 0; distance >>= 1) {

@@ -8,7 +8,7 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Partial sums of an entry's numbers, entry t in sum t modulo so many.
+// Partial sums over entries: entry t is added to sum t modulo `count`.
 template <typename T, int count>
 struct PartialSums {
   T at[count];
@@ -36,7 +36,7 @@ inline void add_squares(thread const T* x, thread PartialSums<float, count>& sum
   for (int t = 0; t < entries; ++t) sums.at[t % count] = square_add(x[t], sums.at[t % count]);
 }
 
-// Their sum, halves first: as lanes would add them that are neighbours last.
+// Their sum, halves first, as lanes add theirs whose partners are farthest first.
 template <typename T, int count>
 inline T total(PartialSums<T, count> sums) {
 #pragma unroll
