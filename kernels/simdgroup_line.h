@@ -217,19 +217,13 @@ inline T sum_over_parts(T value, Stand<is_spread> stand) {
 // x^H y of columns of a pair, told to each of its lanes: the same to the last bit, however many they are.
 template <int entries, typename T, bool is_spread>
 inline T product_of_columns(thread const T* x, thread const T* y, Stand<is_spread> stand) {
-  PartialSums<T, limits::simdgroup_few_lanes(entries)> sums;
-  clear_sums(sums);
-  add_products<0, entries>(x, y, sums);
-  return sum_over_parts(total(sums), stand);
+  return sum_over_parts(product_of_entries<entries, limits::simdgroup_few_lanes(entries)>(x, y), stand);
 }
 
 // |x|^2, likewise.
 template <int entries, typename T, bool is_spread>
 inline float square_of_column(thread const T* x, Stand<is_spread> stand) {
-  PartialSums<float, limits::simdgroup_few_lanes(entries)> sums;
-  clear_sums(sums);
-  add_squares<entries>(x, sums);
-  return sum_over_parts(total(sums), stand);
+  return sum_over_parts(square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(x), stand);
 }
 
 // Two real numbers for an entry, to carry it beside others.

@@ -58,7 +58,7 @@ inline uint sweep_registers(thread HeldFactors<T, N>& held, Tolerances tolerance
     for (int q = p + 1; q < N; ++q) {
       const float alpha = square_of_entries<N>(held.P[p]);
       const float beta = square_of_entries<N>(held.P[q]);
-      const T gamma = add_products<N>(held.P[p], held.P[q], from_real<T>(0.0f));
+      const T gamma = product_of_entries<N>(held.P[p], held.P[q]);
       const uint found_here = found_in_pair(alpha, beta, magnitude(gamma), tolerances);
       if (found_here == found_nothing) continue;
       found = max(found, found_here);
@@ -161,7 +161,7 @@ inline void complete_column(thread HeldFactors<T, N>& held, int k, int rows) {
 #pragma unroll
     for (int j = 0; j < N; ++j) {
       if (j >= k) continue;
-      const T dot = add_products<N>(held.P[j], held.P[k], from_real<T>(0.0f));
+      const T dot = product_of_entries<N>(held.P[j], held.P[k]);
 #pragma unroll
       for (int i = 0; i < N; ++i) held.P[k][i] = multiply_add(-dot, held.P[j][i], held.P[k][i]);
     }

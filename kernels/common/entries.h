@@ -29,13 +29,6 @@ inline void add_products(thread const T* x, thread const T* y, thread PartialSum
   }
 }
 
-// sums += |x|^2
-template <int entries, typename T, int count>
-inline void add_squares(thread const T* x, thread PartialSums<float, count>& sums) {
-#pragma unroll
-  for (int t = 0; t < entries; ++t) sums.at[t % count] = square_add(x[t], sums.at[t % count]);
-}
-
 // Their sum, halves first, as lanes add theirs whose partners are farthest first.
 template <typename T, int count>
 inline T total(PartialSums<T, count> sums) {
@@ -47,21 +40,23 @@ inline T total(PartialSums<T, count> sums) {
   return sums.at[0];
 }
 
-// |x|^2
-template <int count, typename T>
+// |x|^2, added up in so many sums.
+template <int entries, int sums = 1, typename T>
 inline float square_of_entries(thread const T* x) {
-  float sum = 0.0f;
+  PartialSums<float, sums> squares;
+  clear_sums(squares);
 #pragma unroll
-  for (int t = 0; t < count; ++t) sum = square_add(x[t], sum);
-  return sum;
+  for (int t = 0; t < entries; ++t) squares.at[t % sums] = square_add(x[t], squares.at[t % sums]);
+  return total(squares);
 }
 
-// x^H y + sum
-template <int count, typename T>
-inline T add_products(thread const T* x, thread const T* y, T sum) {
-#pragma unroll
-  for (int t = 0; t < count; ++t) sum = multiply_add(conjugate(x[t]), y[t], sum);
-  return sum;
+// x^H y, likewise.
+template <int entries, int sums = 1, typename T>
+inline T product_of_entries(thread const T* x, thread const T* y) {
+  PartialSums<T, sums> products;
+  clear_sums(products);
+  add_products<0, entries>(x, y, products);
+  return total(products);
 }
 
 }  // namespace metalsvd

@@ -91,7 +91,7 @@ template <typename T>
     held_y[t] = y[t];
   }
   square[0] = square_of_entries<5>(held_x);
-  product[0] = add_products<5>(held_x, held_y, from_real<T>(1.0f));
+  product[0] = product_of_entries<5, 4>(held_x, held_y) + from_real<T>(1.0f);
 }
 
 // B Pi = Q R: Q takes the place of B, R columns x columns.
