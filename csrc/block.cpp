@@ -21,7 +21,7 @@ using torch::stable::Tensor;
 // give the same in any batch.
 struct Geometry {
   std::int64_t padded;              // columns of W and V
-  std::int64_t w_height, v_height;  // and rows, none of V where vectors are not wanted
+  std::int64_t w_height, v_height;  // and rows, none of V where it is not accumulated
   std::int64_t chunks;              // of rows that a Gram matrix is summed over
   std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
@@ -29,7 +29,7 @@ struct Geometry {
   explicit Geometry(const Plan& plan)
       : padded(plan.block_padded_columns()),
         w_height(limits::block_height(plan.rows)),
-        v_height(plan.left_columns > 0 ? limits::block_height(plan.columns) : 0),
+        v_height(plan.block_accumulates() ? limits::block_height(plan.columns) : 0),
         chunks(divide_up(w_height, plan.block_chunk_rows)),
         w_shares(divide_up(w_height, plan.block_share)),
         v_shares(divide_up(v_height, plan.block_share)),
@@ -54,9 +54,9 @@ class Encoder {
  public:
   Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type, LaunchStep launch_step)
       : plan_(plan), geometry_(plan), A_(A), outputs_(outputs), launch_step_(launch_step) {
-    const bool vectors = plan.left_columns > 0;
     workspace_.W = allocate(geometry_.w_height * geometry_.padded, number_type);
-    workspace_.V = vectors ? allocate(geometry_.v_height * geometry_.padded, number_type) : workspace_.W;
+    workspace_.V =
+        plan.block_accumulates() ? allocate(geometry_.v_height * geometry_.padded, number_type) : workspace_.W;
     const bool sums = plan.block_steps > 1;
     const bool solves = plan.block_steps > 2;
     workspace_.partials =
@@ -80,7 +80,7 @@ class Encoder {
            {A_.tensor, workspace_.maxima, plan_.rows, plan_.columns, geometry_.measure_parts, A_.batch_stride,
             row_stride, column_stride});
     const std::int64_t tiles = Geometry::tiles(plan_.rows, geometry_.padded) +
-                               (plan_.left_columns > 0 ? Geometry::tiles(plan_.columns, geometry_.padded) : 0);
+                               (plan_.block_accumulates() ? Geometry::tiles(plan_.columns, geometry_.padded) : 0);
     launch("load_", plan_.suffix, tiles,
            {A_.tensor, workspace_.W, workspace_.V, workspace_.maxima, workspace_.states, plan_.rows, plan_.columns,
             geometry_.padded, std::int64_t{plan_.transposed}, geometry_.measure_parts, tiles, A_.batch_stride,
@@ -104,16 +104,17 @@ class Encoder {
 
   void finish() {
     begin("metalsvd::block sort");
-    launch("normalize_", plan_.number_suffix, divide_up(plan_.columns, limits::block_simdgroups),
-           {workspace_.W, workspace_.V, workspace_.sigma, workspace_.states, plan_.rows, plan_.columns,
-            geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}});
+    launch(
+        "normalize_", plan_.number_suffix, divide_up(plan_.columns, limits::block_simdgroups),
+        {workspace_.W, workspace_.V, workspace_.sigma, workspace_.states, plan_.rows, plan_.columns, geometry_.padded,
+         plan_.left_columns, std::int64_t{plan_.transposed}, std::int64_t{plan_.block_accumulates()}});
     const std::int64_t groups = divide_up(plan_.columns, limits::block_threads);
     launch("order_", plan_.real_suffix, groups,
            {workspace_.sigma, workspace_.order, workspace_.states, outputs_.S, outputs_.info, plan_.columns, groups});
     if (plan_.left_columns == 0) return;
     begin("metalsvd::block store");
-    const std::int64_t tiles =
-        Geometry::tiles(plan_.rows, plan_.left_columns) + Geometry::tiles(plan_.columns, plan_.columns);
+    const std::int64_t tiles = Geometry::tiles(plan_.rows, plan_.left_columns) +
+                               (plan_.block_accumulates() ? Geometry::tiles(plan_.columns, plan_.columns) : 0);
     launch("store_", plan_.suffix, tiles,
            {workspace_.W, workspace_.V, workspace_.order, workspace_.states, outputs_.left, outputs_.right, plan_.rows,
             plan_.columns, geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}, tiles});

@@ -10,6 +10,7 @@ namespace metalsvd {
 namespace {
 
 constexpr std::string_view reduction_driver = "qr";
+constexpr std::string_view recovery_driver = "recover";
 
 constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
 
@@ -141,8 +142,9 @@ Method parse_method(const std::string& driver) {
   for (Method method : all_methods) {
     if (driver == name_of(method)) return method;
   }
-  throw std::runtime_error("torch.linalg.svd: unknown svd driver " + driver +
-                           ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block and qr");
+  throw std::runtime_error(
+      "torch.linalg.svd: unknown svd driver " + driver +
+      ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block, qr and recover");
 }
 
 [[noreturn]] void refuse(const Problem& problem, const std::string& why) {
@@ -333,7 +335,7 @@ void plan_block(const Problem& problem, Plan& plan) {
       plan.block_is_wide ? int{limits::block_wide_partial} : limits::block_pair_columns * limits::block_pair_columns;
   const std::int64_t chunks = divide_up(height, plan.block_chunk_rows);
   const std::int64_t cores = problem.device.cores;
-  const std::int64_t rotated_rows = height + (plan.left_columns > 0 ? limits::block_height(plan.columns) : 0);
+  const std::int64_t rotated_rows = height + (plan.block_accumulates() ? limits::block_height(plan.columns) : 0);
   if (plan.block_is_wide) {
     const std::int64_t tile_rows = limits::block_wide_turned_rows(static_cast<int>(plan.block_width));
     const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
@@ -357,7 +359,7 @@ bool suits_one(const Problem& problem) { return suits_simdgroup(problem) || fits
 // Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or both but would be
 // slow, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
-  if (driver) return *driver == reduction_driver;
+  if (driver) return *driver == reduction_driver || *driver == recovery_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
   return !suits_one(problem) || (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
@@ -405,7 +407,7 @@ std::int64_t block_threadgroups(const Plan& plan) {
   const auto tiles = [](std::int64_t count) { return divide_up(count, limits::simd_width); };
   const std::int64_t padded = plan.block_padded_columns();
   const std::int64_t copied = tiles(plan.rows) * tiles(std::max(padded, plan.left_columns)) +
-                              (plan.left_columns > 0 ? tiles(plan.columns) * tiles(padded) : 0);
+                              (plan.block_accumulates() ? tiles(plan.columns) * tiles(padded) : 0);
   return std::max(copied, divide_up(std::max(padded, plan.left_columns), limits::block_simdgroups));
 }
 
@@ -445,8 +447,10 @@ void check_grid(const Problem& problem, const Plan& plan) {
 }
 
 // The plan for B itself.
-Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver) {
+Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver,
+                std::optional<Reduction> recovery = std::nullopt) {
   Plan plan{};
+  plan.recovery = std::move(recovery);
   plan.method = choose_method(problem, driver);
   plan.transposed = problem.m < problem.n;
   plan.rows = std::max(problem.m, problem.n);
@@ -468,12 +472,15 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
 }
 
 // The plan for R, which takes the place of B, transposed or not.
-Plan plan_for_r(const Problem& problem) {
+Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver) {
   const std::int64_t columns = std::min(problem.m, problem.n);
   const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
-  Plan plan = plan_for_b(
-      {problem.batch, columns, columns, number, problem.job == Job::values ? Job::values : Job::thin, problem.device},
-      std::nullopt);
+  const Job job = problem.job == Job::values ? Job::values : Job::thin;
+  const Problem of_R{problem.batch, columns, columns, number, job, problem.device};
+  const bool is_forced = driver == recovery_driver;
+  const bool recovers = job == Job::thin && (is_forced || columns >= limits::block_recovered_columns);
+  Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt,
+                         recovers ? std::optional(plan_reduction(of_R)) : std::nullopt);
   plan.reduction = plan_reduction(problem);
   // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
   // and Veselic 2008).
@@ -516,7 +523,7 @@ std::int64_t copied_tiles(std::int64_t rows, std::int64_t columns) {
 
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver) {
   check_counts(problem);
-  Plan plan = reduces_first(problem, driver) ? plan_for_r(problem) : plan_for_b(problem, driver);
+  Plan plan = reduces_first(problem, driver) ? plan_for_r(problem, driver) : plan_for_b(problem, driver);
   check_grid(problem, plan);
   return plan;
 }

@@ -74,6 +74,8 @@ struct Reduction {
 // is a reduction, everything else here is about R instead of B.
 struct Plan {
   std::optional<Reduction> reduction;
+  // The QR that the left vectors of R follow from where `block` does not accumulate them (kernels/tall_recover.h).
+  std::optional<Reduction> recovery;
   Method method;
   std::string library;  // the .metal file
   std::string kernel;   // the host_name in it, of the one kernel that `threadgroup` runs
@@ -103,6 +105,8 @@ struct Plan {
   std::string number_suffix;       // of kernels that see only what is computed with
   std::string real_suffix;         // of kernels that write S
 
+  // Whether `block` rotates the columns of Q with those of B.
+  bool block_accumulates() const { return left_columns > 0 && !recovery; }
   // Rounds of a sweep of `block`.
   std::int64_t block_rounds() const { return block_count - 1 + block_count % 2; }
   // Columns of B as `block` keeps them: where the number of blocks is odd, with one that has none.
@@ -113,7 +117,7 @@ struct Plan {
 
 // Throws std::runtime_error, naming the limit, where no method can run the problem or the forced one cannot.
 // `driver` is the name of a method, or "qr" for the tall QR and the method that the planner chooses for its R, or
-// nothing to let the planner choose altogether.
+// "recover" for the tall QR, `block` and the recovery, or nothing to let the planner choose altogether.
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver = std::nullopt);
 
 std::string_view name_of(Method method);

@@ -2,7 +2,8 @@
 //   1. check A and flatten its batch
 //   2. make the outputs U (*, m, k or m), S (*, k), Vh (*, k or n, n), info (*)
 //   3. ask the planner for a method
-//   4. launch its kernels; where B is much taller than wide, the tall QR reduces it to R first (tall.h)
+//   4. launch its kernels; where B is much taller than wide, the tall QR reduces it to R first (tall.h), whose left
+//      vectors follow from its right ones where they are not accumulated (recovery.h)
 // Where m or n is zero there is nothing to compute: full matrices are identities.
 #include "svd.h"
 
@@ -18,6 +19,7 @@
 #include "launch.h"
 #include "matrices.h"
 #include "plan.h"
+#include "recovery.h"
 #include "tall.h"
 
 namespace metalsvd {
@@ -205,7 +207,13 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
     const TallQr qr(plan, matrices, factors);
     backend.launch(qr.reduce());
     launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
-    backend.launch(qr.expand());
+    if (plan.recovery) {
+      const Recovery recovery(plan, qr.R(), qr.factors_of_R());
+      backend.launch(recovery.recover());
+      backend.launch(qr.expand(recovery.vectors()));
+    } else {
+      backend.launch(qr.expand(qr.vectors_of_R()));
+    }
   } else {
     launch_method(plan, matrices, factors, backend.launch);
   }

@@ -58,7 +58,7 @@ template <typename Storage>
 //
 // Grid: a threadgroup of block_threads a matrix and tile, those of W before those of V, down the columns. Ownership: a
 // tile each. Barriers: two where the threadgroup agrees on the scale, one before the tile is read across. The host
-// promises: the tiles cover `padded` columns of `rows` and, where vectors are wanted, of `columns` rows.
+// promises: the tiles cover `padded` columns of `rows` and, where V is accumulated, of `columns` rows.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_load(
     device const Storage* A [[buffer(0)]], device typename StorageTraits<Storage>::Number* W [[buffer(1)]],
@@ -129,7 +129,7 @@ template <typename Storage>
 //
 // Grid: a threadgroup of block_threads a matrix and tile, those of P before those of Q, down the columns. Ownership: a
 // tile each. Barriers: one, before the tile is read across. The host promises: the tiles cover P (rows x left_columns)
-// and Q (columns x columns).
+// and, where it has been accumulated, Q (columns x columns).
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_store(
     device const typename StorageTraits<Storage>::Number* W [[buffer(0)]],

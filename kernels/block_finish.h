@@ -35,14 +35,16 @@ inline ColumnTask make_column_task(uint group, uint simdgroup, long columns) {
 // entry of largest magnitude in the column of U is real and positive (see normalize_columns of method `threadgroup`).
 //
 // Grid: one SIMD-group a column, block_simdgroups of them a threadgroup. Ownership: a column of W and of V each, lane l
-// the rows l, l + 32, ... Barriers: none. The host promises: without vectors V is not touched.
+// the rows l, l + 32, ... Barriers: none. The host promises: V is not touched unless it `accumulates`; columns of W are
+// not turned then, as U is made behind the tall QR.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_normalize(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device float* sigma [[buffer(2)]],
     device const int* states [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
     constant long& padded [[buffer(6)]], constant long& left_columns [[buffer(7)]],
-    constant long& transposed [[buffer(8)]], uint group [[threadgroup_position_in_grid]],
-    uint lane_index [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& transposed [[buffer(8)]], constant long& accumulates [[buffer(9)]],
+    uint group [[threadgroup_position_in_grid]], uint lane_index [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const ColumnTask task = make_column_task(group, simdgroup, columns);
   if (task.column >= int(columns) || states[task.matrix * state_words + state_sweep] == 0) return;
   const int lane = int(lane_index);
@@ -55,8 +57,12 @@ template <typename T>
   if (lane == 0) sigma[task.matrix * columns + task.column] = value;
   if (left_columns == 0) return;
 
-  const float norm = precise::sqrt(simd_sum(square_of_column<T>(q, int(columns), lane)));
   T turn = from_real<T>(1.0f);
+  if (accumulates == 0) {
+    if (!is_zero) normalize_column(p, int(rows), value, turn, lane);
+    return;
+  }
+  const float norm = precise::sqrt(simd_sum(square_of_column<T>(q, int(columns), lane)));
   if (transposed != 0) {
     turn = conjugate(phase_of_column<T>(q, int(columns), lane));
   } else if (!is_zero) {

@@ -136,6 +136,10 @@ enum : int {
   // a core would solve, the same more than once.
   block_wide_turning_per_core = 2,
 
+  // With so many columns or more the left vectors are not accumulated behind the tall QR, but follow from the right ones
+  // by another QR (tall_recover.h): from there on that takes less time, measured, than half of the rotations.
+  block_recovered_columns = 1280,
+
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
   // words of registers a lane (reading the reflector once for all of them), and 16 nodes or more meet in one above.
@@ -151,6 +155,9 @@ enum : int {
   tall_quarters = 4,
   tall_apply_few_threads = 128,
   tall_apply_threads = 256,
+  // Rows and packs of a tile of a product that a threadgroup makes, 8 KiB of real rows at a time.
+  tall_product_rows = 128,
+  tall_product_packs = 16,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,

@@ -2,6 +2,7 @@
 #include "tall_copy.h"
 #include "tall_factor.h"
 #include "tall_order.h"
+#include "tall_recover.h"
 
 namespace metalsvd {
 
@@ -41,6 +42,10 @@ template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float>
 template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2>) tall_expand<float2>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
+template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float>) tall_product<float>;
+template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2>) tall_product<float2>;
+template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
+template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
 template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;
 template [[host_name("tall_start_f32")]] [[kernel]] decltype(tall_start<float>) tall_start<float>;

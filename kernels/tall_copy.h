@@ -224,6 +224,23 @@ inline RowsOfSimdgroup make_rows_of_simdgroup(uint threadgroup_index, long group
   return own;
 }
 
+// Where row i of R starts in the roots of its panels, and its panel's first column.
+struct PlaceInRoots {
+  long row;
+  long first;
+};
+
+template <typename T>
+inline PlaceInRoots find_in_roots(long i, long columns, long panel_columns) {
+  const long panel = i / panel_columns;
+  PlaceInRoots place;
+  place.first = panel * panel_columns;
+  // The last panel may be narrower, and so is its root.
+  const long last_columns = (columns - place.first + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
+  place.row = panel * panel_columns * panel_columns + (i - place.first) * min(panel_columns, last_columns);
+  return place;
+}
+
 // R of several panels, row-major: each panel's square from its root, which `roots` holds, and what stands behind it in
 // the first rows of the numbers.
 //
@@ -241,18 +258,13 @@ template <typename T>
   roots += own.matrix * roots_stride;
   R += own.matrix * columns * columns;
   for (long i = own.first; i < columns; i += own.step) {
-    const long panel = i / panel_columns;
-    const long first = panel * panel_columns;
-    // The last panel may be narrower, and so is its root.
-    const long last_columns = (columns - first + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
-    const long root_stride = min(panel_columns, last_columns);
-    device const T* root = roots + panel * panel_columns * panel_columns + (i - first) * root_stride;
+    const PlaceInRoots place = find_in_roots<T>(i, columns, panel_columns);
     for (long j = lane; j < columns; j += limits::simd_width) {
       T entry = from_real<T>(0.0f);
-      if (j >= first + panel_columns) {
+      if (j >= place.first + panel_columns) {
         entry = numbers[i * stride + j];
       } else if (j >= i) {
-        entry = root[j - first];
+        entry = roots[place.row + j - place.first];
       }
       R[i * columns + j] = entry;
     }
@@ -268,11 +280,12 @@ template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_start(
     device const T* vectors [[buffer(0)]], device T* numbers [[buffer(1)]], constant long& count [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
-    constant long& row_stride [[buffer(6)]], constant long& column_stride [[buffer(7)]],
-    constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& batch_stride [[buffer(6)]], constant long& row_stride [[buffer(7)]],
+    constant long& column_stride [[buffer(8)]], constant long& groups [[buffer(9)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
-  vectors += own.matrix * columns * columns;
+  vectors += own.matrix * batch_stride;
   numbers += own.matrix * rows * stride;
   for (long i = own.first; i < count; i += own.step) {
     for (long j = lane; j < stride; j += limits::simd_width) {
