@@ -540,7 +540,8 @@ std::string describe(const Plan& plan) {
                                   : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +
-         " threads" + (plan.transposed ? ", on the conjugate transpose" : "");
+         " threads" + (plan.transposed ? ", on the conjugate transpose" : "") +
+         (plan.recovery ? ", left vectors by another QR" : "");
 }
 
 }  // namespace metalsvd

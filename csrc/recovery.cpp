@@ -44,7 +44,8 @@ Launch Recovery::product(const Matrices& left, const Matrices& right, const Numb
 Step Recovery::recover() const {
   const std::int64_t n = panels_.columns();
   const Numbers square = allocate_numbers(R_, n * panels_.stride());  // I - E, then D
-  const Numbers& nearly = panels_.left();                             // R X
+  // R X. Of one panel what Q is applied to takes the place of its reflectors.
+  const Numbers nearly = panels_.is_one_panel() ? allocate_numbers(R_, square.stride) : panels_.left();
   Step step{"metalsvd::qr recover", {}};
   step.launches = {product(transpose(X_), X_, square, Kind::reflected), product(R_, X_, nearly, Kind::upper),
                    product(row_major(nearly), row_major(square), panels_.numbers(), Kind::plain)};

@@ -136,9 +136,10 @@ enum : int {
   // a core would solve, the same more than once.
   block_wide_turning_per_core = 2,
 
-  // With so many columns or more the left vectors are not accumulated behind the tall QR, but follow from the right ones
-  // by another QR (tall_recover.h): from there on that takes less time, measured, than half of the rotations.
-  block_recovered_columns = 1280,
+  // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones by
+  // another QR (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
+  // a batch of 1024x1024 would gain a seventh, one matrix lose as much.
+  block_recovered_columns = 1536,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64

@@ -13,7 +13,7 @@ from metalsvd.bench.targets import Target
 
 # A shape of each method, and the tall QR in front of one.
 SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 8), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
-SHAPES["qr"] = (2, 900, 6)
+SHAPES |= {"qr": (2, 900, 6), "recover": (2, 90, 70)}
 METHODS = pytest.mark.parametrize("driver", SHAPES)
 
 

@@ -116,7 +116,7 @@ def test_a_healthy_emulated_gpu(emulated):
     assert report["device"]["emulated"]
     assert "say nothing about a Mac" in report["device"]["times_are"]
     assert report["routing"] == {"patched": True, "reached": True}
-    methods = ["thread", "simdgroup", "threadgroup", "block", "qr"]
+    methods = ["thread", "simdgroup", "threadgroup", "block", "qr", "recover"]
     dtypes = ["float32", "complex64", "float16", "bfloat16", "complex32"]
     assert [(check["method"], check["dtype"]) for check in report["checks"]] == [
         (method, dtype) for method in methods for dtype in dtypes
@@ -153,7 +153,7 @@ def test_every_method_is_called():
     """driver= forces what the table says."""
     for method, shape in _doctor.METHODS.items():
         words = metalsvd.plan(shape, driver=method)
-        assert words.startswith("tall QR" if method == "qr" else f"{method}:")
+        assert words.startswith("tall QR" if method in ("qr", "recover") else f"{method}:")
 
 
 # --- not healthy ------------------------------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ shapes += [(600, 3), (512, 8), (700, 12), (200, 40), (130, 129), (350, 300), (9,
 for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32):
     for count, m, n in [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)]:
         A = torch.empty(count, m, n, dtype=dtype, device="mps")
-        for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr"):
+        for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr", "recover"):
             for full_matrices, compute_uv in ((False, False), (False, True), (True, True)):
                 try:
                     metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)

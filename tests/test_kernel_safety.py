@@ -96,6 +96,19 @@ def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, jo
             checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
+# One panel and several.
+@pytest.mark.parametrize(("shape", "dtype"), [((9, 7), torch.complex64), ((36, 40), torch.float32)], ids=str)
+def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(shape, dtype, emulated, target):
+    A = matrices.make("half_rank", *shape, dtype).to(target)
+    expected = metalsvd.svd_ex(A, driver="recover")
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        with emulated.options(order=order, seed=seed, check_memory=order == "random"):
+            actual = metalsvd.svd_ex(A, driver="recover")
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
 # Rounds of one step and of two.
 @pytest.mark.parametrize("shape", [(70, 66), (129, 66)], ids=str)
 def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, emulated, target):

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.kernels
 
 FAR = 2**31
 SHAPES = {"thread": (4, 3), "simdgroup": (8, 5), "threadgroup": (12, 9), "block": (34, 33), "qr": (520, 3)}
+SHAPES["recover"] = (12, 9)
 
 
 @pytest.fixture(autouse=True)

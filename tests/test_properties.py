@@ -66,7 +66,7 @@ def layouts(draw, A: torch.Tensor) -> torch.Tensor:
     return view
 
 
-@given(A=batches(), driver=st.sampled_from([None, "threadgroup", "block", "qr"]))
+@given(A=batches(), driver=st.sampled_from([None, "threadgroup", "block", "qr", "recover"]))
 def test_accuracy(A, driver, target):
     U, S, V = metalsvd.svd(A.to(target), driver=driver)
     for index, matrix in enumerate(A):

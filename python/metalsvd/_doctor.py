@@ -35,7 +35,8 @@ every method in every dtype, and measures how fast the device copies. Exit statu
 """
 
 # A shape that is typical of each method, which `driver=` forces. On cpu there is LAPACK alone.
-METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50), "qr": (300, 6)}
+METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50)}
+METHODS |= {"qr": (300, 6), "recover": (60, 50)}
 LAPACK = {"lapack": (20, 8)}
 LIBRARIES = ["thread", "simdgroup", "threadgroup", "block", "tall"]
 WIDE_DTYPES = [torch.float32, torch.complex64]

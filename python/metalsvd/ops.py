@@ -53,7 +53,8 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
         driver: the method of our kernels: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or
-            ``"qr"`` for the tall QR in front of one; None lets the planner choose (see :func:`plan`).
+            ``"qr"`` for the tall QR in front of one, or ``"recover"`` for that, ``"block"`` and left vectors that
+            follow from the right ones; None lets the planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and

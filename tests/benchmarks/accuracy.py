@@ -20,6 +20,7 @@ from metalsvd._accuracy import Accuracy, accuracy
 
 # A shape that is typical of each method: drivers are forced.
 SHAPES = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50), "qr": (300, 6)}
+SHAPES["recover"] = (60, 50)
 
 
 def measure(

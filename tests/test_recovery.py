@@ -1,0 +1,113 @@
+"""Left vectors that ``block`` has not accumulated: they follow from the right ones, and keep every promise."""
+
+from __future__ import annotations
+
+import math
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+from matrices import batch_of
+
+pytestmark = pytest.mark.kernels
+
+# One panel and several, tall and wide; the product has tiles of 128 rows, and of 64 real or 32 complex columns.
+SHAPES = {
+    torch.float32: [(20, 10), (45, 40), (40, 45), (132, 129)],
+    torch.complex64: [(10, 12), (45, 40), (33, 70)],
+}
+CASES = [(dtype, shape) for dtype, shapes in SHAPES.items() for shape in shapes]
+SMALL = [(torch.float32, (45, 40)), (torch.float32, (40, 45)), (torch.complex64, (33, 50))]
+
+
+@pytest.mark.parametrize(
+    ("shape", "options", "recovers"),
+    [
+        ((1535, 1535), {}, False),
+        ((1536, 1536), {}, True),
+        ((1536, 9000), {"dtype": torch.bfloat16}, True),
+        ((9, 1536, 1536), {"dtype": torch.complex64, "full_matrices": True}, True),
+        ((4096, 4096), {"compute_uv": False}, False),
+        ((4096, 4096), {"driver": "block"}, False),
+        ((100, 90), {"driver": "recover"}, True),
+        ((3, 4), {"driver": "recover"}, True),
+        ((100, 90), {"driver": "recover", "compute_uv": False}, False),
+    ],
+    ids=str,
+)
+def test_the_planner_recovers_the_left_vectors_of_many_columns(shape, options, recovers):
+    words = metalsvd.plan(shape, **options)
+    assert "block: " in words
+    assert words.endswith(", left vectors by another QR") == recovers
+
+
+@pytest.mark.parametrize(("dtype", "shape"), CASES, ids=str)
+def test_every_family(dtype, shape, target):
+    checks.assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="recover")
+
+
+@pytest.mark.parametrize(("dtype", "shape"), SMALL, ids=str)
+def test_full_matrices(dtype, shape, target):
+    families = ["normal", "half_rank", "zero", "zero_columns", "column_graded_12"]
+    checks.assert_full_matrices_accurate(families, shape, dtype, target, driver="recover")
+
+
+@pytest.mark.parametrize(("dtype", "shape"), SMALL, ids=str)
+def test_values_only_are_those_of_the_vectors(dtype, shape, target):
+    A = batch_of(["normal", "half_rank", "geometric"], shape, dtype).to(target)
+    values = metalsvd.svdvals(A, driver="recover")
+    checks.assert_same_bits(values, metalsvd.svd(A, driver="recover").S, "S with and without vectors")
+
+
+@pytest.mark.parametrize("dtype", list(SHAPES), ids=str)
+def test_column_graded_singular_values_are_relatively_accurate(dtype, target):
+    A = matrices.make("column_graded_12", 45, 40, dtype)
+    checks.assert_relatively_accurate(A, metalsvd.svd(A.to(target), driver="recover").S)
+
+
+@pytest.mark.parametrize("exponent", [-60, 60])
+def test_scaling_changes_the_singular_values_alone(exponent, target):
+    A = matrices.make("normal", 45, 40, torch.float32).to(target)
+    plain = metalsvd.svd(A, driver="recover")
+    scaled = metalsvd.svd(A * 2.0**exponent, driver="recover")
+    for name, expected, actual in zip("USV", plain, scaled, strict=True):
+        checks.assert_same_bits(actual, expected * 2.0**exponent if name == "S" else expected, name)
+
+
+@pytest.mark.parametrize(("dtype", "shape"), SMALL, ids=str)
+def test_batches_runs_and_full_matrices_change_no_bit(dtype, shape, target):
+    A = batch_of(["normal", "mixed_scales", "column_graded_12"], shape, dtype).to(target)
+    whole, again = metalsvd.svd(A, driver="recover"), metalsvd.svd(A, driver="recover")
+    for name, expected, actual in zip("USV", whole, again, strict=True):
+        checks.assert_same_bits(actual, expected, f"{name} again")
+    for index in range(3):
+        for name, expected, actual in zip("USV", whole, metalsvd.svd(A[index], driver="recover"), strict=True):
+            checks.assert_same_bits(actual, expected[index], f"{name} of {index} alone")
+    checks.assert_full_extends_thin(metalsvd.svd(A, full_matrices=True, driver="recover"), whole)
+
+
+@pytest.mark.parametrize("poison", [math.nan, math.inf])
+def test_a_bad_matrix_leaves_its_neighbours_alone(poison, target):
+    A = batch_of(["normal", "uniform", "geometric"], (45, 40), torch.float32)
+    checks.assert_only_one_is_not_finite(A, poison, target, entry=(2, 1), driver="recover")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_halves_are_rounded_once(dtype, target):
+    A = matrices.make("normal", 45, 40, torch.float32).to(dtype).to(target)
+    half, single = metalsvd.svd(A, driver="recover"), metalsvd.svd(A.float(), driver="recover")
+    for name, expected, actual in zip("USV", single, half, strict=True):
+        checks.assert_same_bits(actual, expected.to(dtype), name)
+
+
+def test_loosely_orthonormal_right_vectors_leave_no_residual(target):
+    """R X = Z diag(sigma) (I + E): without the factor I - E, E = X^H X - I, the residual is that of X, not rounding."""
+    A = matrices.make("normal", 129, 129, torch.float32)
+    residuals = [
+        float(torch.linalg.norm(A.double() - U.cpu().double() * S.cpu() @ V.cpu().double().mH))
+        for U, S, V in (metalsvd.svd(A.to(target), driver="recover"), metalsvd.svd(A.to(target)))
+    ]
+    print("residual, accumulated and recovered:", residuals[::-1])
+    assert residuals[0] <= 1.25 * residuals[1]
