@@ -61,12 +61,13 @@ struct PairTask {
 inline PairTask make_pair_task(uint threadgroup_index, int chunks, int round, Blocks blocks) {
   PairTask task;
   const int pairs = meeting_blocks(blocks, round == 0) / 2;
-  task.pair = threadgroup_index / uint(chunks);
+  const uint pair_of_batch = threadgroup_index / uint(chunks);
+  task.pair = pair_of_batch;
   task.chunk = int(threadgroup_index % uint(chunks));
-  task.matrix = task.pair / pairs;
+  task.matrix = pair_of_batch / uint(pairs);
   // The block without columns, the last, is always in the first pair.
   const int resting = even_count(blocks) / 2 - pairs;
-  const Pair pair = round_robin_pair(round, int(task.pair % pairs) + resting, even_count(blocks));
+  const Pair pair = round_robin_pair(round, int(pair_of_batch % uint(pairs)) + resting, even_count(blocks));
   task.p = pair.p * blocks.width;
   task.q = pair.q * blocks.width;
   return task;

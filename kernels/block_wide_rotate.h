@@ -165,27 +165,44 @@ inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int 
   }
 }
 
-// The Gram matrix of a pair, added up chunk after chunk; known to all after a barrier.
+// The Gram matrix of a pair, added up chunk after chunk; known to all after a barrier. So many chunks as a large matrix
+// has are on their way at a time.
 inline void add_wide_partials(device const float* partials, long pair, long chunks, threadgroup float* G,
                               int thread_index) {
+  const int together = limits::block_wide_chunks;
+  // Half of the threads have one entry less, and read another twice.
   const int entries = (int(wide_partial_entries) + limits::block_threads - 1) / limits::block_threads;
-  partials += pair * chunks * wide_partial_entries;
+  const bool has_last = thread_index < wide_gram_threads;
+  const int last = (entries - (has_last ? 1 : 2)) * limits::block_threads;
+  partials += pair * chunks * wide_partial_entries + thread_index;
   float sums[entries];
 #pragma unroll
   for (int k = 0; k < entries; ++k) sums[k] = 0.0f;
-#pragma unroll 4
-  for (long chunk = 0; chunk < chunks; ++chunk) {
+#pragma unroll 1
+  for (int chunk = 0; chunk < int(chunks); chunk += together) {
+    float part[together][entries];
 #pragma unroll
-    for (int k = 0; k < entries; ++k) {
-      sums[k] += partials[min(thread_index + k * limits::block_threads, wide_partial_entries - 1)];
+    for (int i = 0; i < together; ++i) {
+      if (chunk + i >= int(chunks)) continue;
+#pragma unroll
+      for (int k = 0; k < entries; ++k) {
+        part[i][k] = partials[i * wide_partial_entries + (k + 1 < entries ? k * limits::block_threads : last)];
+      }
     }
-    partials += wide_partial_entries;
+#pragma unroll
+    for (int i = 0; i < together; ++i) {
+      if (chunk + i >= int(chunks)) continue;
+#pragma unroll
+      for (int k = 0; k < entries; ++k) sums[k] += part[i][k];
+    }
+    partials += together * wide_partial_entries;
   }
+  const int first = thread_index / wide_gram_threads;
+  const int step = int(limits::block_threads) / wide_gram_threads;
 #pragma unroll
   for (int k = 0; k < entries; ++k) {
-    const int entry = thread_index / wide_gram_threads + k * (int(limits::block_threads) / wide_gram_threads);
-    if (entry >= wide_entries_per_thread) continue;
-    store_wide_entry(sums[k], place_in_wide_gram(thread_index, entry), G);
+    if (k + 1 == entries && !has_last) continue;
+    store_wide_entry(sums[k], place_in_wide_gram(thread_index, first + k * step), G);
   }
 }
 
@@ -210,12 +227,11 @@ template <typename T>
     uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
-  threadgroup float4 rotations_of_steps[wide_rotations];
-  threadgroup float edges[wide_edges];
+  threadgroup float4 told[2 * wide_told / 4];
   threadgroup int places_of_pair[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   threadgroup float* const G = (threadgroup float*)tile;
-  const WideMemory memory = make_wide_memory(G, rotations_of_steps, edges, places_of_pair, slots);
+  const WideMemory memory = make_wide_memory(G, told, places_of_pair, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
@@ -256,8 +272,7 @@ template <typename T, bool solves>
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 J_minus_I[wide_product_entries / 4];
   threadgroup float4 slice[wide_slice_entries / 4];
-  threadgroup float4 rotations_of_steps[solves ? wide_rotations : 1];
-  threadgroup float edges[solves ? wide_edges : 1];
+  threadgroup float4 told[solves ? 2 * wide_told / 4 : 1];
   threadgroup int places_of_pair[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
 
@@ -268,7 +283,7 @@ template <typename T, bool solves>
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
   threadgroup float* const words = (threadgroup float*)J_minus_I;
   if (solves) {
-    const WideMemory memory = make_wide_memory(words, rotations_of_steps, edges, places_of_pair, slots);
+    const WideMemory memory = make_wide_memory(words, told, places_of_pair, slots);
     add_wide_partials(partials, task.pair, chunks, words, team.index);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     const uint found =

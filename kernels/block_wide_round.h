@@ -62,12 +62,11 @@ template <typename T>
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_tile_entries / 4];  // of the columns, then G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
-  threadgroup float4 rotations_of_steps[wide_rotations];
-  threadgroup float edges[wide_edges];
+  threadgroup float4 told[2 * wide_told / 4];
   threadgroup int places[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   threadgroup float* const G = (threadgroup float*)tile;
-  const WideMemory memory = make_wide_memory(G, rotations_of_steps, edges, places, slots);
+  const WideMemory memory = make_wide_memory(G, told, places, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);

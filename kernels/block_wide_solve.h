@@ -6,7 +6,8 @@
 // of the slots a + d (modulo 32), for a few distances d each; since G is symmetric, 0 <= d <= 16 are all there is. With
 // the q move, of the 2 x 2 entries at distance d, pp stays, qq goes to the lane before, pq to distance d - 1, and qp to
 // the lane before and distance d + 1: few numbers pass from one SIMD-group to another, through threadgroup memory. The
-// SIMD-group with distances 0 and 1 knows the next rotations first, and tells them.
+// SIMD-group with distances 0 and 1 knows the next rotations first, and tells them. A step takes as long as its chain
+// from one rotation to the next, or as what the others have to do between two barriers: about the same.
 //
 // The four others hold J - I, two of them the rows whose number is that of a p, two those of a q. What a row has in its
 // own kind of column stays where it is, and what it has in the other kind moves past that. So the 1 of I that belongs
@@ -39,27 +40,28 @@ enum : int {
   wide_rows_held = 4,
   wide_slots_held = 4,
   wide_lanes_of_row = wide_columns / wide_slots_held,
-  // Rotations of one step (see place_of_rotation) by slot, and once more in the order in which rows of q meet them.
-  wide_table = wide_columns + 2,
-  wide_rotations = 2 * 2 * wide_table / 2,
-  wide_edges = 2 * 2 * 4 * limits::simd_width
+  // What SIMD-groups tell each other in a step, in words: the rotation of each slot, those of the first half once more
+  // behind the last, since slots are counted modulo 32; all in the order in which rows of q meet them; and edges, pq
+  // and qp of each SIMD-group of G and lane.
+  wide_told_to_q = 2 * (wide_columns + wide_columns / 2),
+  wide_edges = wide_told_to_q + 2 * wide_columns,
+  wide_edge_kind = 4 * limits::simd_width,
+  wide_told = wide_edges + 2 * wide_edge_kind
 };
 
 // What a threadgroup keeps beside G or J.
 struct WideMemory {
-  threadgroup float* G;           // 64 x 64, J - I once it is solved, of wide_product_stride
-  threadgroup float4* rotations;  // sigma and sigma / (1 + c) of 32 slots: [step % 2][seen from p or q][place]
-  threadgroup float* edges;  // what comes to a SIMD-group of G from another: [step % 2][pq or qp][SIMD-group][lane]
+  threadgroup float* G;      // 64 x 64, J - I once it is solved, of wide_product_stride
+  threadgroup float4* told;  // in two steps, each wide_told words
   threadgroup int* places;
   threadgroup uint* slots;
 };
 
-inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* rotations, threadgroup float* edges,
-                                   threadgroup int* places, threadgroup uint* slots) {
+inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* told, threadgroup int* places,
+                                   threadgroup uint* slots) {
   WideMemory memory;
   memory.G = G;
-  memory.rotations = rotations;
-  memory.edges = edges;
+  memory.told = told;
   memory.places = places;
   memory.slots = slots;
   return memory;
@@ -109,14 +111,15 @@ struct WideRows {
 };
 
 inline WideRows make_wide_rows(int simdgroup, int lane) {
-  const int part = lane % wide_lanes_of_row;
-  const int rows_of_simdgroup = int(limits::simd_width) / wide_lanes_of_row * wide_rows_held;
+  // Lanes side by side have the same slots, other rows: they are told the same rotations.
+  const int rows_together = int(limits::simd_width) / wide_lanes_of_row;
+  const int part = lane / rows_together;
   WideRows rows;
   rows.is_q = simdgroup % 4 >= 2;
-  rows.first_row = simdgroup % 2 * rows_of_simdgroup + lane / wide_lanes_of_row * wide_rows_held;
+  rows.first_row = (simdgroup % 2 * rows_together + lane % rows_together) * wide_rows_held;
   rows.first_slot = (rows.first_row + part * wide_slots_held) % wide_columns;
   rows.one = part == 0 ? 1.0f : 0.0f;
-  rows.behind = ushort(lane - part + (part + 1) % wide_lanes_of_row);
+  rows.behind = ushort((lane + rows_together) % int(limits::simd_width));
   return rows;
 }
 
@@ -143,20 +146,43 @@ inline int count_of_distances(int simdgroup) {
   return simdgroup == 0 ? int(wide_first_distances) : int(wide_distances_held);
 }
 
-inline float2 choose_wide_rotation(WideEntries diagonal, float tolerance) {
+inline float2 choose_wide_rotation(WideEntries diagonal, float scale, float tolerance) {
   const bool needed = needs_rotation(diagonal.pp, diagonal.qq, diagonal.pq, tolerance);
-  const Rotation<float> rotation = orthogonalizing_rotation(diagonal.pp, diagonal.qq, diagonal.pq);
-  return needed ? float2(rotation.sigma, rotation.sigma_by_1pc) : float2(0.0f, 0.0f);
+  const Rotation<float> rotation = orthogonalizing_rotation(diagonal.pp, diagonal.qq, diagonal.pq, scale);
+  return float2(needed ? rotation.sigma : 0.0f, needed ? rotation.sigma_by_1pc : 0.0f);
 }
 
-// Where the rotation of a slot stands: those of the second half so that lanes that read four of them each, which are
-// four apart, meet in no bank.
-inline int place_of_rotation(int slot) { return slot + slot / (wide_columns / 2) * 2; }
+// Where a lane finds what it is told, and leaves what others are, in steps of even number; in those of odd number
+// wide_told words further, but for what comes from the step before.
+struct WidePlaces {
+  threadgroup float* own;       // the rotation of its slot
+  threadgroup float* others;    // the first of those that columns of G take, or slots of J
+  threadgroup float* arriving;  // what is left for it
+  threadgroup float* leaving;   // where it leaves the qp that goes to another SIMD-group
+};
+
+inline WidePlaces make_wide_places(WideMemory memory, WideRows rows, int simdgroup, int lane) {
+  threadgroup float* const told = (threadgroup float*)memory.told;
+  threadgroup float* const edges = told + wide_edges;
+  const int group = simdgroup % 4;
+  // Distance 17 from slot a is distance 15 seen from slot a + 17, and comes back as pq to the SIMD-group that has this.
+  const int back = 3 * limits::simd_width + (lane + wide_columns - wide_distances) % wide_columns;
+  const int on = wide_edge_kind + (group + 1) % 4 * limits::simd_width + (lane + wide_columns - 1) % wide_columns;
+  WidePlaces places;
+  places.own = told + 2 * lane;
+  places.others = simdgroup < 4 ? places.own + 2 * first_distance(simdgroup)
+                                : told + (rows.is_q ? int(wide_told_to_q) : 0) + 2 * rows.first_slot;
+  places.arriving = edges + group * limits::simd_width + lane;
+  places.leaving = edges + (group == 3 ? back : on);
+  return places;
+}
 
 // Tells the rotation of the lane's slot, once the q have moved so far.
-inline void tell_rotation(float2 rotation, int move, int lane, threadgroup float2* rotations) {
-  rotations[place_of_rotation(lane)] = rotation;
-  rotations[wide_table + place_of_rotation(int(wide_columns - 1 - uint(lane + move) % wide_columns))] = rotation;
+inline void tell_rotation(float2 rotation, int move, int lane, threadgroup float* own) {
+  threadgroup float2* const told = (threadgroup float2*)own;
+  told[0] = rotation;
+  told[wide_told_to_q / 2 - lane + int(wide_columns - 1 - uint(lane + move) % wide_columns)] = rotation;
+  if (lane < wide_columns / 2) told[wide_columns] = rotation;
 }
 
 inline Rotation<float> make_rotation(float2 words) {
@@ -168,27 +194,25 @@ inline Rotation<float> make_rotation(float2 words) {
 
 // What comes from other SIMD-groups, by the place where it was left.
 template <int held>
-inline void receive_edges(thread WideGram& gram, threadgroup const float* edges, int simdgroup, int lane) {
-  gram.at[held - 1].pq = edges[simdgroup * limits::simd_width + lane];
-  gram.at[0].qp = held == wide_first_distances ? gram.at[0].pq : edges[(4 + simdgroup) * limits::simd_width + lane];
+inline void receive_edges(thread WideGram& gram, threadgroup const float* arriving) {
+  gram.at[held - 1].pq = arriving[0];
+  gram.at[0].qp = held == wide_first_distances ? gram.at[0].pq : arriving[wide_edge_kind];
 }
 
 // Left as if it came from others, so that the first step of a pass finds it.
-inline void leave_own_edges(thread const WideGram& gram, threadgroup float* edges, int simdgroup, int lane) {
-  edges[simdgroup * limits::simd_width + lane] =
-      simdgroup == 0 ? gram.at[wide_first_distances - 1].pq : gram.at[wide_distances_held - 1].pq;
-  edges[(4 + simdgroup) * limits::simd_width + lane] = gram.at[0].qp;
+inline void leave_own_edges(thread const WideGram& gram, threadgroup float* arriving, int simdgroup) {
+  arriving[0] = simdgroup == 0 ? gram.at[wide_first_distances - 1].pq : gram.at[wide_distances_held - 1].pq;
+  arriving[wide_edge_kind] = gram.at[0].qp;
 }
 
-// The rotations of a step on `held` of the distances, from `first` on.
+// The rotations of a step on `held` of the distances, `own` that of the lane's slot.
 template <int held>
-inline void rotate_gram(thread WideGram& gram, int first, float2 own, threadgroup const float2* rotations, int lane) {
+inline void rotate_gram(thread WideGram& gram, float2 own, threadgroup const float* others) {
   const Rotation<float> left = make_rotation(own);
 #pragma unroll
   for (int k = 0; k < held; ++k) {
     const bool is_own = held == wide_first_distances && k == 0;
-    const Rotation<float> right =
-        is_own ? left : make_rotation(rotations[place_of_rotation((lane + first + k) % wide_columns)]);
+    const Rotation<float> right = is_own ? left : make_rotation(((threadgroup const float2*)others)[k]);
     WideEntries entries = gram.at[k];
     rotate_entries(entries.pp, entries.pq, right);
     rotate_entries(entries.qp, entries.qq, right);
@@ -200,22 +224,18 @@ inline void rotate_gram(thread WideGram& gram, int first, float2 own, threadgrou
 
 // The q move on; what other SIMD-groups hold follows after the barrier.
 template <int held>
-inline void move_gram(thread WideGram& gram, threadgroup float* edges, int simdgroup, int lane) {
+inline void move_gram(thread WideGram& gram, WidePlaces places, int parity, int simdgroup, int lane) {
   const ushort behind = ushort((lane + 1) % wide_columns);
+#pragma unroll
+  for (int k = 0; k < held; ++k) gram.at[k].qq = simd_shuffle(gram.at[k].qq, behind);
   if (held == wide_first_distances) {
-    edges[(4 + 1) * limits::simd_width + (lane + wide_columns - 1) % wide_columns] = gram.at[held - 1].qp;
+    places.leaving[parity * wide_told] = gram.at[held - 1].qp;
   } else {
-    edges[(simdgroup - 1) * limits::simd_width + lane] = gram.at[0].pq;
-    // Distance 17 from slot a is distance 15 seen from slot a + 17, and comes back to the SIMD-group that has this.
-    const bool is_last = simdgroup == 3;
-    const int reader = is_last ? simdgroup : 4 + simdgroup + 1;
-    const int its_lane = (lane + wide_columns - (is_last ? int(wide_distances) : 1)) % wide_columns;
-    edges[reader * limits::simd_width + its_lane] = is_last ? gram.at[held - 2].qp : gram.at[held - 1].qp;
+    places.arriving[parity * wide_told - limits::simd_width] = gram.at[0].pq;
+    places.leaving[parity * wide_told] = simdgroup == 3 ? gram.at[held - 2].qp : gram.at[held - 1].qp;
   }
 #pragma unroll
   for (int k = held - 1; k > 0; --k) gram.at[k].qp = simd_shuffle(gram.at[k - 1].qp, behind);
-#pragma unroll
-  for (int k = 0; k < held; ++k) gram.at[k].qq = simd_shuffle(gram.at[k].qq, behind);
 #pragma unroll
   for (int k = 0; k + 1 < held; ++k) gram.at[k].pq = gram.at[k + 1].pq;
 }
@@ -297,60 +317,115 @@ inline void store_gram(thread const WideGram& gram, int pass, int simdgroup, int
   }
 }
 
+// Whether the columns of a lane's slots are neighbours, as they are but in the last passes: then a row of them is moved
+// at once. The slots of rows of q, which are counted backwards, stand in it the other way round.
+inline bool moves_fours(int pass) { return wide_columns >> pass >= wide_slots_held; }
+
+inline float4 four_of_row(thread const float* x, bool is_q, float sign) {
+  return is_q ? float4(sign * x[3], sign * x[2], sign * x[1], sign * x[0]) : float4(x[0], x[1], x[2], x[3]);
+}
+inline void take_four(float4 four, bool is_q, float sign, thread float* x) {
+  x[0] = is_q ? sign * four.w : four.x;
+  x[1] = is_q ? sign * four.z : four.y;
+  x[2] = is_q ? sign * four.y : four.z;
+  x[3] = is_q ? sign * four.x : four.w;
+}
+
 // Row after row, wide_product_stride apart, once a pass is over.
 inline void store_product(thread const WideProduct& product, WideRows rows, int pass, threadgroup float* words) {
-#pragma unroll
-  for (int k = 0; k < wide_slots_held; ++k) {
-    const int still = still_column(rows, pass, k);
-    const int moving = moving_column(rows, pass, last_move(pass), k);
+  if (moves_fours(pass)) {
+    const int first = rows.is_q ? wide_slots_held - 1 : 0;
+    threadgroup float* const still = words + still_column(rows, pass, first);
+    threadgroup float* const moving = words + moving_column(rows, pass, last_move(pass), first);
 #pragma unroll
     for (int r = 0; r < wide_rows_held; ++r) {
-      threadgroup float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
-      row[still] = product.still[r][k];
-      row[moving] = rows.is_q ? -product.moving[r][k] : product.moving[r][k];
+      const int row = row_of_product(rows, pass, r) * wide_product_stride;
+      *(threadgroup float4*)(still + row) = four_of_row(product.still[r], rows.is_q, 1.0f);
+      *(threadgroup float4*)(moving + row) = four_of_row(product.moving[r], rows.is_q, -1.0f);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < wide_slots_held; ++k) {
+      const int still = still_column(rows, pass, k);
+      const int moving = moving_column(rows, pass, last_move(pass), k);
+#pragma unroll
+      for (int r = 0; r < wide_rows_held; ++r) {
+        threadgroup float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
+        row[still] = product.still[r][k];
+        row[moving] = rows.is_q ? -product.moving[r][k] : product.moving[r][k];
+      }
     }
   }
 }
 
 inline void load_product(threadgroup const float* words, WideRows rows, int pass, thread WideProduct& product) {
-#pragma unroll
-  for (int k = 0; k < wide_slots_held; ++k) {
-    const int still = still_column(rows, pass, k);
-    const int moving = moving_column(rows, pass, first_move(pass), k);
+  if (moves_fours(pass)) {
+    const int first = rows.is_q ? wide_slots_held - 1 : 0;
+    threadgroup const float* const still = words + still_column(rows, pass, first);
+    threadgroup const float* const moving = words + moving_column(rows, pass, first_move(pass), first);
 #pragma unroll
     for (int r = 0; r < wide_rows_held; ++r) {
-      threadgroup const float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
-      product.still[r][k] = row[still];
-      product.moving[r][k] = rows.is_q ? -row[moving] : row[moving];
+      const int row = row_of_product(rows, pass, r) * wide_product_stride;
+      take_four(*(threadgroup const float4*)(still + row), rows.is_q, 1.0f, product.still[r]);
+      take_four(*(threadgroup const float4*)(moving + row), rows.is_q, -1.0f, product.moving[r]);
+    }
+  } else {
+#pragma unroll
+    for (int k = 0; k < wide_slots_held; ++k) {
+      const int still = still_column(rows, pass, k);
+      const int moving = moving_column(rows, pass, first_move(pass), k);
+#pragma unroll
+      for (int r = 0; r < wide_rows_held; ++r) {
+        threadgroup const float* const row = words + row_of_product(rows, pass, r) * wide_product_stride;
+        product.still[r][k] = row[still];
+        product.moving[r][k] = rows.is_q ? -row[moving] : row[moving];
+      }
     }
   }
 }
 
-// What there is to rotate in G across the blocks, or everywhere, told to every thread. Two barriers.
-inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Tolerances tolerances,
-                                    threadgroup uint* slots, Team team) {
-  const int rows = within ? int(wide_pair) : int(wide_columns);
-  uint found = found_nothing;
-  for (int index = team.index; index < rows * rows; index += team.threads) {
-    const int p = index % rows;
-    const int q = index / rows + wide_pair - rows;
-    if (p >= q) continue;
-    found =
-        max(found, found_in_pair(G[p * wide_pair + p], G[q * wide_pair + q], fabs(G[q * wide_pair + p]), tolerances));
-  }
-  return threadgroup_max(found, slots, team);
+inline uint found_in_wide_pair(threadgroup const float* G, int p, int q, Tolerances tolerances) {
+  return found_in_pair(G[p * (wide_pair + 1)], G[q * (wide_pair + 1)], fabs(G[q * wide_pair + p]), tolerances);
 }
 
-// Where column j of the pair goes when its columns stand in descending order of the squares (see place_in_order). Four
-// lanes side by side look at every fourth of the others each.
-inline int wide_place_in_order(threadgroup const float* squares, int j, int part, Blocks blocks) {
-  const float square = max(squares[j], 0.0f);
-  int place = 0;
-  for (int other = part; other < wide_pair; other += 4) {
-    const float beside = max(squares[other], 0.0f);
-    const bool is_before = beside > square || (beside == square && other < j);
-    place += exists_in_pair(other, blocks) && is_before ? 1 : 0;
+// What of G is to be rotated across the blocks, or within them too: what a lane of one of four SIMD-groups finds.
+inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Tolerances tolerances, int simdgroup,
+                                    int lane) {
+  uint found = found_nothing;
+#pragma unroll 4
+  for (int q = simdgroup; q < wide_columns; q += 4) {
+    found = max(found, found_in_wide_pair(G, lane, wide_columns + q, tolerances));
   }
+  if (!within) return found;
+#pragma unroll 2
+  for (int q = simdgroup; q < wide_columns; q += 4) {
+    // Lanes below q look at the first block, those above at the second.
+    const int block = lane < q ? 0 : int(wide_columns);
+    const uint here = found_in_wide_pair(G, block + lane, block + q, tolerances);
+    found = lane == q ? found : max(found, here);
+  }
+  return found;
+}
+
+// What the four have found together, once they have left it in their slots.
+inline uint found_by_all(threadgroup const uint* slots) {
+  return max(max(slots[4], slots[5]), max(slots[6], slots[7]));
+}
+
+// What column j is sorted by: all but the last bits of its square, then its number. Rounding can leave a square below
+// zero: that column still stands before those that do not exist.
+inline int wide_key(float square, int j, Blocks blocks) {
+  const int numbers = wide_pair - 1;
+  return exists_in_pair(j, blocks) ? (as_type<int>(max(square, 0.0f)) & ~numbers) + (numbers - j) : -1 - j;
+}
+
+// Where the column of that key goes when the columns of the pair stand in descending order (see place_in_order). Four
+// lanes side by side look at a quarter of the others each.
+inline int wide_place_in_order(threadgroup const int* keys, int j, int part, Blocks blocks) {
+  const int key = keys[j];
+  int place = 0;
+#pragma unroll
+  for (int k = 0; k < wide_pair / 4; ++k) place += keys[4 * k + part] > key ? 1 : 0;
   place += simd_shuffle_xor(place, ushort(1));
   place += simd_shuffle_xor(place, ushort(2));
   return place < blocks.width ? place : wide_columns + place - blocks.width;
@@ -358,94 +433,109 @@ inline int wide_place_in_order(threadgroup const float* squares, int j, int part
 
 // A step, `parity` its number modulo 2, before the barrier that ends it. `own` is the rotation of the lane's slot in
 // the SIMD-group that finds these.
-inline void wide_step(WideMemory memory, int parity, int move, float tolerance, WideRows rows, int simdgroup, int lane,
+inline void wide_step(WidePlaces places, int parity, int move, float tolerance, WideRows rows, int simdgroup, int lane,
                       thread WideGram& gram, thread WideProduct& product, thread float2& own) {
-  threadgroup const float4* const now = memory.rotations + parity * wide_table;
-  threadgroup const float2* const each = (threadgroup const float2*)now;
-  threadgroup const float* const arrived = memory.edges + (1 - parity) * (wide_edges / 2);
-  threadgroup float* const leaving = memory.edges + parity * (wide_edges / 2);
+  const int now = parity * wide_told;
+  const int other = (1 - parity) * wide_told;
   if (simdgroup == 0) {
-    receive_edges<wide_first_distances>(gram, arrived, 0, lane);
-    rotate_gram<wide_first_distances>(gram, 0, own, each, lane);
-    move_gram<wide_first_distances>(gram, leaving, 0, lane);
-    own = choose_wide_rotation(gram.at[0], tolerance);
-    tell_rotation(own, move + 1, lane, (threadgroup float2*)(memory.rotations + (1 - parity) * wide_table));
+    // A step changes the larger of two squares little: the scale of the next rotation need not wait for this one.
+    const float next_qq = simd_shuffle(gram.at[0].qq, ushort((lane + 1) % wide_columns));
+    const float scale = inverse_power(max(gram.at[0].pp, next_qq));
+    receive_edges<wide_first_distances>(gram, places.arriving + other);
+    rotate_gram<wide_first_distances>(gram, own, places.others + now);
+    move_gram<wide_first_distances>(gram, places, parity, 0, lane);
+    own = choose_wide_rotation(gram.at[0], scale, tolerance);
+    tell_rotation(own, move + 1, lane, places.own + other);
   } else if (simdgroup < 4) {
-    receive_edges<wide_distances_held>(gram, arrived, simdgroup, lane);
-    rotate_gram<wide_distances_held>(gram, first_distance(simdgroup), each[place_of_rotation(lane)], each, lane);
-    move_gram<wide_distances_held>(gram, leaving, simdgroup, lane);
+    receive_edges<wide_distances_held>(gram, places.arriving + other);
+    rotate_gram<wide_distances_held>(gram, *(threadgroup const float2*)(places.own + now), places.others + now);
+    move_gram<wide_distances_held>(gram, places, parity, simdgroup, lane);
   } else {
-    const int table = rows.is_q ? wide_table / 2 : 0;
-    step_of_product(product, now + table + place_of_rotation(rows.first_slot) / 2, rows);
+    step_of_product(product, (threadgroup const float4*)(places.others + now), rows);
   }
 }
 
-// J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns
-// what there was to rotate; where it was nothing, all stays as it was. G is known to all threads. Two barriers for the
-// look at G, one a step and one a pass, three between two passes, and two more.
-inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances tolerances, Team team) {
-  const uint found = look_for_wide_rotations(memory.G, passes > 1, tolerances, memory.slots, team);
-  if (found == found_nothing) return found;
-
-  const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
+// What all hold stands where a pass leaves it, and then where the next one wants it: first G, then J - I. Three
+// barriers.
+inline void change_pass(threadgroup float* words, int before, int pass, int simdgroup, int lane, thread WideGram& gram,
+                        thread WideProduct& product) {
+  // The same lane, which a compiler does not know: it would keep all addresses here in registers while steps run.
+  const int here = int(simd_shuffle(uint(lane), ushort(lane)));
+  const WideRows rows = make_wide_rows(simdgroup, here);
   const bool holds_gram = simdgroup < 4;
-  const WideRows rows = make_wide_rows(simdgroup, team.lane);
+  if (holds_gram) store_gram(gram, before, simdgroup, here, words);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (holds_gram) load_gram(words, pass, simdgroup, here, gram);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (!holds_gram) store_product(product, rows, before, words);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (!holds_gram) load_product(words, rows, pass, product);
+}
+
+// J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns
+// what there was to rotate; where it was nothing, all stays as it was. G is known to all threads. One barrier a step
+// and one a pass, three between two passes, and two more.
+inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances tolerances, Team team) {
+  const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
+  const int lane = team.lane;
+  const bool holds_gram = simdgroup < 4;
+  const WideRows rows = make_wide_rows(simdgroup, lane);
   WideState state;
   thread WideGram& gram = state.gram;
   thread WideProduct& product = state.product;
+  const WidePlaces places = make_wide_places(memory, rows, simdgroup, lane);
+  float2 own = float2(0.0f, 0.0f);
   if (holds_gram) {
-    load_gram(memory.G, 0, simdgroup, team.lane, gram);
+    load_gram(memory.G, 0, simdgroup, lane, gram);
   } else {
     clear_product(product);
+    const uint here = look_for_wide_rotations(memory.G, passes > 1, tolerances, simdgroup - 4, lane);
+    const bool is_large = simd_any(here == found_large);
+    const bool is_any = simd_any(here != found_nothing);
+    if (lane == 0) memory.slots[simdgroup] = is_large ? found_large : is_any ? found_small : found_nothing;
   }
-
   int pass = 0;
   for (int done = 0; done < passes; ++done) {
     if (done > 0) {
       const int before = pass;
       pass = pass + 1 < limits::block_wide_passes ? pass + 1 : 0;
-      if (holds_gram) store_gram(gram, before, simdgroup, team.lane, memory.G);
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (holds_gram) load_gram(memory.G, pass, simdgroup, team.lane, gram);
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (!holds_gram) store_product(product, rows, before, memory.G);
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      if (!holds_gram) load_product(memory.G, rows, pass, product);
+      change_pass(memory.G, before, pass, simdgroup, lane, gram, product);
     }
-    // The step before the first has the other half of the memory.
-    threadgroup float* const edges = memory.edges + wide_edges / 2;
-    float2 own = float2(0.0f, 0.0f);
     if (simdgroup == 0) {
-      own = choose_wide_rotation(gram.at[0], tolerances.cosine);
-      tell_rotation(own, first_move(pass), team.lane, (threadgroup float2*)memory.rotations);
+      const float scale = inverse_power(max(gram.at[0].pp, gram.at[0].qq));
+      own = choose_wide_rotation(gram.at[0], scale, tolerances.cosine);
+      tell_rotation(own, first_move(pass), lane, places.own);
     }
-    if (holds_gram) leave_own_edges(gram, edges, simdgroup, team.lane);
+    if (holds_gram) leave_own_edges(gram, places.arriving + wide_told, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (done == 0 && found_by_all(memory.slots) == found_nothing) return found_nothing;
 #pragma unroll 1
     for (int move = first_move(pass); move < last_move(pass); move += 2) {
-      wide_step(memory, 0, move, tolerances.cosine, rows, simdgroup, team.lane, gram, product, own);
+      wide_step(places, 0, move, tolerances.cosine, rows, simdgroup, lane, gram, product, own);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      wide_step(memory, 1, move + 1, tolerances.cosine, rows, simdgroup, team.lane, gram, product, own);
+      wide_step(places, 1, move + 1, tolerances.cosine, rows, simdgroup, lane, gram, product, own);
       threadgroup_barrier(mem_flags::mem_threadgroup);
     }
     if (simdgroup == 0) {
-      receive_edges<wide_first_distances>(gram, edges, 0, team.lane);
+      receive_edges<wide_first_distances>(gram, places.arriving + wide_told);
     } else if (holds_gram) {
-      receive_edges<wide_distances_held>(gram, edges, simdgroup, team.lane);
+      receive_edges<wide_distances_held>(gram, places.arriving + wide_told);
     }
   }
 
-  threadgroup float* const squares = (threadgroup float*)memory.rotations;  // which nobody reads any more
+  threadgroup int* const keys = (threadgroup int*)memory.told;  // which nobody reads any more
   if (simdgroup == 0) {
-    squares[wide_column(pass, team.lane, false)] = gram.at[0].pp;
-    squares[wide_q_column(pass, team.lane, last_move(pass))] = gram.at[0].qq;
+    const int p = wide_column(pass, lane, false);
+    const int q = wide_q_column(pass, lane, last_move(pass));
+    keys[p] = wide_key(gram.at[0].pp, p, blocks);
+    keys[q] = wide_key(gram.at[0].qq, q, blocks);
   }
   if (!holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const int place = wide_place_in_order(squares, team.index / 4, team.index % 4, blocks);
+  const int place = wide_place_in_order(keys, team.index / 4, team.index % 4, blocks);
   if (team.index % 4 == 0) memory.places[team.index / 4] = place;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  return found;
+  return found_by_all(memory.slots);
 }
 
 }  // namespace metalsvd

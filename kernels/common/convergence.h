@@ -31,9 +31,9 @@ inline Tolerances make_tolerances(int rows, int columns) {
 // Of two columns: alpha = |p|^2, beta = |q|^2, size = |p^H q|. They need a rotation unless it is nothing.
 inline uint found_in_pair(float alpha, float beta, float size, Tolerances tolerances) {
   const float cosine_of_pair = cosine(alpha, beta, size);
-  if (!(cosine_of_pair > tolerances.cosine)) return found_nothing;
   const float difference = fabs(beta - alpha);
-  return max(cosine_of_pair * difference, size) <= tolerances.small * difference ? found_small : found_large;
+  const bool is_small = max(cosine_of_pair * difference, size) <= tolerances.small * difference;
+  return cosine_of_pair > tolerances.cosine ? (is_small ? found_small : found_large) : found_nothing;
 }
 
 }  // namespace metalsvd

@@ -17,7 +17,8 @@ inline float jacobi_tolerance(int rows) { return 0.5f * FLT_EPSILON * max(4.0f, 
 // The cosine of the angle between p and q: alpha = |p|^2, beta = |q|^2, size = |p^H q|. Columns that count as zero are
 // orthogonal to all. To a few ulps: it is only compared.
 inline float cosine(float alpha, float beta, float size) {
-  return min(alpha, beta) >= least_square() ? size * rsqrt(alpha) * rsqrt(beta) : 0.0f;
+  const float cosine_of_pair = size * rsqrt(alpha) * rsqrt(beta);
+  return min(alpha, beta) >= least_square() ? cosine_of_pair : 0.0f;
 }
 
 // Whether p and q are not yet orthogonal: gamma = p^H q.
@@ -40,42 +41,51 @@ inline float reciprocal(float a) {
   return root * root;
 }
 
-// tan(a / 2) of t = tan(a) in [0, 1] to a relative 1.4e-4, and the better the smaller t: a minimax polynomial.
-inline float half_tangent(float t) {
-  const float u = t * t;
-  return t * fma(u, fma(u, fma(u, -0.01407167f, 0.05169776f), -0.12346982f), 0.5f);
+// tan(a / 2) of twice the angle a, given its sine, with the sign or phase that it has, and z, one less its cosine, in
+// [0, 1]: to a relative 1.4e-4, and the better the smaller a, by a minimax polynomial.
+template <typename T>
+inline T half_tangent(T sine, float z) {
+  const float square = z * z;
+  const float low = fma(z, 0.09267598f, 0.25f);
+  const float high = fma(z, -0.009030655f, 0.04884029f);
+  return sine * fma(square, fma(square, 0.03167028f, high), low);
 }
 
-// 1 / (1 + u) for 0 <= u <= tan(pi / 8)^2 to an ulp or two: a minimax polynomial and a step of Newton's method.
-inline float reciprocal_above_one(float u) {
-  const float near = fma(fma(0.78538595f, u, -0.98617149f), u, 0.9998086f);
-  return fma(fma(-(u + 1.0f), near, 1.0f), near, near);
+// sin(a) = 2 h / (1 + |h|^2) of h = tan(a / 2), |a| <= pi / 4, rounded but once where a is small, and nearly so where
+// it is not: a minimax polynomial.
+template <typename T>
+inline T sine_of_half_tangent(T h) {
+  const float u = square_add(h, 0.0f);
+  const float square = u * u;
+  const float low = fma(u, 1.9996182f, -1.9999954f);
+  const float high = fma(u, 1.8711428f, -1.9895036f);
+  return fma(T(fma(square, fma(square, -1.2424172f, high), low)), h * u, 2.0f * h);
 }
 
 // The rotation that makes p and q orthogonal: alpha = |p|^2, beta = |q|^2, gamma = p^H q != 0. The smaller of the two
 // angles. No intermediate overflows where alpha and beta do not. The angle need not be right to the last bit, since the
 // next sweep turns by what is missing; but J must be unitary, so sine follows from the tangent of half the angle. What
-// counts is the length of the chain of operations, which all that follows waits for.
+// counts is the length of the chain of operations, which all that follows waits for. `scale` is a power of two that
+// takes the larger of alpha and beta near 1: 2^30 too many or too few do no harm.
+template <typename T>
+inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma, float scale) {
+  const float difference = beta - alpha;
+  // The legs of a triangle, twice the angle between u and the longest side.
+  const float u = fabs(difference) * scale;
+  const T v = gamma * (2.0f * scale);
+  const float square = square_add(v, u * u);
+  const float inverse = rsqrt(square);
+  const T sine_of_twice = (difference < 0.0f ? -v : v) * inverse;
+  Rotation<T> rotation;
+  rotation.sigma_by_1pc = half_tangent(sine_of_twice, fma(-u, inverse, 1.0f));
+  rotation.sigma = sine_of_half_tangent(rotation.sigma_by_1pc);
+  const float size = magnitude(gamma);
+  rotation.gain = 2.0f * size * scale * reciprocal(fma(square, inverse, u)) * size;
+  return rotation;
+}
 template <typename T>
 inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma) {
-  const float size = magnitude(gamma);
-  const float difference = beta - alpha;
-  const float scale = inverse_power(max(alpha, beta));
-  const float u = fabs(difference) * scale;
-  const float v = 2.0f * size * scale;
-  const float square = fma(v, v, u * u);
-  const float tangent = v * reciprocal(fma(square, rsqrt(square), u));
-  const float h = half_tangent(tangent);
-  // 2 h / (1 + h^2), rounded once
-  const float inverse = reciprocal_above_one(h * h);
-  const float near_sine = 2.0f * h * inverse;
-  const float sine = fma(fma(-fma(h, h, 1.0f), near_sine, 2.0f * h), inverse, near_sine);
-  const T unit = difference < 0.0f ? -phase(gamma) : phase(gamma);
-  Rotation<T> rotation;
-  rotation.sigma = sine * unit;
-  rotation.sigma_by_1pc = h * unit;
-  rotation.gain = tangent * size;
-  return rotation;
+  return orthogonalizing_rotation(alpha, beta, gamma, inverse_power(max(alpha, beta)));
 }
 
 // One entry of each column: the rotation as three shears, each of which rounds relative to what it adds.
