@@ -156,7 +156,7 @@ class CudaDialect:
 
 
 # Kernels that need fewer registers, and of which more blocks at a time on a core save time.
-_CROWDED_KERNELS = ("block_wide_gram", "block_wide_solve", "block_wide_rotate")
+_CROWDED_KERNELS = ("block_wide_solve",)
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}
 Dialect = HostDialect | CudaDialect

@@ -59,8 +59,7 @@ class Encoder {
         plan.block_accumulates() ? allocate(geometry_.v_height * geometry_.padded, number_type) : workspace_.W;
     const bool sums = plan.block_steps > 1;
     const bool solves = plan.block_steps > 2;
-    workspace_.partials =
-        sums ? allocate(plan.block_pairs(0) * geometry_.chunks * plan.block_partial, number_type) : workspace_.W;
+    workspace_.partials = sums ? allocate(plan.block_pairs(0) * plan.block_partials, number_type) : workspace_.W;
     workspace_.places =
         solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
@@ -151,17 +150,22 @@ class Encoder {
     launch("wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
             plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep});
-    const bool solves = plan_.block_steps == 2;
-    if (!solves) {
-      launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
-             {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
-              plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
-    }
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
-    launch(solves ? "wide_turn_" : "wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
+    if (plan_.block_steps == 2) {
+      launch("wide_turn_", plan_.number_suffix, plan_.block_pairs(round) * shares,
+             {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height,
+              geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
+              round, sweep, passes(round, sweep)});
+      return;
+    }
+    launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
+           {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
+            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep)});
+    launch("wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
             geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
-            round, sweep, passes(round, sweep)});
+            round, sweep},
+           limits::block_wide_strip_threads);
   }
 
   // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.

@@ -306,18 +306,20 @@ std::int64_t full_sweeps(std::int64_t columns) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
-// Rows that a threadgroup rotates of wide pairs, in whole tiles: so many that the cores are done first. A threadgroup
-// takes as long as its tiles and, to read J, about one more.
-std::int64_t wide_share(std::int64_t rotated_rows, std::int64_t tile_rows, std::int64_t pairs, std::int64_t cores) {
-  const std::int64_t all_tiles = divide_up(rotated_rows, tile_rows);
-  const auto time = [&](std::int64_t tiles) {
-    return divide_up(divide_up(all_tiles, tiles) * pairs, cores * limits::block_wide_resident) * (tiles + 1);
+// Rows that a threadgroup rotates of wide pairs, a strip or several of each SIMD-group: so many that the cores are done
+// first. A threadgroup takes as long as its strips and, to read J, about one more.
+std::int64_t wide_share(std::int64_t rotated_rows, std::int64_t pairs, std::int64_t cores) {
+  const std::int64_t rows_together = limits::block_wide_strip_simdgroups * limits::block_wide_strip_rows;
+  const std::int64_t all_strips = divide_up(rotated_rows, rows_together);
+  const auto time = [&](std::int64_t strips) {
+    return divide_up(divide_up(all_strips, strips) * pairs, cores * limits::block_wide_rotating) * (strips + 1);
   };
   std::int64_t best = 1;
-  for (std::int64_t tiles = 2; tiles <= std::min<std::int64_t>(all_tiles, limits::block_wide_most_turned); ++tiles) {
-    if (time(tiles) < time(best)) best = tiles;
+  for (std::int64_t strips = 2; strips <= std::min<std::int64_t>(all_strips, limits::block_wide_most_strips);
+       ++strips) {
+    if (time(strips) < time(best)) best = strips;
   }
-  return best * tile_rows;
+  return best * rows_together;
 }
 
 // As few blocks as the limit on their width allows, two at least, then as little padding as their number allows.
@@ -331,16 +333,18 @@ void plan_block(const Problem& problem, Plan& plan) {
   const std::int64_t height = limits::block_height(plan.rows);
   plan.block_chunk_rows =
       plan.block_is_wide ? limits::block_wide_chunk(height, pairs_of_matrix) : limits::block_chunk_rows(height);
-  plan.block_partial =
-      plan.block_is_wide ? int{limits::block_wide_partial} : limits::block_pair_columns * limits::block_pair_columns;
   const std::int64_t chunks = divide_up(height, plan.block_chunk_rows);
+  plan.block_partials = plan.block_is_wide ? limits::block_wide_pair_numbers(chunks)
+                                           : chunks * limits::block_pair_columns * limits::block_pair_columns;
   const std::int64_t cores = problem.device.cores;
   const std::int64_t rotated_rows = height + (plan.block_accumulates() ? limits::block_height(plan.columns) : 0);
   if (plan.block_is_wide) {
     const std::int64_t tile_rows = limits::block_wide_turned_rows(static_cast<int>(plan.block_width));
     const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
-    plan.block_steps = chunks == 1 ? 1 : turning <= cores * limits::block_wide_turning_per_core ? 2 : 3;
-    plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, tile_rows, pairs, cores);
+    plan.block_steps = height < limits::block_wide_chunk_rows * 2               ? 1
+                       : turning <= cores * limits::block_wide_turning_per_core ? 2
+                                                                                : 3;
+    plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
   } else {
     plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
     const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);

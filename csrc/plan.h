@@ -95,7 +95,7 @@ struct Plan {
   std::int64_t block_count;
   bool block_is_wide;              // pairs of 64 columns rather than 32
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
-  std::int64_t block_partial;      // numbers of a Gram matrix of a chunk
+  std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair
   std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
   std::int64_t block_share;        // rows that a threadgroup rotates
   std::int64_t block_full_sweeps;  // of such rounds, before those of groups

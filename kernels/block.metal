@@ -6,6 +6,7 @@
 #include "block_wide_gram.h"
 #include "block_wide_rotate.h"
 #include "block_wide_round.h"
+#include "block_wide_strip.h"
 
 namespace metalsvd {
 
@@ -43,10 +44,8 @@ template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<fl
 template [[host_name("block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float>) block_wide_gram<float>;
 template [[host_name("block_wide_round_f32")]] [[kernel]] decltype(block_wide_round<float>) block_wide_round<float>;
 template [[host_name("block_wide_solve_f32")]] [[kernel]] decltype(block_wide_solve<float>) block_wide_solve<float>;
-template [[host_name(
-    "block_wide_rotate_f32")]] [[kernel]] decltype(block_wide_rotate<float, false>) block_wide_rotate<float, false>;
-template [[host_name(
-    "block_wide_turn_f32")]] [[kernel]] decltype(block_wide_rotate<float, true>) block_wide_rotate<float, true>;
+template [[host_name("block_wide_rotate_f32")]] [[kernel]] decltype(block_wide_rotate<float>) block_wide_rotate<float>;
+template [[host_name("block_wide_turn_f32")]] [[kernel]] decltype(block_wide_turn<float>) block_wide_turn<float>;
 template [[host_name("block_gram_c64")]] [[kernel]] decltype(block_gram<float2>) block_gram<float2>;
 template [[host_name("block_round_c64")]] [[kernel]] decltype(block_round<float2>) block_round<float2>;
 template [[host_name("block_rotate_c64")]] [[kernel]] decltype(block_rotate<float2>) block_rotate<float2>;

@@ -2,8 +2,9 @@
 // of 32 columns (block.h), each of which reads and writes the columns once.
 //
 // A step is the same: Gram matrix (block_wide_gram.h), rotations (block_wide_solve.h), columns times these
-// (block_wide_rotate.h), or all of it at once (block_wide_round.h). Columns of a pair are counted as if both blocks had
-// 32, so that the two blocks start at 0 and at 32; those beyond the width of a block do not exist and count as zero.
+// (block_wide_strip.h), the last two at once (block_wide_rotate.h), or all three (block_wide_round.h). Columns of a
+// pair are counted as if both blocks had 32, so that the two blocks start at 0 and at 32; those beyond the width of a
+// block do not exist and count as zero.
 #pragma once
 #include <metal_stdlib>
 
@@ -18,23 +19,20 @@ enum : int {
   wide_columns = limits::block_wide_columns,
   wide_pair = 2 * wide_columns,
   wide_gram_entries = wide_pair * wide_pair,
-  // Rows of a Gram matrix are summed over in tiles: column after column, each so many numbers behind the one before
-  // that threads which read four rows of neighbouring columns meet in no bank.
-  wide_tile_rows = 64,
-  wide_tile_stride = wide_tile_rows + 4,
-  wide_tile_entries = wide_pair * wide_tile_stride,
-  // J stands row after row, as far behind one another for the same reason.
+  // A Gram matrix is summed over tiles of rows, each in two halves, of which a SIMD-group has four rows.
+  wide_half_rows = 4 * int(limits::block_simdgroups),
+  wide_tile_rows = 2 * wide_half_rows,
+  // J stands row after row, each so many numbers behind the one before that threads which read four neighbours in
+  // neighbouring rows meet in no bank.
   wide_product_stride = wide_pair + 4,
   wide_product_entries = wide_pair * wide_product_stride,
-  // Threads side by side that move a column of a tile, four rows each, and how many columns each of them moves.
-  wide_moved_together = wide_tile_rows / 4,
-  wide_moved_columns = wide_pair * wide_moved_together / int(limits::block_threads),
-  // Half of the threads sum 4 x 4 entries each, and one more.
-  wide_side = 4,
+  // A lane sums 8 x 8 entries and 8 more; in the end each SIMD-group adds up a part of them.
+  wide_side = 8,
   wide_classes = wide_pair / wide_side,
-  wide_near_entries = wide_side * wide_side,
-  wide_entries_per_thread = wide_near_entries + 1,
-  wide_gram_threads = int(limits::block_threads) / 2,
+  wide_entries_of_lane = wide_side * wide_side + wide_side,
+  wide_entries_per_thread = wide_entries_of_lane / int(limits::block_simdgroups),
+  wide_exchanged = wide_entries_of_lane / 4,  // of a thread at a time, which takes a little more memory than a tile
+  wide_tile_entries = wide_exchanged * int(limits::block_threads),
   wide_partial_entries = limits::block_wide_partial
 };
 

@@ -8,141 +8,190 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Columns are counted modulo 16, in classes of 4. A thread of the first half sums what the class `left` has in common
-// with the class `right`, up to 7 classes on, and one entry of what a class has with that 8 classes on: since the Gram
-// matrix is symmetric, that is all there is. A thread of the second half does the same for every other four rows.
+// Columns are counted modulo 32, in classes of four neighbours and the four 32 on. A lane sums what the class `left`
+// has in common with the class `right`, up to 3 classes on, and 4 x 2 entries of what it has with that 4 classes on:
+// since the Gram matrix is symmetric, that is all there is, and each SIMD-group sums all of it, of some of the rows.
 //
-// Four neighbouring lanes take two classes with two others, 0 to 3 on from the second of them or 4 to 7. So each column
-// is read by a lane and the next but one, or by a lane and the next: an H100 reads 16 bytes a lane in half the time
-// where all lanes share them in one of these ways.
-struct WideEntriesOfThread {
+// Four neighbouring lanes take two classes with two others. So each column is read by a lane and the next but one, or
+// by a lane and the next: an H100 reads 16 bytes a lane in part the time where all lanes share them in one of these
+// ways. Half of the lanes have even classes first, the others odd ones, so that those which read the other four of a
+// class first meet them in no bank.
+struct WideEntriesOfLane {
   int left, right;
-  int far_left, far_right;  // columns
+  int leading;  // 0 or 32: of the columns of `left`, those which come first
+  int far;      // the first of two columns that meet these
 };
 
-// Masks and shifts: of signed numbers, division by a power of two takes more.
-inline WideEntriesOfThread wide_entries_of(uint thread_index) {
-  const int index = int(thread_index) & (wide_gram_threads - 1);
-  const int first = index & 1;
-  const int second = index >> 1 & 1;
-  const int class_of_four = index >> 2 & (wide_classes - 1);
-  const int is_further = index >> 6;
-  WideEntriesOfThread entries;
+inline WideEntriesOfLane wide_entries_of(uint lane) {
+  const int first = int(lane) & 1;
+  const int second = int(lane) >> 1 & 1;
+  const int class_of_four = (int(lane) >> 1 & 6) + (int(lane) >> 4);
+  WideEntriesOfLane entries;
   entries.left = (class_of_four + second) & (wide_classes - 1);
-  entries.right = (class_of_four + 1 + 4 * is_further + 2 * first) & (wide_classes - 1);
-  const int near = index >> 2 & (wide_classes / 2 - 1);
-  entries.far_left = near + (second + 2 * (index >> 5 & 1)) * wide_classes;
-  entries.far_right = near + wide_classes / 2 + (first + 2 * is_further) * wide_classes;
+  entries.right = (class_of_four + 1 + 2 * first) & (wide_classes - 1);
+  entries.leading = second * wide_columns;
+  // Of two classes that meet, the halves of the lower meet the same halves of the other, and the halves of that the
+  // other halves.
+  const int far_half = entries.left < wide_classes / 2 ? second : 1 - second;
+  entries.far = far_half * wide_columns + (entries.left ^ wide_classes / 2) * 4 + 2 * first;
   return entries;
 }
 
-struct WidePlace {
-  int row, column;
-};
-
-// Of a thread's k-th entry.
-inline WidePlace place_in_wide_gram(int thread_index, int k) {
-  const WideEntriesOfThread entries = wide_entries_of(uint(thread_index));
-  const bool is_far = k == wide_near_entries;
-  WidePlace place;
-  place.row = is_far ? entries.far_left : entries.left + k / wide_side * wide_classes;
-  place.column = is_far ? entries.far_right : entries.right + k % wide_side * wide_classes;
-  return place;
+// The k-th column of a class of which those from `leading` on come first.
+inline int wide_column_of_class(int index, int leading, int k) {
+  return index * 4 + (k < 4 ? leading : leading ^ wide_columns) + k % 4;
 }
 
-// A tile of rows of the columns of a pair: thread t four rows of every 16th column.
+// What a thread moves of a tile: of a column of either block four rows in each half. A tile stands row after row; the
+// fours of a row are renumbered, differently in rows that four threads move at once, so that these meet in no bank.
 struct HeldWideTile {
-  float4 x[wide_moved_columns];
+  float4 p[2];
+  float4 q[2];
 };
 
-inline void read_wide_tile(device const float* W, PairTask task, Blocks blocks, long rows, int start, int end_row,
-                           int thread_index, thread HeldWideTile& held) {
-  const int row = start + thread_index % wide_moved_together * 4;
+// The rows from the one that `column` of the first block points to, of which `rows_left` are there; zeros beyond them,
+// and where no such column exists.
+inline void read_wide_tile(device const float* column, long to_q, bool exists, int rows_left,
+                           thread HeldWideTile& held) {
 #pragma unroll
-  for (int k = 0; k < wide_moved_columns; ++k) {
-    const int j = thread_index / wide_moved_together + k * wide_moved_together;
-    held.x[k] = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (row >= end_row || !exists_in_pair(j, blocks)) continue;
-    held.x[k] = *(device const float4*)(W + column_of_wide_pair(task, j, blocks) * rows + row);
+  for (int part = 0; part < 2; ++part) {
+    held.p[part] = float4(0.0f, 0.0f, 0.0f, 0.0f);
+    held.q[part] = held.p[part];
+    if (!exists || rows_left <= part * wide_half_rows) continue;
+    held.p[part] = *(device const float4*)(column + part * wide_half_rows);
+    held.q[part] = *(device const float4*)(column + to_q + part * wide_half_rows);
   }
 }
 
-// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks: the entries of the threads of the
-// first half are left to them in `sums`; always in the same order, so that the bits do not depend on who runs when. `W`
-// is that of the matrix. Two barriers for each tile, before and after it is read, and two more.
-inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
-                          threadgroup float4* tile, int thread_index, thread float* sums) {
-  threadgroup float* const words = (threadgroup float*)tile;
-  const WideEntriesOfThread entries = wide_entries_of(uint(thread_index));
-  const int part = thread_index / wide_gram_threads;
-  threadgroup const float4* const left_column = tile + entries.left * (wide_tile_stride / 4);
-  threadgroup const float4* const right_column = tile + entries.right * (wide_tile_stride / 4);
-  threadgroup const float4* const far_left_column = tile + entries.far_left * (wide_tile_stride / 4);
-  threadgroup const float4* const far_right_column = tile + entries.far_right * (wide_tile_stride / 4);
-#pragma unroll
-  for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] = 0.0f;
+inline void store_four_rows(float4 four, threadgroup float* place) {
+  place[0] = four.x;
+  place[wide_pair] = four.y;
+  place[2 * wide_pair] = four.z;
+  place[3 * wide_pair] = four.w;
+}
 
+// Adds up `count` sums of a thread and of the one `distance` before or behind: the former is left with the first of
+// them, the latter with the others. Two barriers for each wide_exchanged of these.
+template <int count, int distance>
+inline void share_wide_sums(threadgroup float* words, int thread_index, thread float* sums) {
+  const int kept = count / 2;
+  const int exchanged = kept < wide_exchanged ? kept : int(wide_exchanged);
+  const bool is_behind = thread_index & distance;
+  threadgroup float* const own = words + thread_index;
+  threadgroup const float* const other = words + (thread_index ^ distance);
+#pragma unroll
+  for (int first = 0; first < kept; first += exchanged) {
+    if (is_behind) {
+#pragma unroll
+      for (int k = 0; k < exchanged; ++k) own[k * limits::block_threads] = sums[first + k];
+    } else {
+#pragma unroll
+      for (int k = 0; k < exchanged; ++k) own[k * limits::block_threads] = sums[kept + first + k];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (is_behind) {
+#pragma unroll
+      for (int k = 0; k < exchanged; ++k) sums[first + k] = sums[kept + first + k] + other[k * limits::block_threads];
+    } else {
+#pragma unroll
+      for (int k = 0; k < exchanged; ++k) sums[first + k] += other[k * limits::block_threads];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
+// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks: its entries are left to the threads
+// in `kept`; always in the same order, so that the bits do not depend on who runs when. `W` is that of the matrix. Two
+// barriers for each tile, before and after it is read, and those of share_wide_sums.
+inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
+                          threadgroup float4* tile, int thread_index, thread float* kept) {
+  const int fours_of_row = wide_pair / 4;
+  threadgroup float* const words = (threadgroup float*)tile;
+  const int simdgroup = thread_index / limits::simd_width;
+  const WideEntriesOfLane entries = wide_entries_of(uint(thread_index % limits::simd_width));
+  threadgroup const float4* const rows_of_simdgroup = tile + simdgroup * 4 * fours_of_row;
+  threadgroup const float4* const left_fours = rows_of_simdgroup + (entries.left ^ simdgroup);
+  threadgroup const float4* const right_fours = rows_of_simdgroup + (entries.right ^ simdgroup);
+  threadgroup const float2* const far_twos =
+      (threadgroup const float2*)rows_of_simdgroup + ((entries.far ^ simdgroup * 4) / 2);
+  float sums[wide_entries_of_lane];
+#pragma unroll
+  for (int k = 0; k < wide_entries_of_lane; ++k) sums[k] = 0.0f;
+
+  const int four_moved = thread_index % limits::block_simdgroups;
+  const int column_moved = thread_index / limits::block_simdgroups;
+  threadgroup float* const place = words + four_moved * 4 * wide_pair + (column_moved ^ four_moved * 4);
+  const bool exists = column_moved < blocks.width;
+  device const float* column = W + (task.p + column_moved) * rows + first_row + four_moved * 4;
+  const long to_q = (task.q - task.p) * rows;
+  const int last_row = end_row - four_moved * 4;
   HeldWideTile held;
-  read_wide_tile(W, task, blocks, rows, first_row, end_row, thread_index, held);
+  read_wide_tile(column, to_q, exists, last_row - first_row, held);
+#pragma unroll 1
   for (int start = first_row; start < end_row; start += wide_tile_rows) {
 #pragma unroll
-    for (int k = 0; k < wide_moved_columns; ++k) {
-      const int j = thread_index / wide_moved_together + k * wide_moved_together;
-      tile[j * (wide_tile_stride / 4) + thread_index % wide_moved_together] = held.x[k];
+    for (int part = 0; part < 2; ++part) {
+      store_four_rows(held.p[part], place + part * wide_half_rows * wide_pair);
+      store_four_rows(held.q[part], place + part * wide_half_rows * wide_pair + wide_columns);
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next tile is on its way while this one is summed up.
-    if (start + wide_tile_rows < end_row) {
-      read_wide_tile(W, task, blocks, rows, start + wide_tile_rows, end_row, thread_index, held);
-    }
-    const int staged = min(end_row - start, int(wide_tile_rows)) / 4;
+    column += wide_tile_rows;
+    read_wide_tile(column, to_q, exists, last_row - start - wide_tile_rows, held);
 #pragma unroll 1
-    for (int four = part; four < staged; four += 2) {
-      float left[wide_side][4];
+    for (int part = 0; part < 2; ++part) {
 #pragma unroll
-      for (int a = 0; a < wide_side; ++a) {
-        read_four(left_column + a * wide_classes * (wide_tile_stride / 4) + four, left[a]);
-      }
+      for (int r = 0; r < 4; ++r) {
+        const int row = (part * wide_half_rows + r) * fours_of_row;
+        float left[wide_side];
+        float right[wide_side];
+        read_four(left_fours + row + entries.leading / 4, left);
+        read_four(left_fours + row + (entries.leading ^ wide_columns) / 4, left + 4);
+        read_four(right_fours + row, right);
+        read_four(right_fours + row + wide_columns / 4, right + 4);
+        const float2 far = far_twos[2 * row];
 #pragma unroll
-      for (int b = 0; b < wide_side; ++b) {
-        float right[4];
-        read_four(right_column + b * wide_classes * (wide_tile_stride / 4) + four, right);
+        for (int a = 0; a < wide_side; ++a) {
 #pragma unroll
-        for (int r = 0; r < 4; ++r) {
-#pragma unroll
-          for (int a = 0; a < wide_side; ++a) {
-            sums[a * wide_side + b] = fma(left[a][r], right[r], sums[a * wide_side + b]);
+          for (int b = 0; b < wide_side; ++b) {
+            const int k = a * wide_entries_per_thread + b;
+            sums[k] = fma(left[a], right[b], sums[k]);
           }
         }
-      }
-      float far_left[4];
-      float far_right[4];
-      read_four(far_left_column + four, far_left);
-      read_four(far_right_column + four, far_right);
 #pragma unroll
-      for (int r = 0; r < 4; ++r) sums[wide_near_entries] = fma(far_left[r], far_right[r], sums[wide_near_entries]);
+        for (int a = 0; a < 4; ++a) {
+          const int k = 2 * a * wide_entries_per_thread + wide_side;
+          sums[k] = fma(left[a], far.x, sums[k]);
+          sums[k + wide_entries_per_thread] = fma(left[a], far.y, sums[k + wide_entries_per_thread]);
+        }
+      }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-
-  if (part == 1) {
+  share_wide_sums<wide_entries_of_lane, limits::block_threads / 2>(words, thread_index, sums);
+  share_wide_sums<wide_entries_of_lane / 2, limits::block_threads / 4>(words, thread_index, sums);
+  share_wide_sums<wide_entries_of_lane / 4, limits::block_threads / 8>(words, thread_index, sums);
 #pragma unroll
-    for (int k = 0; k < wide_entries_per_thread; ++k) words[k * limits::block_threads + thread_index] = sums[k];
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (part == 0) {
-#pragma unroll
-    for (int k = 0; k < wide_entries_per_thread; ++k) {
-      sums[k] += words[k * limits::block_threads + thread_index + wide_gram_threads];
-    }
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int k = 0; k < wide_entries_per_thread; ++k) kept[k] = sums[k];
 }
 
-// An entry and its mirror image, which what a class has with itself holds too.
-inline void store_wide_entry(float value, WidePlace place, threadgroup float* G) {
-  G[place.column * wide_pair + place.row] = value;
-  if ((place.row ^ place.column) & (wide_classes - 1)) G[place.row * wide_pair + place.column] = value;
+// The entries that sum_wide_gram leaves to a thread, and their mirror images: a SIMD-group has a column of each class
+// `left` with the class `right`, and one of the entries of classes that are 4 apart.
+inline void store_wide_entries(thread const float* kept, int thread_index, threadgroup float* G) {
+  const WideEntriesOfLane entries = wide_entries_of(uint(thread_index % limits::simd_width));
+  const int simdgroup = thread_index / limits::simd_width;
+  const int left = wide_column_of_class(entries.left, entries.leading, simdgroup);
+#pragma unroll
+  for (int k = 0; k < wide_side; ++k) {
+    const int right = wide_column_of_class(entries.right, 0, k);
+    G[right * wide_pair + left] = kept[k];
+    // What a class has with itself holds these too.
+    if (entries.left != entries.right) G[left * wide_pair + right] = kept[k];
+  }
+  const int far_left = wide_column_of_class(entries.left, entries.leading, simdgroup / 2);
+  const int far_right = entries.far + simdgroup % 2;
+  G[far_right * wide_pair + far_left] = kept[wide_side];
+  G[far_left * wide_pair + far_right] = kept[wide_side];
 }
 
 // partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair.
@@ -161,15 +210,15 @@ template <typename T>
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
   if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
+  // Found here, since the sums leave few registers.
+  partials += task.pair * limits::block_wide_pair_numbers(chunks) + task.chunk * wide_partial_entries + thread_index;
   W += task.matrix * padded_columns(blocks) * rows;
   const int first_row = task.chunk * int(chunk_rows);
   const int end_row = int(min(long(first_row) + chunk_rows, long(rows)));
   float sums[wide_entries_per_thread];
   sum_wide_gram(W, task, blocks, rows, first_row, end_row, tile, int(thread_index), sums);
-  if (int(thread_index) >= wide_gram_threads) return;
-  partials += (task.pair * chunks + task.chunk) * wide_partial_entries + thread_index;
 #pragma unroll
-  for (int k = 0; k < wide_entries_per_thread; ++k) partials[k * wide_gram_threads] = sums[k];
+  for (int k = 0; k < wide_entries_per_thread; ++k) partials[k * limits::block_threads] = sums[k];
 }
 
 }  // namespace metalsvd

@@ -1,5 +1,5 @@
 // Method `block` on real numbers, second step of a round: the rotations of every pair of blocks, and its columns times
-// them. Where many threadgroups share a pair, the rotations are a step of their own.
+// them. Where many threadgroups share a pair, these are two steps (block_wide_strip.h).
 #pragma once
 #include <metal_stdlib>
 
@@ -40,7 +40,7 @@ inline WideStack make_wide_stack(device float* W, device float* V, long rows, lo
 // Four rows of the first column, and how far they are from those of the next.
 struct WideRowsOfStack {
   device float* first;
-  long stride;
+  int stride;
 };
 
 inline WideRowsOfStack rows_of_stack(WideStack stack, int row) {
@@ -68,7 +68,7 @@ inline void read_wide_slice(WideStack stack, int first, int width, int start, in
     const int j = thread_index / together + k * fours;
     const bool exists = thread_index < together * fours && j < width && row < end_row;
     held.x[k] =
-        exists ? *(device const float4*)(rows.first + (first + j) * rows.stride) : float4(0.0f, 0.0f, 0.0f, 0.0f);
+        exists ? *(device const float4*)(rows.first + long(first + j) * rows.stride) : float4(0.0f, 0.0f, 0.0f, 0.0f);
   }
 }
 
@@ -170,40 +170,30 @@ inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int 
 inline void add_wide_partials(device const float* partials, long pair, long chunks, threadgroup float* G,
                               int thread_index) {
   const int together = limits::block_wide_chunks;
-  // Half of the threads have one entry less, and read another twice.
-  const int entries = (int(wide_partial_entries) + limits::block_threads - 1) / limits::block_threads;
-  const bool has_last = thread_index < wide_gram_threads;
-  const int last = (entries - (has_last ? 1 : 2)) * limits::block_threads;
-  partials += pair * chunks * wide_partial_entries + thread_index;
-  float sums[entries];
+  partials += pair * limits::block_wide_pair_numbers(chunks) + thread_index;
+  float sums[wide_entries_per_thread];
 #pragma unroll
-  for (int k = 0; k < entries; ++k) sums[k] = 0.0f;
+  for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] = 0.0f;
 #pragma unroll 1
   for (int chunk = 0; chunk < int(chunks); chunk += together) {
-    float part[together][entries];
+    float part[together][wide_entries_per_thread];
 #pragma unroll
     for (int i = 0; i < together; ++i) {
       if (chunk + i >= int(chunks)) continue;
 #pragma unroll
-      for (int k = 0; k < entries; ++k) {
-        part[i][k] = partials[i * wide_partial_entries + (k + 1 < entries ? k * limits::block_threads : last)];
+      for (int k = 0; k < wide_entries_per_thread; ++k) {
+        part[i][k] = partials[i * wide_partial_entries + k * limits::block_threads];
       }
     }
 #pragma unroll
     for (int i = 0; i < together; ++i) {
       if (chunk + i >= int(chunks)) continue;
 #pragma unroll
-      for (int k = 0; k < entries; ++k) sums[k] += part[i][k];
+      for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] += part[i][k];
     }
     partials += together * wide_partial_entries;
   }
-  const int first = thread_index / wide_gram_threads;
-  const int step = int(limits::block_threads) / wide_gram_threads;
-#pragma unroll
-  for (int k = 0; k < entries; ++k) {
-    if (k + 1 == entries && !has_last) continue;
-    store_wide_entry(sums[k], place_in_wide_gram(thread_index, first + k * step), G);
-  }
+  store_wide_entries(sums, thread_index, G);
 }
 
 // In J as solve_wide leaves it, the place of four numbers of a row that are stored without gaps.
@@ -216,8 +206,8 @@ inline int place_of_four(int index) {
 // one more sweep where this one has not made all columns orthogonal.
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Barriers: one once the Gram matrix is added up, those of
-// solve_wide. The host promises: as for block_wide_gram, and at least two chunks, which have room for J. Threadgroups
-// of one matrix meet in state_sweep only, which is atomic, and which all of them raise to the same number.
+// solve_wide. The host promises: as for block_wide_gram. Threadgroups of one matrix meet in state_sweep only, which is
+// atomic, and which all of them raise to the same number.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_solve(
     device T* partials [[buffer(0)]], device int* places [[buffer(1)]], device atomic_int* states [[buffer(2)]],
@@ -246,7 +236,7 @@ template <typename T>
     places[task.pair * wide_pair + team.index] = found == found_nothing ? -1 : places_of_pair[team.index];
   }
   if (found == found_nothing) return;
-  device float4* const J_minus_I = (device float4*)(partials + task.pair * chunks * wide_partial_entries);
+  device float4* const J_minus_I = (device float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));
 #pragma unroll
   for (int k = 0; k < wide_product_fours; ++k) {
     const int index = team.index + k * limits::block_threads;
@@ -254,61 +244,47 @@ template <typename T>
   }
 }
 
-// Rotates `share` rows of the columns of a pair, those of W and those of V behind them. Where `solves` (kernel
-// block_wide_turn), each threadgroup finds the rotations from the Gram matrices itself, as block_wide_solve does.
+// Rotates `share` rows of the columns of a pair, those of W and those of V behind them, by rotations that each
+// threadgroup finds from the Gram matrices itself, as block_wide_solve does.
 //
 // Grid: a threadgroup of block_threads a matrix, pair and share, shares innermost. Ownership: the pair
-// owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix or J is there, then
-// those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_solve; `shares` shares cover the
+// owns its columns for the round, the share its rows of them. Barriers: one once the Gram matrix is added up, then
+// those of solve_wide and of rotate_wide_rows. The host promises: as for block_wide_gram; `shares` shares cover the
 // `rows` of W and the `columns` rows of V.
-template <typename T, bool solves>
-[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_rotate(
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_turn(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
-    device const int* places [[buffer(3)]], device atomic_int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
-    constant long& columns [[buffer(6)]], constant long& width [[buffer(7)]], constant long& block_count [[buffer(8)]],
-    constant long& chunks [[buffer(9)]], constant long& share [[buffer(10)]], constant long& shares [[buffer(11)]],
-    constant long& round [[buffer(12)]], constant long& sweep [[buffer(13)]], constant long& passes [[buffer(14)]],
+    device atomic_int* states [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
+    constant long& width [[buffer(6)]], constant long& block_count [[buffer(7)]], constant long& chunks [[buffer(8)]],
+    constant long& share [[buffer(9)]], constant long& shares [[buffer(10)]], constant long& round [[buffer(11)]],
+    constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup float4 J_minus_I[wide_product_entries / 4];
+  threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
-  threadgroup float4 told[solves ? 2 * wide_told / 4 : 1];
-  threadgroup int places_of_pair[wide_pair];
+  threadgroup float4 told[2 * wide_told / 4];
+  threadgroup int places[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup float* const G = (threadgroup float*)tile;
+  const WideMemory memory = make_wide_memory(G, told, places, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  threadgroup float* const words = (threadgroup float*)J_minus_I;
-  if (solves) {
-    const WideMemory memory = make_wide_memory(words, told, places_of_pair, slots);
-    add_wide_partials(partials, task.pair, chunks, words, team.index);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    const uint found =
-        solve_wide(memory, blocks, int(passes), make_tolerances(int(rows), padded_columns(blocks)), team);
-    if (found == found_nothing) return;
-    if (found == found_large && task.chunk == 0 && team.index == 0) {
-      atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
-    }
-  } else {
-    places += task.pair * wide_pair;
-    if (places[0] < 0) return;
-    partials += task.pair * chunks * wide_partial_entries;
-    if (team.index < wide_pair) places_of_pair[team.index] = places[team.index];
-#pragma unroll
-    for (int k = 0; k < wide_product_fours; ++k) {
-      const int index = team.index + k * limits::block_threads;
-      J_minus_I[place_of_four(index)] = ((device const float4*)partials)[index];
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+  add_wide_partials(partials, task.pair, chunks, G, team.index);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint found = solve_wide(memory, blocks, int(passes), make_tolerances(int(rows), padded_columns(blocks)), team);
+  if (found == found_nothing) return;
+  if (found == found_large && task.chunk == 0 && team.index == 0) {
+    atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   }
   const long matrix_columns = task.matrix * padded_columns(blocks);
   const WideStack stack = make_wide_stack(W + matrix_columns * rows, V + matrix_columns * columns, rows, columns);
   const int first_row = task.chunk * int(share);
-  rotate_wide_rows(stack, task, blocks, first_row, min(first_row + int(share), stack.height), J_minus_I, places_of_pair,
-                   slice, team.index);
+  rotate_wide_rows(stack, task, blocks, first_row, min(first_row + int(share), stack.height), tile, places, slice,
+                   team.index);
 }
 
 }  // namespace metalsvd

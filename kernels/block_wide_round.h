@@ -15,11 +15,18 @@ namespace metalsvd {
 
 using namespace metal;
 
+// The same team, by this thread's number as it stands in `numbers`. What a compiler derives from that one way or
+// another it has to derive anew, rather than keep it for later where a Gram matrix takes all registers.
+inline Team same_team(threadgroup const int* numbers, Team team) {
+  const uint index = uint(numbers[team.index]);
+  return make_team(index, limits::block_threads, index % limits::simd_width, index / limits::simd_width);
+}
+
 // One pair of blocks, as meet_blocks: G of `memory` lies in `tile`, which holds rows of the columns before, J - I
 // behind.
 inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Blocks blocks, long rows, long columns,
                              long chunk_rows, int passes, threadgroup float4* tile, threadgroup float4* slice,
-                             WideMemory memory, Team team) {
+                             WideMemory memory, threadgroup const int* numbers, Team team) {
   float total[wide_entries_per_thread];
 #pragma unroll
   for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
@@ -30,15 +37,12 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
 #pragma unroll
     for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
   }
-  if (team.index < wide_gram_threads) {
-#pragma unroll
-    for (int k = 0; k < wide_entries_per_thread; ++k) {
-      store_wide_entry(total[k], place_in_wide_gram(team.index, k), memory.G);
-    }
-  }
+  team = same_team(numbers, team);
+  store_wide_entries(total, team.index, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = solve_wide(memory, blocks, passes, make_tolerances(int(rows), padded_columns(blocks)), team);
   if (found == found_nothing) return found;
+  team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);
   rotate_wide_rows(stack, task, blocks, 0, stack.height, tile, memory.places, slice, team.index);
   // The next pair reads what this one wrote.
@@ -65,10 +69,12 @@ template <typename T>
   threadgroup float4 told[2 * wide_told / 4];
   threadgroup int places[wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup int numbers[limits::block_threads];
   threadgroup float* const G = (threadgroup float*)tile;
   const WideMemory memory = make_wide_memory(G, told, places, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
+  numbers[team.index] = team.index;  // which nobody else reads
   const Blocks blocks = make_blocks(width, block_count);
   const int group_pairs = int(group_count) / 2;
   const int size = int(group_size);
@@ -86,8 +92,8 @@ template <typename T>
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
-      const uint found_here =
-          meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, int(passes), tile, slice, memory, team);
+      const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, int(passes), tile, slice,
+                                               memory, numbers, team);
       found = max(found, found_here);
     }
     if (found != found_large) return;

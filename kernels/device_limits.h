@@ -88,23 +88,30 @@ enum : int {
   // takes 16 KiB, and a slice of the columns, as they are multiplied, 8 KiB.
   block_wide_columns = 32,
   block_wide_pair_columns = 2 * block_wide_columns,
-  // What is kept of a Gram matrix of 64 x 64, which is symmetric: 17 numbers for each of 128 threads.
-  block_wide_partial = 17 * block_threads / 2,
-  // Rows that a threadgroup sums up of these: at least this many, and so few that all pairs of a matrix are given to
-  // this many threadgroups, or each to block_wide_chunks.
+  // What is kept of a Gram matrix of 64 x 64, which is symmetric: 9 numbers for each thread.
+  block_wide_partial = 9 * block_threads,
+  // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
+  // this many threadgroups, nearly all that the cores of an H100 run at a time, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
-  block_wide_gram_threadgroups = 384,
-  block_wide_chunks = 6,
+  block_wide_gram_threadgroups = 256,
+  block_wide_chunks = 4,
   // Wide pairs are met once in so many sweeps, in fewer where multiplying the many rows takes much longer than solving.
   block_wide_quick_sweeps = 10,
   block_wide_few_quick_sweeps = 6,
   block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
-  // Tiles of rows of these that a threadgroup rotates: one where it finds the rotations itself, otherwise up to so
-  // many; with more the cores would end further apart. A core runs block_wide_resident such threadgroups at a time.
-  block_wide_most_turned = 16,
+  // Threadgroups of the kernel that finds the rotations of a pair that a core runs at a time.
   block_wide_resident = 3,
+  // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
+  // that a threadgroup may have; up to so many strips, since with more the cores would end further apart. A core runs
+  // so
+  // many of these threadgroups at a time.
+  block_wide_strip_rows = 16,
+  block_wide_strip_simdgroups = 4,
+  block_wide_strip_threads = block_wide_strip_simdgroups * simd_width,
+  block_wide_most_strips = 16,
+  block_wide_rotating = 4,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
   block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
@@ -128,7 +135,9 @@ enum : int {
   block_full_sweeps_columns = 512,
   block_sweeps_for_twice_the_columns = 2,
   block_group_blocks = 4,
-  // A round is one step rather than two where rows are one chunk, or where each core has so many pairs of blocks. Where
+  // A round is one step rather than two where rows are one chunk, or, of wide pairs, less than the two tiles that a
+  // chunk
+  // has at least, or where each core has so many pairs of blocks that are not wide. Where
   // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
@@ -233,11 +242,17 @@ constexpr int block_chunk_rows(long rows) {
 constexpr int block_wide_chunk(long rows, long pairs) {
   const long wanted = block_wide_gram_threadgroups / pairs;
   const long most = block_most_chunks;
-  const long least = block_wide_chunks;
-  const long chunks = wanted > most ? most : wanted < least ? least : wanted;
+  const long fewest = block_wide_chunks;
+  const long chunks = wanted > most ? most : wanted < fewest ? fewest : wanted;
   const long tiles = (rows + chunks * block_wide_chunk_rows - 1) / (chunks * block_wide_chunk_rows);
-  // Gram matrices of fewer rows in two chunks would take as much memory as A.
-  return int(rows < 2 * block_wide_chunk_rows ? 2 : tiles) * block_wide_chunk_rows;
+  // Two tiles at least, so that little of the work is adding up what they come to.
+  return int(tiles > 2 ? tiles : 2) * block_wide_chunk_rows;
+}
+
+// Numbers that a pair has for the Gram matrices of its chunks, and then for J.
+constexpr long block_wide_pair_numbers(long chunks) {
+  const long product = block_wide_pair_columns * block_wide_pair_columns;
+  return chunks * block_wide_partial > product ? chunks * block_wide_partial : product;
 }
 
 }  // namespace limits

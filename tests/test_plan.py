@@ -80,12 +80,12 @@ def test_complex_blocks_have_half_the_columns():
 def test_block_cuts_rows_into_chunks():
     assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 128, 20), torch.bfloat16, driver="block")
     assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 129, 20), torch.complex64, driver="block")
-    # Pairs of 64 columns: one of 3 chunks, beside a block that rests; 8 of 8; 32 of 11, and 64 of 6, of more rows.
+    # Pairs of 64 columns: one of 2 chunks, beside a block that rests; 8 of 4; 32 of 8, and 64 of 4, of more rows.
     for shape, threadgroups in [
-        ((129, 90), 1 * 3),
-        ((512, 512), 8 * 8),
-        ((2048, 2048), 32 * 11),
-        ((4096, 4096), 64 * 6),
+        ((129, 90), 1 * 2),
+        ((512, 512), 8 * 4),
+        ((2048, 2048), 32 * 8),
+        ((4096, 4096), 64 * 4),
     ]:
         assert f"kernels block_*_f32, {threadgroups} threadgroups of 256" in metalsvd.plan(shape, driver="block")
 
