@@ -152,9 +152,9 @@ enum : int {
   // One tile is as wide as a panel. It has a thread for each quarter of the rows, pack of a reflector and pack of the
   // tile, or the next of these two numbers.
   tall_tile_packs = 8,
+  tall_narrow_tile_packs = 4,
   tall_quarters = 4,
-  tall_apply_few_threads = 128,
-  tall_apply_threads = 256,
+  tall_apply_threads = 128,
   // Rows and packs of a tile of a product that a threadgroup makes, 8 KiB of real rows at a time.
   tall_product_rows = 128,
   tall_product_packs = 16,

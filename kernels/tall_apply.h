@@ -1,4 +1,8 @@
 // The tall QR: what the reflectors of a node do to columns, C - V T' V^H C, where T' is T, or T^H on the way up.
+//
+// A threadgroup of four SIMD-groups takes a tile of columns of C. Each SIMD-group has a quarter of the rows, eight out
+// of 32 in turn, of which it stages V and C for itself: it sums up W = V^H C of its rows, and when T' W has been made
+// of all four it changes the same rows. So threads wait for each other only around T'.
 #pragma once
 #include <metal_stdlib>
 
@@ -8,179 +12,219 @@ namespace metalsvd {
 
 using namespace metal;
 
-// What a threadgroup stages: rows of V, or W = V^H C as each quarter of the rows has it; then rows of C, or W and T' W;
-// and T'. A thread moves as many rows of V and of C at once: fewer while both are staged.
 enum : int {
-  staged_v_packs = 1024,
-  staged_c_packs = 512,
-  most_joint_packs = limits::tall_panel_bytes / limits::word_bytes * limits::tall_tile_packs,
-  most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
-  summed_rows = staged_c_packs / limits::tall_apply_threads,
-  changed_rows = staged_v_packs / limits::tall_apply_threads,
-  tile_packs = limits::tall_tile_packs
-};
-
-// How the threads share a tile of columns of C, `groups` packs wide. A thread owns a pack of columns: while W is
-// summed up, a pack of its rows and a quarter of the rows of C; in products, rows of C that lie `slots` apart.
-struct Tiling {
-  int groups;
-  int first_pack;
-  int v_packs;  // of a row of V
-  int group;
-  int slot;
-  int slots;
-  int v_pack;  // of a row of V that a thread moves, and from which row on, how far apart
-  int v_row;
-  int v_step;
-  int rows;  // that are staged together where each thread moves one, a multiple of half of rows_summed_together
-};
-
-// Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
-// alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
-enum : int {
+  // Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
+  // alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
   rows_summed = 8,
   quarters = limits::tall_quarters,
-  rows_summed_together = int(rows_summed) * int(quarters)
+  rows_summed_together = int(rows_summed) * int(quarters),
+  panel_packs = limits::tall_panel_bytes / limits::tall_pack_bytes,
+  most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
+  most_joint_packs = int(panel_packs) * limits::tall_panel_bytes / limits::word_bytes,
+  changed_rows = limits::simd_width,  // of a quarter that are changed together
+  // Rows of V are staged so far apart that lanes read the same pack of eight of them from different banks.
+  staged_v_stride = int(panel_packs) + 1,
+  quarter_v_packs = int(changed_rows) * int(staged_v_stride),
+  quarter_c_packs = 128,
+  staged_v_packs = int(quarters) * int(quarter_v_packs),
+  staged_c_packs = int(quarters) * int(quarter_c_packs)  // or W and T' W
 };
 
-inline Tiling make_tiling(uint tile, long packs, int v_packs, Team team) {
+// Of a tile that is `packs` wide: how many rows a quarter stages together while W is summed up, how many packs of W a
+// lane owns in a row, and over how many rows the lanes are spread that change a row's packs.
+template <int packs>
+struct Width {
+  enum : int {
+    staged_rows = int(quarter_c_packs) / packs,
+    owned_packs = packs / 4,
+    slots = limits::simd_width / packs
+  };
+};
+
+// What a lane owns: while W is summed up a pack of its rows and every fourth of its packs, then a pack of C in some
+// rows. Every lane shares what it reads of one with its neighbour, of the other with the next but one
+// (block_wide_gram.h says why).
+struct Tiling {
+  int first_pack;
+  int packs;    // of the tile that there are
+  int v_packs;  // of a row of V
+  int rows;     // of the node
+  int places;   // of rows in a quarter, there or not
+  int quarter;
+  int lane;
+  int v_pack;  // W
+  int c_pack;
+  int pack;  // C
+  int slot;
+};
+
+template <int packs>
+inline Tiling make_tiling(uint tile, long C_packs, int v_packs, int rows, Team team) {
   Tiling tiling;
-  tiling.first_pack = int(tile) * tile_packs;
-  tiling.groups = int(min(long(tile_packs), packs - tiling.first_pack));
+  tiling.first_pack = int(tile) * packs;
+  tiling.packs = int(min(long(packs), C_packs - tiling.first_pack));
   tiling.v_packs = v_packs;
-  // Neighbouring threads read the same of C, and every other the same of V (block_wide_gram.h says why).
-  tiling.group = team.index / 2 % tiling.groups;
-  tiling.slot = team.index / 2 / tiling.groups * 2 + team.index % 2;
-  tiling.slots = team.threads / 2 / tiling.groups * 2;
-  tiling.v_step = team.threads / v_packs;
-  tiling.v_pack = team.index % v_packs;
-  tiling.v_row = team.index / v_packs;
-  const int unit = rows_summed_together / int(summed_rows);
-  tiling.rows = min(tiling.slots, tiling.v_step) / unit * unit;
+  tiling.rows = rows;
+  tiling.places = (rows + rows_summed_together - 1) / rows_summed_together * rows_summed;
+  tiling.quarter = team.simdgroup;
+  tiling.lane = team.lane;
+  const uint lane = uint(team.lane);
+  tiling.v_pack = int(lane / 8 * 2 + lane / 2 % 2);
+  tiling.c_pack = int(lane / 4 % 2 * 2 + lane % 2);
+  tiling.pack = int(lane / 4 % (packs / 2) * 2 + lane % 2);
+  tiling.slot = int(lane / (2 * packs) * 2 + lane / 2 % 2);
   return tiling;
 }
 
-// What a thread moves of a part: so many packs of V, and of C those that it owns.
-template <int count>
-struct Part {
-  float4 v[count];
-  float4 c[count];
+// The node's row at a quarter's place, the first of rows_summed or on from there, and how much further others are.
+inline int row_at(int first, int place, Tiling tiling) {
+  return first * quarters + tiling.quarter * rows_summed + place;
+}
+constexpr int row_step(int places) { return places / rows_summed * rows_summed_together + places % rows_summed; }
+
+// The quarter's rows of V from place `first` on, and zeros: four at a time, a pack each lane.
+template <typename T, int rows>
+inline void fetch_v(device const T* V, int row_stride, int first, thread float4* v, Tiling tiling) {
+  const int pack = int(uint(tiling.lane) % panel_packs);
+  const int row = row_at(first, int(uint(tiling.lane) / panel_packs), tiling);
+  const int end = pack < tiling.v_packs ? tiling.rows : 0;
+#pragma unroll
+  for (int s = 0; s < rows / 4; ++s) {
+    const int next = row + row_step(4 * s);
+    v[s] = zero_pack();
+    if (next < end) v[s] = ((device const float4*)(V + long(next) * row_stride))[pack];
+  }
+}
+
+template <int rows>
+inline void stage_v(thread const float4* v, threadgroup float4* staged, Tiling tiling) {
+  staged += uint(tiling.lane) / panel_packs * staged_v_stride + uint(tiling.lane) % panel_packs;
+#pragma unroll
+  for (int s = 0; s < rows / 4; ++s) staged[4 * s * staged_v_stride] = v[s];
+}
+
+// The quarter's rows of C from place `first` on, `step` places apart, of a pack each lane, and zeros.
+template <typename T, int step, int count>
+inline void fetch_c(device const T* C, int row_stride, threadgroup const int* places, int row, int pack,
+                    thread float4* c, Tiling tiling) {
+  const int end = pack < tiling.packs ? tiling.rows : 0;
+#pragma unroll
+  for (int s = 0; s < count; ++s) {
+    const int next = row + row_step(step * s);
+    c[s] = zero_pack();
+    if (next < end) c[s] = ((device const float4*)(C + long(places[next]) * row_stride))[pack];
+  }
+}
+
+// Those that are staged together.
+template <typename T, int packs>
+inline void fetch_summed(device const T* C, int row_stride, threadgroup const int* places, int first, thread float4* c,
+                         Tiling tiling) {
+  fetch_c<T, Width<packs>::slots, 4>(C, row_stride, places, row_at(first, int(uint(tiling.lane) / packs), tiling),
+                                     int(uint(tiling.lane) % packs), c, tiling);
+}
+
+// Those that a lane owns of the rows that are changed together.
+template <typename T, int packs>
+inline void fetch_changed(device const T* C, int row_stride, threadgroup const int* places, int first, thread float4* c,
+                          Tiling tiling) {
+  fetch_c<T, Width<packs>::slots, packs>(C, row_stride, places, row_at(first, tiling.slot, tiling), tiling.pack, c,
+                                         tiling);
+}
+
+// T', row-major and a whole panel wide, with zeros: T, which is column-major, or T^H.
+template <typename T>
+inline void stage_joint(device const T* joint, int columns, bool adjoint, threadgroup float4* staged, Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int width = panel_packs * count;
+  for (int index = team.index; index < width * panel_packs; index += limits::tall_apply_threads) {
+    // Of T its column, which neighbours write to neighbouring places.
+    const int line = int(adjoint ? uint(index) / panel_packs : uint(index) % width);
+    const int pack = int(adjoint ? uint(index) % panel_packs : uint(index) / width);
+    T numbers[count];
+    const bool exists = line < columns && pack * count < columns;
+    const float4 whole = exists ? ((device const float4*)(joint + line * columns))[pack] : zero_pack();
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      const T number = number_at<T>(whole, q);
+      numbers[q] = conjugate(number);
+      if (!adjoint) ((threadgroup T*)staged)[(pack * count + q) * width + line] = number;
+    }
+    if (adjoint) staged[index] = pack_of(numbers);
+  }
+}
+
+// W of a lane: rows of its pack of V, and every fourth pack of the tile.
+template <typename T, int packs>
+struct OwnSums {
+  float4 of[Width<packs>::owned_packs][packed_count<T>()];
 };
 
-// The row of a part of V that a thread moves as its s-th, if there is one.
-inline int moved_row(int s, Tiling tiling) { return tiling.v_row + s * tiling.v_step; }
-inline bool moves_row(int s, int rows, Tiling tiling) {
-  return tiling.v_row < tiling.v_step && moved_row(s, tiling) < rows;
-}
-
-// Rows [first, first + rows) of V, and zeros.
-template <typename T, int count>
-inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part<count>& part, Tiling tiling) {
+template <typename T, int packs>
+inline void start_sums(thread OwnSums<T, packs>& sums) {
 #pragma unroll
-  for (int s = 0; s < count; ++s) {
-    part.v[s] = zero_pack();
-    if (!moves_row(s, rows, tiling)) continue;
-    part.v[s] = ((device const float4*)(V + (first + moved_row(s, tiling)) * row_stride))[tiling.v_pack];
+  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) sums.of[j][q] = zero_pack();
   }
 }
 
-template <int count>
-inline void stage_v(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
+// Adds the products of rows_summed rows.
+template <typename T, int packs>
+inline void add_products(threadgroup const float4* V, threadgroup const float4* C, thread OwnSums<T, packs>& sums) {
+  OwnSums<T, packs> of_few;
+  start_sums(of_few);
 #pragma unroll
-  for (int s = 0; s < count; ++s) {
-    if (moves_row(s, count * tiling.rows, tiling)) {
-      staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
+  for (int i = 0; i < rows_summed; ++i) {
+    const float4 v = V[i * staged_v_stride];
+#pragma unroll
+    for (int j = 0; j < Width<packs>::owned_packs; ++j) {
+      const float4 c = C[i * packs + 4 * j];
+#pragma unroll
+      for (int q = 0; q < packed_count<T>(); ++q) {
+        of_few.of[j][q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few.of[j][q]);
+      }
     }
   }
-}
-
-// The row of a part that a thread owns as its r-th, if there is one.
-inline int owned_row(int r, Tiling tiling) { return tiling.slot + r * tiling.slots; }
-inline bool owns_row(int r, int rows, Tiling tiling) {
-  return tiling.slot < tiling.slots && owned_row(r, tiling) < rows;
-}
-
-// The rows of C at places[first] and on, and zeros.
-template <typename T, int count>
-inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows,
-                    thread Part<count>& part, Tiling tiling) {
 #pragma unroll
-  for (int r = 0; r < count; ++r) {
-    part.c[r] = zero_pack();
-    if (!owns_row(r, rows, tiling)) continue;
-    part.c[r] = ((device const float4*)(C + places[owned_row(r, tiling)] * row_stride))[tiling.group];
+  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
+#pragma unroll
+    for (int q = 0; q < packed_count<T>(); ++q) sums.of[j][q] += of_few.of[j][q];
   }
 }
 
-template <int count>
-inline void stage_c(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
+// W, summed up over the quarters, to the first half of `W`, and T' W to the second. Each quarter finds its part of
+// staged_V free, which is free for all at the end. Three barriers, one of them last.
+template <typename T, int packs>
+inline void multiply_joint(threadgroup const float4* joint, thread const OwnSums<T, packs>& sums,
+                           threadgroup float4* staged_V, threadgroup float4* W, Tiling tiling, Team team) {
+  constexpr int count = packed_count<T>();
+  constexpr int all_packs = panel_packs * count * packs;
+  threadgroup float4* of_quarter = staged_V + tiling.quarter * quarter_v_packs;
 #pragma unroll
-  for (int r = 0; r < count; ++r) {
-    if (owns_row(r, count * tiling.rows, tiling))
-      staged[owned_row(r, tiling) * tiling.groups + tiling.group] = part.c[r];
-  }
-}
-
-// T', column-major: T, or T^H.
-template <typename T>
-inline void stage_joint(device const T* joint, int columns, bool adjoint, threadgroup T* staged, Team team) {
-  for (int index = team.index; index < columns * columns; index += team.threads) {
-    staged[index] = adjoint ? conjugate(joint[index % columns * columns + index / columns]) : joint[index];
-  }
-}
-
-// Adds the products of a part's rows, of which there are zeros up to a multiple of rows_summed_together, to those W of
-// this thread: sums[q] is row (pack of V) packed_count + q.
-template <typename T>
-inline void add_products(threadgroup const float4* V, threadgroup const float4* C, int rows, thread float4* sums,
-                         Tiling tiling) {
-  const int quarter = tiling.slot / tiling.v_packs;
-  if (quarter >= quarters) return;
-  V += quarter * tiling.v_packs + tiling.slot % tiling.v_packs;
-  C += quarter * tiling.groups + tiling.group;
-  for (int first = 0; first < rows; first += rows_summed_together) {
-    float4 of_few[packed_count<T>()];
+  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = zero_pack();
-#pragma unroll
-    for (int i = 0; i < rows_summed; ++i) {
-      const float4 v = V[(first + i * quarters) * tiling.v_packs];
-      const float4 c = C[(first + i * quarters) * tiling.groups];
-#pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few[q]);
+    for (int q = 0; q < count; ++q) {
+      of_quarter[(tiling.v_pack * count + q) * packs + tiling.c_pack + 4 * j] = sums.of[j][q];
     }
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) sums[q] += of_few[q];
-  }
-}
-
-// W, summed up over the quarters, to `W`, and T' W to staged_c_packs / 2 packs further. `of_quarters` is free. Three
-// barriers, one of them last.
-template <typename T>
-inline void multiply_joint(threadgroup const T* joint, thread const float4* sums, threadgroup float4* of_quarters,
-                           threadgroup float4* W, Tiling tiling, bool adjoint, Team team) {
-  const int columns = tiling.v_packs * packed_count<T>();
-  const int packs = columns * tiling.groups;
-  const int quarter = tiling.slot / tiling.v_packs;
-  const int first = tiling.slot % tiling.v_packs * packed_count<T>();
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) {
-    if (quarter < quarters) of_quarters[quarter * packs + (first + q) * tiling.groups + tiling.group] = sums[q];
-  }
-  // What comes behind may write rows of C that others have read.
-  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  for (int index = team.index; index < packs; index += team.threads) {
-    threadgroup const float4* parts = of_quarters + index;
-    W[index] = (parts[0] + parts[packs]) + (parts[2 * packs] + parts[3 * packs]);
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < packs; index += team.threads) {
-    const int i = index / tiling.groups;
+  for (int index = team.index; index < all_packs; index += limits::tall_apply_threads) {
+    threadgroup const float4* parts = staged_V + index;
+    W[index] = (parts[0] + parts[quarter_v_packs]) + (parts[2 * quarter_v_packs] + parts[3 * quarter_v_packs]);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int index = team.index; index < all_packs; index += limits::tall_apply_threads) {
+    threadgroup const float4* row = joint + uint(index) / packs * panel_packs;
+    threadgroup const float4* column = W + uint(index) % packs;
     float4 sum = zero_pack();
-    const int begin = adjoint ? 0 : i;
-    const int end = adjoint ? i + 1 : columns;
-    for (int k = begin; k < end; ++k) {
-      sum = multiply_add(joint[k * columns + i], W[k * tiling.groups + index % tiling.groups], sum);
+#pragma unroll
+    for (int pack = 0; pack < panel_packs; ++pack) {
+      const float4 of_joint = row[pack];
+#pragma unroll
+      for (int q = 0; q < count; ++q) {
+        sum = multiply_add(number_at<T>(of_joint, q), column[(pack * count + q) * packs], sum);
+      }
     }
     W[staged_c_packs / 2 + index] = sum;
   }
@@ -236,19 +280,21 @@ inline void meet(thread Met<T>& met, float4 pack, int row) {
 }
 
 // What the node's threads met, to `largest` and `squares`, a number each for every one of its matrix's nodes and
-// columns. One barrier; `staged` is free.
-template <typename T>
+// columns. Two barriers; `staged` is free behind the first.
+template <typename T, int packs>
 inline void report_met(thread const Met<T>& met, threadgroup float4* staged, device T* largest, device float* squares,
                        Node node, long nodes, long columns, Tiling tiling, Team team) {
+  constexpr int width = packs * packed_count<T>();
+  constexpr int places = quarters * Width<packs>::slots * width;
   threadgroup T* entries = (threadgroup T*)staged;
-  threadgroup int* rows = (threadgroup int*)(staged + limits::tall_apply_threads);
-  threadgroup float* coarse = (threadgroup float*)(staged + 2 * limits::tall_apply_threads);
-  threadgroup float* fine = (threadgroup float*)(staged + 3 * limits::tall_apply_threads);
-  const int width = tiling.groups * packed_count<T>();
+  threadgroup int* rows = (threadgroup int*)(entries + places);
+  threadgroup float* coarse = (threadgroup float*)(rows + places);
+  threadgroup float* fine = coarse + places;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
-    const int place = tiling.slot * width + tiling.group * packed_count<T>() + q;
-    if (tiling.slot >= tiling.slots) continue;
+    const int place =
+        (tiling.quarter * Width<packs>::slots + tiling.slot) * width + tiling.pack * packed_count<T>() + q;
     entries[place] = met.largest[q];
     rows[place] = met.rows[q];
     coarse[place] = met.squares[q].coarse;
@@ -263,7 +309,7 @@ inline void report_met(thread const Met<T>& met, threadgroup float4* staged, dev
     float fine_sum = 0.0f;
     int row = limits::most_rows;
     T best = from_real<T>(0.0f);
-    for (int place = j + team.lane * width; place < tiling.slots * width; place += limits::simd_width * width) {
+    for (int place = j + team.lane * width; place < places; place += limits::simd_width * width) {
       const T entry = entries[place];
       const float square = square_add(entry, 0.0f);
       coarse_sum += coarse[place];
@@ -283,38 +329,23 @@ inline void report_met(thread const Met<T>& met, threadgroup float4* staged, dev
   }
 }
 
-// V W for the first `count` rows of a part that a thread owns, taken off what `c` holds of them.
-template <typename T, int count>
-inline void subtract_from_rows(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
-                               thread float4* c, Tiling tiling) {
-  int rows[count];
-#pragma unroll
-  for (int r = 0; r < count; ++r) rows[r] = min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs;
+// V W taken off the rows of C that a lane owns.
+template <typename T, int packs>
+inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, thread float4* c,
+                              Tiling tiling) {
+  V += tiling.slot * staged_v_stride;
+  W += tiling.pack;
+#pragma unroll 2
   for (int pack = 0; pack < tiling.v_packs; ++pack) {
     float4 w[packed_count<T>()];
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) {
-      w[q] = W[(pack * packed_count<T>() + q) * tiling.groups + tiling.group];
-    }
+    for (int q = 0; q < packed_count<T>(); ++q) w[q] = W[(pack * packed_count<T>() + q) * packs];
 #pragma unroll
-    for (int r = 0; r < count; ++r) {
-      // Rows beyond the part are computed, and not stored.
-      const float4 v = V[rows[r] + pack];
+    for (int r = 0; r < packs; ++r) {
+      const float4 v = V[r * Width<packs>::slots * staged_v_stride + pack];
 #pragma unroll
       for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
     }
-  }
-}
-
-template <typename T>
-inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows, thread float4* c,
-                              Tiling tiling) {
-  if (part_rows > 2 * tiling.slots) {
-    subtract_from_rows<T, changed_rows>(V, W, part_rows, c, tiling);
-  } else if (part_rows > tiling.slots) {
-    subtract_from_rows<T, 2>(V, W, part_rows, c, tiling);
-  } else {
-    subtract_from_rows<T, 1>(V, W, part_rows, c, tiling);
   }
 }
 
@@ -326,7 +357,7 @@ inline void subtract_products(threadgroup const float4* V, threadgroup const flo
 // whole packs, and C begins with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a
 // chunk that is `unit_step` chunks behind the one before, where level 0 shares rows out as `chunk_share` and
 // `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and each of `reports` columns.
-template <typename T>
+template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
     device T* largest [[buffer(3)]], device float* squares [[buffer(4)]], constant long& rows [[buffer(5)]],
@@ -346,72 +377,98 @@ template <typename T>
   threadgroup float4 staged[staged_c_packs];
   threadgroup float4 staged_joint[most_joint_packs];
   threadgroup int places[most_node_rows];
+  constexpr int staged_rows = Width<packs>::staged_rows;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const uint tiles = uint((C_packs + tile_packs - 1) / tile_packs);
+  const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(threadgroup_index % tiles, C_packs, v_packs, team);
+  const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
   C += C_offset + node.matrix * C_batch_stride + tiling.first_pack * packed_count<T>();
+  const int V_stride = int(V_row_stride);
+  const int C_stride = int(C_row_stride);
 
-  for (int i = team.index; i < node.rows; i += team.threads) {
+  for (int i = team.index; i < node.rows; i += limits::tall_apply_threads) {
     const int row = int(node.first_row) + i;
     const long chunk = unit_rows > 0 ? row / int(unit_rows) * unit_step : 0;
     places[i] = unit_rows > 0 ? int(first_row_of_node(chunk, chunk_share, chunk_rest)) + row % int(unit_rows) : row;
   }
-  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
-  stage_joint(joint, int(columns), adjoint != 0, turned_joint, team);
+  stage_joint(joint, int(columns), adjoint != 0, staged_joint, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
-  // What comes next is fetched while a part is worked on.
-  const int summed = summed_rows * tiling.rows;
-  Part<summed_rows> next;
-  float4 sums[packed_count<T>()];
+  // What comes next is fetched while rows are worked on.
+  threadgroup float4* own_V = staged_V + tiling.quarter * quarter_v_packs;
+  threadgroup float4* own_C = staged + tiling.quarter * quarter_c_packs;
+  OwnSums<T, packs> sums;
+  start_sums(sums);
+  float4 next_v[staged_rows / 4];
+  float4 next_c[4];
+  fetch_v<T, staged_rows>(V, V_stride, 0, next_v, tiling);
+  fetch_summed<T, packs>(C, C_stride, places, 0, next_c, tiling);
+  for (int first = 0; first < tiling.places; first += staged_rows) {
+    stage_v<staged_rows>(next_v, own_V, tiling);
 #pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  fetch_v(V, V_row_stride, 0, min(summed, node.rows), next, tiling);
-  fetch_c(C, C_row_stride, places, min(summed, node.rows), next, tiling);
-  for (int first = 0; first < node.rows; first += summed) {
-    const int next_first = min(first + summed, node.rows);
-    const int next_rows = min(summed, node.rows - next_first);
-    stage_v(next, staged_V, tiling);
-    stage_c(next, staged, tiling);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
-    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
-    add_products<T>(staged_V, staged, next_first - first, sums, tiling);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int s = 0; s < 4; ++s) own_C[s * limits::simd_width + tiling.lane] = next_c[s];
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v<T, staged_rows>(V, V_stride, first + staged_rows, next_v, tiling);
+    fetch_summed<T, packs>(C, C_stride, places, first + staged_rows, next_c, tiling);
+    const int staged_end = min(int(staged_rows), tiling.places - first);
+    for (int few = 0; few < staged_end; few += rows_summed) {
+      add_products<T, packs>(own_V + few * staged_v_stride + tiling.v_pack, own_C + few * packs + tiling.c_pack, sums);
+    }
+    simdgroup_barrier(mem_flags::mem_threadgroup);
   }
-  const int changed = changed_rows * tiling.rows;
-  Part<changed_rows> part;
-  fetch_v(V, V_row_stride, 0, min(changed, node.rows), part, tiling);
-  fetch_c(C, C_row_stride, places, min(changed, node.rows), part, tiling);
-  multiply_joint(turned_joint, sums, staged_V, staged, tiling, adjoint != 0, team);
+
+  float4 v[changed_rows / 4];
+  float4 c[packs];
+  fetch_v<T, changed_rows>(V, V_stride, 0, v, tiling);
+  fetch_changed<T, packs>(C, C_stride, places, 0, c, tiling);
+  multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
   Met<T> met;
   start_met(met);
-  for (int first = 0; first < node.rows; first += changed) {
-    const int next_first = min(first + changed, node.rows);
-    const int next_rows = min(changed, node.rows - next_first);
-    stage_v(part, staged_V, tiling);
-    float4 own[changed_rows];
+  for (int first = 0; first < tiling.places; first += changed_rows) {
+    stage_v<changed_rows>(v, own_V, tiling);
+    float4 own[packs];
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) own[r] = part.c[r];
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, part, tiling);
-    fetch_c(C, C_row_stride, places + next_first, next_rows, part, tiling);
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
+    for (int r = 0; r < packs; ++r) own[r] = c[r];
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (packs < limits::tall_tile_packs) {
+      fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
+      fetch_changed<T, packs>(C, C_stride, places, first + changed_rows, c, tiling);
+    }
+    subtract_products<T, packs>(own_V, staged + staged_c_packs / 2, own, tiling);
+    const int row = row_at(first, tiling.slot, tiling);
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      if (!owns_row(r, next_first - first, tiling)) continue;
-      const int place = places[first + owned_row(r, tiling)];
-      ((device float4*)(C + place * C_row_stride))[tiling.group] = own[r];
+    for (int r = 0; r < packs; ++r) {
+      const int next = row + row_step(r * Width<packs>::slots);
+      if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
+      const int place = places[next];
+      ((device float4*)(C + long(place) * C_stride))[tiling.pack] = own[r];
       if (reports > 0) meet(met, own[r], place);
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (packs == limits::tall_tile_packs) {
+      fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
+      fetch_changed<T, packs>(C, C_stride, places, first + changed_rows, c, tiling);
+    }
   }
-  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+}
+
+// A lane's pack of Z in a row of the node, and zeros.
+template <typename T>
+inline float4 pack_of_head(device const T* Z, int row, int rows, long row_stride, long column_stride, long columns,
+                           Tiling tiling) {
+  T entries[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const long column = (tiling.first_pack + tiling.pack) * packed_count<T>() + q;
+    entries[q] = from_real<T>(0.0f);
+    if (row < rows && column < columns) entries[q] = Z[row * row_stride + column * column_stride];
+  }
+  return pack_of(entries);
 }
 
 // Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
@@ -420,7 +477,7 @@ template <typename T>
 // Grid and ownership are those of tall_apply. Barriers: two around W, three around T' and two a part behind. The host
 // promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
 // one tile takes all of its columns.
-template <typename T>
+template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
     device T* C [[buffer(3)]], device T* largest [[buffer(4)]], device float* squares [[buffer(5)]],
@@ -439,73 +496,68 @@ template <typename T>
   threadgroup float4 staged_V[staged_v_packs];
   threadgroup float4 staged[staged_c_packs];
   threadgroup float4 staged_joint[most_joint_packs];
-  threadgroup float4 staged_Z[staged_c_packs / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const long packs = C_row_stride / packed_count<T>();
-  const uint tiles = uint((packs + tile_packs - 1) / tile_packs);
+  const long C_packs = C_row_stride / packed_count<T>();
+  const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(threadgroup_index % tiles, packs, v_packs, team);
+  const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
+  const int head_rows = int(min(min(columns, Z_rows), long(node.rows)));
   Z += Z_offset + node.matrix * Z_batch_stride + node.index * Z_node_stride;
   C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
+  const int V_stride = int(V_row_stride);
+  const int C_stride = int(C_row_stride);
 
-  const int head_rows = min(int(columns), node.rows);
-  Part<summed_rows> head;
-  fetch_v(V, V_row_stride, 0, head_rows, head, tiling);
-  stage_v(head, staged_V, tiling);
-  for (int i = tiling.slot; tiling.slot < tiling.slots && i < rows_summed_together; i += tiling.slots) {
-    T entries[packed_count<T>()];
+  threadgroup float4* own_V = staged_V + tiling.quarter * quarter_v_packs;
+  threadgroup float4* own_Z = staged + tiling.quarter * quarter_c_packs;
+  OwnSums<T, packs> sums;
+  start_sums(sums);
+  float4 head[rows_summed / 4];
+  fetch_v<T, rows_summed>(V, V_stride, 0, head, tiling);
+  stage_v<rows_summed>(head, own_V, tiling);
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) {
-      const long column = (tiling.first_pack + tiling.group) * packed_count<T>() + q;
-      entries[q] = from_real<T>(0.0f);
-      if (i < min(long(head_rows), Z_rows) && column < Z_columns) {
-        entries[q] = Z[i * Z_row_stride + column * Z_column_stride];
-      }
-    }
-    staged_Z[i * tiling.groups + tiling.group] = pack_of(entries);
+  for (int place = 0; place < rows_summed; place += Width<packs>::slots) {
+    own_Z[(place + tiling.slot) * packs + tiling.pack] = pack_of_head<T>(
+        Z, row_at(0, place + tiling.slot, tiling), head_rows, Z_row_stride, Z_column_stride, Z_columns, tiling);
   }
-  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
-  stage_joint(joint, int(columns), false, turned_joint, team);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  float4 sums[packed_count<T>()];
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
-  const int changed = changed_rows * tiling.rows;
-  Part<changed_rows> next;
-  fetch_v(V, V_row_stride, 0, min(changed, node.rows), next, tiling);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  multiply_joint(turned_joint, sums, staged_V, staged, tiling, false, team);
+  stage_joint(joint, int(columns), false, staged_joint, team);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  add_products<T, packs>(own_V + tiling.v_pack, own_Z + tiling.c_pack, sums);
+  float4 v[changed_rows / 4];
+  fetch_v<T, changed_rows>(V, V_stride, 0, v, tiling);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
   Met<T> met;
   start_met(met);
-  for (int first = 0; first < node.rows; first += changed) {
-    const int next_first = min(first + changed, node.rows);
-    stage_v(next, staged_V, tiling);
-    // Where C is V, its rows here have been read by others.
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    fetch_v(V, V_row_stride, next_first, min(changed, node.rows - next_first), next, tiling);
-    float4 own[changed_rows];
+  for (int first = 0; first < tiling.places; first += changed_rows) {
+    stage_v<changed_rows>(v, own_V, tiling);
+    // Where C is V, these lanes have read its rows here.
+    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
+    const int row = row_at(first, tiling.slot, tiling);
+    float4 own[packs];
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      const int i = first + owned_row(r, tiling);
+    for (int r = 0; r < packs; ++r) {
       own[r] = zero_pack();
-      if (i < head_rows && tiling.slot < tiling.slots) own[r] = staged_Z[i * tiling.groups + tiling.group];
+      if (r * Width<packs>::slots < rows_summed && first == 0) {
+        own[r] = pack_of_head<T>(Z, row + r * Width<packs>::slots, head_rows, Z_row_stride, Z_column_stride, Z_columns,
+                                 tiling);
+      }
     }
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
+    subtract_products<T, packs>(own_V, staged + staged_c_packs / 2, own, tiling);
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      if (!owns_row(r, next_first - first, tiling)) continue;
-      const int i = first + owned_row(r, tiling);
-      ((device float4*)(C + i * C_row_stride))[tiling.group] = own[r];
-      if (reports > 0) meet(met, own[r], int(node.first_row) + i);
+    for (int r = 0; r < packs; ++r) {
+      const int next = row + row_step(r * Width<packs>::slots);
+      if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
+      ((device float4*)(C + long(next) * C_stride))[tiling.pack] = own[r];
+      if (reports > 0) meet(met, own[r], int(node.first_row) + next);
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    simdgroup_barrier(mem_flags::mem_threadgroup);
   }
-  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
 
 }  // namespace metalsvd
