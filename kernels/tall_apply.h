@@ -1,235 +1,13 @@
 // The tall QR: what the reflectors of a node do to columns, C - V T' V^H C, where T' is T, or T^H on the way up.
-//
-// A threadgroup of four SIMD-groups takes a tile of columns of C. Each SIMD-group has a quarter of the rows, eight out
-// of 32 in turn, of which it stages V and C for itself: it sums up W = V^H C of its rows, and when T' W has been made
-// of all four it changes the same rows. So threads wait for each other only around T'.
 #pragma once
 #include <metal_stdlib>
 
 #include "tall.h"
+#include "tall_tile.h"
 
 namespace metalsvd {
 
 using namespace metal;
-
-enum : int {
-  // Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
-  // alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
-  rows_summed = 8,
-  quarters = limits::tall_quarters,
-  rows_summed_together = int(rows_summed) * int(quarters),
-  panel_packs = limits::tall_panel_bytes / limits::tall_pack_bytes,
-  most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
-  most_joint_packs = int(panel_packs) * limits::tall_panel_bytes / limits::word_bytes,
-  changed_rows = limits::simd_width,  // of a quarter that are changed together
-  // Rows of V are staged so far apart that lanes read the same pack of eight of them from different banks.
-  staged_v_stride = int(panel_packs) + 1,
-  quarter_v_packs = int(changed_rows) * int(staged_v_stride),
-  quarter_c_packs = 128,
-  staged_v_packs = int(quarters) * int(quarter_v_packs),
-  staged_c_packs = int(quarters) * int(quarter_c_packs)  // or W and T' W
-};
-
-// Of a tile that is `packs` wide: how many rows a quarter stages together while W is summed up, how many packs of W a
-// lane owns in a row, and over how many rows the lanes are spread that change a row's packs.
-template <int packs>
-struct Width {
-  enum : int {
-    staged_rows = int(quarter_c_packs) / packs,
-    owned_packs = packs / 4,
-    slots = limits::simd_width / packs
-  };
-};
-
-// What a lane owns: while W is summed up a pack of its rows and every fourth of its packs, then a pack of C in some
-// rows. Every lane shares what it reads of one with its neighbour, of the other with the next but one
-// (block_wide_gram.h says why).
-struct Tiling {
-  int first_pack;
-  int packs;    // of the tile that there are
-  int v_packs;  // of a row of V
-  int rows;     // of the node
-  int places;   // of rows in a quarter, there or not
-  int quarter;
-  int lane;
-  int v_pack;  // W
-  int c_pack;
-  int pack;  // C
-  int slot;
-};
-
-template <int packs>
-inline Tiling make_tiling(uint tile, long C_packs, int v_packs, int rows, Team team) {
-  Tiling tiling;
-  tiling.first_pack = int(tile) * packs;
-  tiling.packs = int(min(long(packs), C_packs - tiling.first_pack));
-  tiling.v_packs = v_packs;
-  tiling.rows = rows;
-  tiling.places = (rows + rows_summed_together - 1) / rows_summed_together * rows_summed;
-  tiling.quarter = team.simdgroup;
-  tiling.lane = team.lane;
-  const uint lane = uint(team.lane);
-  tiling.v_pack = int(lane / 8 * 2 + lane / 2 % 2);
-  tiling.c_pack = int(lane / 4 % 2 * 2 + lane % 2);
-  tiling.pack = int(lane / 4 % (packs / 2) * 2 + lane % 2);
-  tiling.slot = int(lane / (2 * packs) * 2 + lane / 2 % 2);
-  return tiling;
-}
-
-// The node's row at a quarter's place, the first of rows_summed or on from there, and how much further others are.
-inline int row_at(int first, int place, Tiling tiling) {
-  return first * quarters + tiling.quarter * rows_summed + place;
-}
-constexpr int row_step(int places) { return places / rows_summed * rows_summed_together + places % rows_summed; }
-
-// The quarter's rows of V from place `first` on, and zeros: four at a time, a pack each lane.
-template <typename T, int rows>
-inline void fetch_v(device const T* V, int row_stride, int first, thread float4* v, Tiling tiling) {
-  const int pack = int(uint(tiling.lane) % panel_packs);
-  const int row = row_at(first, int(uint(tiling.lane) / panel_packs), tiling);
-  const int end = pack < tiling.v_packs ? tiling.rows : 0;
-#pragma unroll
-  for (int s = 0; s < rows / 4; ++s) {
-    const int next = row + row_step(4 * s);
-    v[s] = zero_pack();
-    if (next < end) v[s] = ((device const float4*)(V + long(next) * row_stride))[pack];
-  }
-}
-
-template <int rows>
-inline void stage_v(thread const float4* v, threadgroup float4* staged, Tiling tiling) {
-  staged += uint(tiling.lane) / panel_packs * staged_v_stride + uint(tiling.lane) % panel_packs;
-#pragma unroll
-  for (int s = 0; s < rows / 4; ++s) staged[4 * s * staged_v_stride] = v[s];
-}
-
-// The quarter's rows of C from place `first` on, `step` places apart, of a pack each lane, and zeros.
-template <typename T, int step, int count>
-inline void fetch_c(device const T* C, int row_stride, threadgroup const int* places, int row, int pack,
-                    thread float4* c, Tiling tiling) {
-  const int end = pack < tiling.packs ? tiling.rows : 0;
-#pragma unroll
-  for (int s = 0; s < count; ++s) {
-    const int next = row + row_step(step * s);
-    c[s] = zero_pack();
-    if (next < end) c[s] = ((device const float4*)(C + long(places[next]) * row_stride))[pack];
-  }
-}
-
-// Those that are staged together.
-template <typename T, int packs>
-inline void fetch_summed(device const T* C, int row_stride, threadgroup const int* places, int first, thread float4* c,
-                         Tiling tiling) {
-  fetch_c<T, Width<packs>::slots, 4>(C, row_stride, places, row_at(first, int(uint(tiling.lane) / packs), tiling),
-                                     int(uint(tiling.lane) % packs), c, tiling);
-}
-
-// Those that a lane owns of the rows that are changed together.
-template <typename T, int packs>
-inline void fetch_changed(device const T* C, int row_stride, threadgroup const int* places, int first, thread float4* c,
-                          Tiling tiling) {
-  fetch_c<T, Width<packs>::slots, packs>(C, row_stride, places, row_at(first, tiling.slot, tiling), tiling.pack, c,
-                                         tiling);
-}
-
-// T', row-major and a whole panel wide, with zeros: T, which is column-major, or T^H.
-template <typename T>
-inline void stage_joint(device const T* joint, int columns, bool adjoint, threadgroup float4* staged, Team team) {
-  constexpr int count = packed_count<T>();
-  constexpr int width = panel_packs * count;
-  for (int index = team.index; index < width * panel_packs; index += limits::tall_apply_threads) {
-    // Of T its column, which neighbours write to neighbouring places.
-    const int line = int(adjoint ? uint(index) / panel_packs : uint(index) % width);
-    const int pack = int(adjoint ? uint(index) % panel_packs : uint(index) / width);
-    T numbers[count];
-    const bool exists = line < columns && pack * count < columns;
-    const float4 whole = exists ? ((device const float4*)(joint + line * columns))[pack] : zero_pack();
-#pragma unroll
-    for (int q = 0; q < count; ++q) {
-      const T number = number_at<T>(whole, q);
-      numbers[q] = conjugate(number);
-      if (!adjoint) ((threadgroup T*)staged)[(pack * count + q) * width + line] = number;
-    }
-    if (adjoint) staged[index] = pack_of(numbers);
-  }
-}
-
-// W of a lane: rows of its pack of V, and every fourth pack of the tile.
-template <typename T, int packs>
-struct OwnSums {
-  float4 of[Width<packs>::owned_packs][packed_count<T>()];
-};
-
-template <typename T, int packs>
-inline void start_sums(thread OwnSums<T, packs>& sums) {
-#pragma unroll
-  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) sums.of[j][q] = zero_pack();
-  }
-}
-
-// Adds the products of rows_summed rows.
-template <typename T, int packs>
-inline void add_products(threadgroup const float4* V, threadgroup const float4* C, thread OwnSums<T, packs>& sums) {
-  OwnSums<T, packs> of_few;
-  start_sums(of_few);
-#pragma unroll
-  for (int i = 0; i < rows_summed; ++i) {
-    const float4 v = V[i * staged_v_stride];
-#pragma unroll
-    for (int j = 0; j < Width<packs>::owned_packs; ++j) {
-      const float4 c = C[i * packs + 4 * j];
-#pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) {
-        of_few.of[j][q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few.of[j][q]);
-      }
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) sums.of[j][q] += of_few.of[j][q];
-  }
-}
-
-// W, summed up over the quarters, to the first half of `W`, and T' W to the second. Each quarter finds its part of
-// staged_V free, which is free for all at the end. Three barriers, one of them last.
-template <typename T, int packs>
-inline void multiply_joint(threadgroup const float4* joint, thread const OwnSums<T, packs>& sums,
-                           threadgroup float4* staged_V, threadgroup float4* W, Tiling tiling, Team team) {
-  constexpr int count = packed_count<T>();
-  constexpr int all_packs = panel_packs * count * packs;
-  threadgroup float4* of_quarter = staged_V + tiling.quarter * quarter_v_packs;
-#pragma unroll
-  for (int j = 0; j < Width<packs>::owned_packs; ++j) {
-#pragma unroll
-    for (int q = 0; q < count; ++q) {
-      of_quarter[(tiling.v_pack * count + q) * packs + tiling.c_pack + 4 * j] = sums.of[j][q];
-    }
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < all_packs; index += limits::tall_apply_threads) {
-    threadgroup const float4* parts = staged_V + index;
-    W[index] = (parts[0] + parts[quarter_v_packs]) + (parts[2 * quarter_v_packs] + parts[3 * quarter_v_packs]);
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < all_packs; index += limits::tall_apply_threads) {
-    threadgroup const float4* row = joint + uint(index) / packs * panel_packs;
-    threadgroup const float4* column = W + uint(index) % packs;
-    float4 sum = zero_pack();
-#pragma unroll
-    for (int pack = 0; pack < panel_packs; ++pack) {
-      const float4 of_joint = row[pack];
-#pragma unroll
-      for (int q = 0; q < count; ++q) {
-        sum = multiply_add(number_at<T>(of_joint, q), column[(pack * count + q) * packs], sum);
-      }
-    }
-    W[staged_c_packs / 2 + index] = sum;
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-}
 
 // A sum of squares of a column of unit length that does not depend on their order, which is another for thin and for
 // full matrices: of what is a multiple of 2^-23, and of what that leaves of each, as multiples of 2^-39. In a node's
@@ -329,34 +107,15 @@ inline void report_met(thread const Met<T>& met, threadgroup float4* staged, dev
   }
 }
 
-// V W taken off the rows of C that a lane owns.
-template <typename T, int packs>
-inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, thread float4* c,
-                              Tiling tiling) {
-  V += tiling.slot * staged_v_stride;
-  W += tiling.pack;
-#pragma unroll 2
-  for (int pack = 0; pack < tiling.v_packs; ++pack) {
-    float4 w[packed_count<T>()];
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) w[q] = W[(pack * packed_count<T>() + q) * packs];
-#pragma unroll
-    for (int r = 0; r < packs; ++r) {
-      const float4 v = V[r * Width<packs>::slots * staged_v_stride + pack];
-#pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
-    }
-  }
-}
-
 // Applies a node to columns of C in place: its adjoint to the columns behind the panel, or the node to P.
 //
-// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_few_threads or tall_apply_threads.
-// Ownership: as Tiling says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows'
-// places, two a part on the way to W, three around T' and two a part behind. The host promises: rows of all numbers are
-// whole packs, and C begins with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a
-// chunk that is `unit_step` chunks behind the one before, where level 0 shares rows out as `chunk_share` and
-// `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and each of `reports` columns.
+// Grid: one threadgroup of tall_apply_threads a node and tile of columns, in that order. Ownership: as Tiling says;
+// what a SIMD-group reads and writes of C no other does. How wide tiles are changes no bit of C. Barriers: one after
+// the rows' places, three around T', and of each SIMD-group for itself two each time that it stages rows. The host
+// promises: rows of all numbers are whole packs, and C begins with one; the rows of a level above 0 come in units of
+// `unit_rows`, the first rows of a chunk that is `unit_step` chunks behind the one before, where level 0 shares rows
+// out as `chunk_share` and `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and
+// each of `reports` columns.
 template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
@@ -386,15 +145,14 @@ template <typename T, int packs>
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
   C += C_offset + node.matrix * C_batch_stride + tiling.first_pack * packed_count<T>();
-  const int V_stride = int(V_row_stride);
-  const int C_stride = int(C_row_stride);
+  const PackedRows V_rows = make_packed_rows((device T*)V, V_row_stride);
+  const PackedRows C_rows = make_packed_rows(C, C_row_stride);
 
   for (int i = team.index; i < node.rows; i += limits::tall_apply_threads) {
     const int row = int(node.first_row) + i;
     const long chunk = unit_rows > 0 ? row / int(unit_rows) * unit_step : 0;
     places[i] = unit_rows > 0 ? int(first_row_of_node(chunk, chunk_share, chunk_rest)) + row % int(unit_rows) : row;
   }
-  stage_joint(joint, int(columns), adjoint != 0, staged_joint, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   // What comes next is fetched while rows are worked on.
@@ -403,16 +161,17 @@ template <typename T, int packs>
   OwnSums<T, packs> sums;
   start_sums(sums);
   float4 next_v[staged_rows / 4];
-  float4 next_c[4];
-  fetch_v<T, staged_rows>(V, V_stride, 0, next_v, tiling);
-  fetch_summed<T, packs>(C, C_stride, places, 0, next_c, tiling);
+  float4 next_c[Width<packs>::moved_packs];
+  fetch_v<staged_rows>(V_rows, 0, next_v, tiling);
+  fetch_summed<packs>(C_rows, places, 0, next_c, tiling);
+  stage_joint(joint, int(columns), adjoint != 0, staged_joint, team);
   for (int first = 0; first < tiling.places; first += staged_rows) {
     stage_v<staged_rows>(next_v, own_V, tiling);
 #pragma unroll
-    for (int s = 0; s < 4; ++s) own_C[s * limits::simd_width + tiling.lane] = next_c[s];
+    for (int s = 0; s < Width<packs>::moved_packs; ++s) own_C[s * limits::simd_width + tiling.lane] = next_c[s];
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v<T, staged_rows>(V, V_stride, first + staged_rows, next_v, tiling);
-    fetch_summed<T, packs>(C, C_stride, places, first + staged_rows, next_c, tiling);
+    fetch_v<staged_rows>(V_rows, first + staged_rows, next_v, tiling);
+    fetch_summed<packs>(C_rows, places, first + staged_rows, next_c, tiling);
     const int staged_end = min(int(staged_rows), tiling.places - first);
     for (int few = 0; few < staged_end; few += rows_summed) {
       add_products<T, packs>(own_V + few * staged_v_stride + tiling.v_pack, own_C + few * packs + tiling.c_pack, sums);
@@ -422,8 +181,8 @@ template <typename T, int packs>
 
   float4 v[changed_rows / 4];
   float4 c[packs];
-  fetch_v<T, changed_rows>(V, V_stride, 0, v, tiling);
-  fetch_changed<T, packs>(C, C_stride, places, 0, c, tiling);
+  fetch_v<changed_rows>(V_rows, 0, v, tiling);
+  fetch_changed<packs>(C_rows, places, 0, c, tiling);
   multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
   Met<T> met;
@@ -434,24 +193,29 @@ template <typename T, int packs>
 #pragma unroll
     for (int r = 0; r < packs; ++r) own[r] = c[r];
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    if (packs < limits::tall_tile_packs) {
-      fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
-      fetch_changed<T, packs>(C, C_stride, places, first + changed_rows, c, tiling);
+    if (!Width<packs>::is_wide) {
+      fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+      fetch_changed<packs>(C_rows, places, first + changed_rows, c, tiling);
     }
     subtract_products<T, packs>(own_V, staged + staged_c_packs / 2, own, tiling);
-    const int row = row_at(first, tiling.slot, tiling);
+    const int row = quarter_row(first, tiling.slot, tiling);
 #pragma unroll
     for (int r = 0; r < packs; ++r) {
       const int next = row + row_step(r * Width<packs>::slots);
       if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
-      const int place = places[next];
-      ((device float4*)(C + long(place) * C_stride))[tiling.pack] = own[r];
-      if (reports > 0) meet(met, own[r], place);
+      row_at(C_rows, places[next])[tiling.pack] = own[r];
+    }
+    if (reports > 0) {
+#pragma unroll
+      for (int r = 0; r < packs; ++r) {
+        const int next = row + row_step(r * Width<packs>::slots);
+        if (next < tiling.rows && tiling.pack < tiling.packs) meet(met, own[r], places[next]);
+      }
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
-    if (packs == limits::tall_tile_packs) {
-      fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
-      fetch_changed<T, packs>(C, C_stride, places, first + changed_rows, c, tiling);
+    if (Width<packs>::is_wide) {
+      fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+      fetch_changed<packs>(C_rows, places, first + changed_rows, c, tiling);
     }
   }
   if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
@@ -474,9 +238,9 @@ inline float4 pack_of_head(device const T* Z, int row, int rows, long row_stride
 // Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
 // R or what the node above made for this one. W is then V^H Z of as many rows as columns.
 //
-// Grid and ownership are those of tall_apply. Barriers: two around W, three around T' and two a part behind. The host
-// promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
-// one tile takes all of its columns.
+// Grid, ownership and barriers are those of tall_apply, but for that after the rows' places. The host promises: as
+// there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where one tile takes
+// all of its columns.
 template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
@@ -507,26 +271,26 @@ template <typename T, int packs>
   const int head_rows = int(min(min(columns, Z_rows), long(node.rows)));
   Z += Z_offset + node.matrix * Z_batch_stride + node.index * Z_node_stride;
   C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
-  const int V_stride = int(V_row_stride);
-  const int C_stride = int(C_row_stride);
+  const PackedRows V_rows = make_packed_rows((device T*)V, V_row_stride);
+  const PackedRows C_rows = make_packed_rows(C, C_row_stride);
 
   threadgroup float4* own_V = staged_V + tiling.quarter * quarter_v_packs;
   threadgroup float4* own_Z = staged + tiling.quarter * quarter_c_packs;
   OwnSums<T, packs> sums;
   start_sums(sums);
   float4 head[rows_summed / 4];
-  fetch_v<T, rows_summed>(V, V_stride, 0, head, tiling);
+  fetch_v<rows_summed>(V_rows, 0, head, tiling);
   stage_v<rows_summed>(head, own_V, tiling);
 #pragma unroll
   for (int place = 0; place < rows_summed; place += Width<packs>::slots) {
     own_Z[(place + tiling.slot) * packs + tiling.pack] = pack_of_head<T>(
-        Z, row_at(0, place + tiling.slot, tiling), head_rows, Z_row_stride, Z_column_stride, Z_columns, tiling);
+        Z, quarter_row(0, place + tiling.slot, tiling), head_rows, Z_row_stride, Z_column_stride, Z_columns, tiling);
   }
   stage_joint(joint, int(columns), false, staged_joint, team);
   simdgroup_barrier(mem_flags::mem_threadgroup);
   add_products<T, packs>(own_V + tiling.v_pack, own_Z + tiling.c_pack, sums);
   float4 v[changed_rows / 4];
-  fetch_v<T, changed_rows>(V, V_stride, 0, v, tiling);
+  fetch_v<changed_rows>(V_rows, 0, v, tiling);
   simdgroup_barrier(mem_flags::mem_threadgroup);
   multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
@@ -536,8 +300,8 @@ template <typename T, int packs>
     stage_v<changed_rows>(v, own_V, tiling);
     // Where C is V, these lanes have read its rows here.
     simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    fetch_v<T, changed_rows>(V, V_stride, first + changed_rows, v, tiling);
-    const int row = row_at(first, tiling.slot, tiling);
+    if (!Width<packs>::is_wide) fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+    const int row = quarter_row(first, tiling.slot, tiling);
     float4 own[packs];
 #pragma unroll
     for (int r = 0; r < packs; ++r) {
@@ -552,10 +316,17 @@ template <typename T, int packs>
     for (int r = 0; r < packs; ++r) {
       const int next = row + row_step(r * Width<packs>::slots);
       if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
-      ((device float4*)(C + long(next) * C_stride))[tiling.pack] = own[r];
-      if (reports > 0) meet(met, own[r], int(node.first_row) + next);
+      row_at(C_rows, next)[tiling.pack] = own[r];
+    }
+    if (reports > 0) {
+#pragma unroll
+      for (int r = 0; r < packs; ++r) {
+        const int next = row + row_step(r * Width<packs>::slots);
+        if (next < tiling.rows && tiling.pack < tiling.packs) meet(met, own[r], int(node.first_row) + next);
+      }
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (Width<packs>::is_wide) fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
   }
   if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
