@@ -278,8 +278,10 @@ template <typename T, int packs>
   threadgroup float4* own_Z = staged + tiling.quarter * quarter_c_packs;
   OwnSums<T, packs> sums;
   start_sums(sums);
+  Tiling head_tiling = tiling;
+  head_tiling.rows = head_rows;
   float4 head[rows_summed / 4];
-  fetch_v<rows_summed>(V_rows, 0, head, tiling);
+  fetch_v<rows_summed>(V_rows, 0, head, head_tiling);
   stage_v<rows_summed>(head, own_V, tiling);
 #pragma unroll
   for (int place = 0; place < rows_summed; place += Width<packs>::slots) {
