@@ -9,13 +9,6 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-// Threads of a threadgroup that applies the reflectors of a panel to rows of so many packs.
-std::int64_t applying_threads(const Panel& panel, std::int64_t packed, std::int64_t packs) {
-  const std::int64_t sums =
-      limits::tall_quarters * (panel.padded / packed) * std::min<std::int64_t>(packs, limits::tall_tile_packs);
-  return sums > limits::tall_apply_few_threads ? limits::tall_apply_threads : limits::tall_apply_few_threads;
-}
-
 void append(std::vector<Argument>& arguments, const std::vector<Argument>& more) {
   arguments.insert(arguments.end(), more.begin(), more.end());
 }
@@ -108,6 +101,19 @@ Launch PanelQr::launch(const std::string& kernel, std::int64_t threadgroups, std
   return tall_launch(like_.batch, kernel, threadgroups, std::move(arguments), threads);
 }
 
+// Applies nodes to rows of so many packs. Tiles are narrow where they can take the rows whole, where the cores have one
+// wide tile each at most, and where a few would be left over from the first that a core runs at a time.
+Launch PanelQr::launch_tiles(const std::string& kernel, std::int64_t nodes, std::int64_t packs, bool is_one_tile,
+                             std::vector<Argument> arguments) const {
+  const std::int64_t cores = reduction_.cores;
+  const std::int64_t wide = like_.batch * nodes * divide_up(packs, limits::tall_tile_packs);
+  const bool leaves_few = wide > cores * limits::tall_apply_resident && wide <= cores * limits::tall_apply_few_resident;
+  const bool narrow = packs <= limits::tall_narrow_tile_packs || (!is_one_tile && (wide <= cores || leaves_few));
+  const std::int64_t tile_packs = narrow ? limits::tall_narrow_tile_packs : limits::tall_tile_packs;
+  return launch(kernel + (narrow ? "_narrow_" : "_") + reduction_.number, nodes * divide_up(packs, tile_packs),
+                std::move(arguments), limits::tall_apply_threads);
+}
+
 // Whether B at its source has rows of whole packs of numbers. An MPS tensor's address is that of its buffer, which is
 // aligned to more than a pack, and its offset.
 bool PanelQr::is_packed() const {
@@ -184,8 +190,7 @@ Launch PanelQr::apply(std::size_t index, std::size_t i, bool adjoint) const {
   append(arguments,
          {panel.first * C_stride + first_column, C.stride, C_stride, packs, level.unit_rows, level.unit_step,
           chunks.share, chunks.rest, std::int64_t{adjoint}, reports ? reduction_.left_columns : std::int64_t{0}});
-  return launch("apply_" + reduction_.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
-                std::move(arguments), applying_threads(panel, reduction_.packed, packs));
+  return launch_tiles("apply", level.nodes, packs, false, std::move(arguments));
 }
 
 // The last panel, where all rows of P that it meets are zero but those of the vectors.
@@ -206,9 +211,8 @@ Launch PanelQr::expand_last(const Matrices& vectors, std::size_t i) const {
   append(arguments, {is_root ? panel.first * row_stride : Offset{0}, Z_stride, panel.padded * left_stride_, row_stride,
                      column_stride, panel.columns, n, i == 0 ? panel.first * left_stride_ : Offset{0},
                      i == 0 ? left_.stride : level.rows * left_stride_, left_stride_, reports ? n : std::int64_t{0}});
-  const std::int64_t packs = left_stride_ / reduction_.packed;
-  return launch("expand_" + reduction_.number, level.nodes * divide_up(packs, limits::tall_tile_packs),
-                std::move(arguments), applying_threads(panel, reduction_.packed, packs));
+  // One panel's P takes the place of V.
+  return launch_tiles("expand", level.nodes, left_stride_ / reduction_.packed, is_one_panel(), std::move(arguments));
 }
 
 void PanelQr::factor(std::vector<Launch>& launches) const {

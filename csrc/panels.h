@@ -81,6 +81,8 @@ class PanelQr {
   bool is_packed() const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::tall_threads) const;
+  Launch launch_tiles(const std::string& kernel, std::int64_t nodes, std::int64_t packs, bool is_one_tile,
+                      std::vector<Argument> arguments) const;
   std::vector<Argument> reflector_arguments(std::size_t panel, std::size_t level) const;
   Launch factor(std::size_t panel, std::size_t level) const;
   Launch apply(std::size_t panel, std::size_t level, bool adjoint) const;

@@ -402,6 +402,7 @@ Reduction plan_reduction(const Problem& problem) {
   }
   reduction.strips = std::clamp<std::int64_t>(reduction.rows * columns / limits::tall_strip_entries, 1,
                                               std::min<std::int64_t>(limits::tall_strips, reduction.rows));
+  reduction.cores = problem.device.cores;
   return reduction;
 }
 
@@ -421,7 +422,7 @@ std::int64_t reduction_threads(const Reduction& reduction, std::int64_t columns)
   const std::int64_t width = std::max(reduction.padded(columns), reduction.left_columns);
   const std::int64_t copied = copied_tiles(reduction.rows, width);
   const std::int64_t applied =
-      reduction.panels.front().nodes.front() * divide_up(width, limits::tall_tile_packs * reduction.packed);
+      reduction.panels.front().nodes.front() * divide_up(width, limits::tall_narrow_tile_packs * reduction.packed);
   return std::max({copied * limits::tall_threads, applied * limits::tall_apply_threads,
                    reduction.panels.front().nodes.front() * reduction.panels.front().threads,
                    divide_up(width, limits::tall_copy_columns) * limits::tall_finish_threads});

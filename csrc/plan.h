@@ -66,6 +66,7 @@ struct Reduction {
   std::int64_t panel_columns;  // of all panels but the last, which may have less
   std::vector<Panel> panels;
   std::int64_t strips;  // threadgroups that look for the largest entry of one matrix
+  std::int64_t cores;   // of the device, as a Problem has them
 
   std::int64_t padded(std::int64_t columns) const { return (columns + packed - 1) / packed * packed; }
 };

@@ -158,13 +158,15 @@ enum : int {
   tall_chunk_bytes = 2048,
   tall_held_columns = 4,
   tall_threads = 256,
-  // Packs of a row that a threadgroup applies reflectors to, 32 real columns, so that a few nodes fill the cores too.
-  // One tile is as wide as a panel. It has a thread for each quarter of the rows, pack of a reflector and pack of the
-  // tile, or the next of these two numbers.
+  // Packs of a row that a threadgroup applies reflectors to, one SIMD-group for each quarter of the rows: 32 real
+  // columns, as wide as a panel, or half of that where there are few tiles. A core runs tall_apply_resident wide tiles
+  // at a time, and half empty what is left over up to tall_apply_few_resident.
   tall_tile_packs = 8,
+  tall_narrow_tile_packs = 4,
   tall_quarters = 4,
-  tall_apply_few_threads = 128,
-  tall_apply_threads = 256,
+  tall_apply_threads = tall_quarters * simd_width,
+  tall_apply_resident = 4,
+  tall_apply_few_resident = 6,
   // Rows and packs of a tile of a product that a threadgroup makes, 8 KiB of real rows at a time.
   tall_product_rows = 128,
   tall_product_packs = 16,

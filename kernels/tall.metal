@@ -36,10 +36,23 @@ template [[host_name("tall_store_f16")]] [[kernel]] decltype(tall_store<half>) t
 template [[host_name("tall_store_bf16")]] [[kernel]] decltype(tall_store<BFloat16>) tall_store<BFloat16>;
 template [[host_name("tall_store_c64")]] [[kernel]] decltype(tall_store<float2>) tall_store<float2>;
 template [[host_name("tall_store_c32")]] [[kernel]] decltype(tall_store<half2>) tall_store<half2>;
-template [[host_name("tall_apply_f32")]] [[kernel]] decltype(tall_apply<float>) tall_apply<float>;
-template [[host_name("tall_apply_c64")]] [[kernel]] decltype(tall_apply<float2>) tall_apply<float2>;
-template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float>) tall_expand<float>;
-template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2>) tall_expand<float2>;
+template [[host_name("tall_apply_f32")]] [[kernel]] decltype(tall_apply<float, limits::tall_tile_packs>)
+    tall_apply<float, limits::tall_tile_packs>;
+template [[host_name("tall_apply_narrow_f32")]] [[kernel]] decltype(tall_apply<float, limits::tall_narrow_tile_packs>)
+    tall_apply<float, limits::tall_narrow_tile_packs>;
+template [[host_name("tall_apply_c64")]] [[kernel]] decltype(tall_apply<float2, limits::tall_tile_packs>)
+    tall_apply<float2, limits::tall_tile_packs>;
+template [[host_name("tall_apply_narrow_c64")]] [[kernel]] decltype(tall_apply<float2, limits::tall_narrow_tile_packs>)
+    tall_apply<float2, limits::tall_narrow_tile_packs>;
+template [[host_name("tall_expand_f32")]] [[kernel]] decltype(tall_expand<float, limits::tall_tile_packs>)
+    tall_expand<float, limits::tall_tile_packs>;
+template [[host_name("tall_expand_narrow_f32")]] [[kernel]] decltype(tall_expand<float, limits::tall_narrow_tile_packs>)
+    tall_expand<float, limits::tall_narrow_tile_packs>;
+template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2, limits::tall_tile_packs>)
+    tall_expand<float2, limits::tall_tile_packs>;
+template
+    [[host_name("tall_expand_narrow_c64")]] [[kernel]] decltype(tall_expand<float2, limits::tall_narrow_tile_packs>)
+        tall_expand<float2, limits::tall_narrow_tile_packs>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
 template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float>) tall_product<float>;

@@ -3,189 +3,11 @@
 #include <metal_stdlib>
 
 #include "tall.h"
+#include "tall_tile.h"
 
 namespace metalsvd {
 
 using namespace metal;
-
-// What a threadgroup stages: rows of V, or W = V^H C as each quarter of the rows has it; then rows of C, or W and T' W;
-// and T'. A thread moves as many rows of V and of C at once: fewer while both are staged.
-enum : int {
-  staged_v_packs = 1024,
-  staged_c_packs = 512,
-  most_joint_packs = limits::tall_panel_bytes / limits::word_bytes * limits::tall_tile_packs,
-  most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
-  summed_rows = staged_c_packs / limits::tall_apply_threads,
-  changed_rows = staged_v_packs / limits::tall_apply_threads,
-  tile_packs = limits::tall_tile_packs
-};
-
-// How the threads share a tile of columns of C, `groups` packs wide. A thread owns a pack of columns: while W is
-// summed up, a pack of its rows and a quarter of the rows of C; in products, rows of C that lie `slots` apart.
-struct Tiling {
-  int groups;
-  int first_pack;
-  int v_packs;  // of a row of V
-  int group;
-  int slot;
-  int slots;
-  int v_pack;  // of a row of V that a thread moves, and from which row on, how far apart
-  int v_row;
-  int v_step;
-  int rows;  // that are staged together where each thread moves one, a multiple of half of rows_summed_together
-};
-
-// Rows whose products are summed up before they are added to others. Where many rows are alike each addition errs
-// alike, and so would V^H C for all reflectors together: a sum of few terms, each a sum of few, errs that much less.
-enum : int {
-  rows_summed = 8,
-  quarters = limits::tall_quarters,
-  rows_summed_together = int(rows_summed) * int(quarters)
-};
-
-inline Tiling make_tiling(uint tile, long packs, int v_packs, Team team) {
-  Tiling tiling;
-  tiling.first_pack = int(tile) * tile_packs;
-  tiling.groups = int(min(long(tile_packs), packs - tiling.first_pack));
-  tiling.v_packs = v_packs;
-  // Neighbouring threads read the same of C, and every other the same of V (block_wide_gram.h says why).
-  tiling.group = team.index / 2 % tiling.groups;
-  tiling.slot = team.index / 2 / tiling.groups * 2 + team.index % 2;
-  tiling.slots = team.threads / 2 / tiling.groups * 2;
-  tiling.v_step = team.threads / v_packs;
-  tiling.v_pack = team.index % v_packs;
-  tiling.v_row = team.index / v_packs;
-  const int unit = rows_summed_together / int(summed_rows);
-  tiling.rows = min(tiling.slots, tiling.v_step) / unit * unit;
-  return tiling;
-}
-
-// What a thread moves of a part: so many packs of V, and of C those that it owns.
-template <int count>
-struct Part {
-  float4 v[count];
-  float4 c[count];
-};
-
-// The row of a part of V that a thread moves as its s-th, if there is one.
-inline int moved_row(int s, Tiling tiling) { return tiling.v_row + s * tiling.v_step; }
-inline bool moves_row(int s, int rows, Tiling tiling) {
-  return tiling.v_row < tiling.v_step && moved_row(s, tiling) < rows;
-}
-
-// Rows [first, first + rows) of V, and zeros.
-template <typename T, int count>
-inline void fetch_v(device const T* V, long row_stride, int first, int rows, thread Part<count>& part, Tiling tiling) {
-#pragma unroll
-  for (int s = 0; s < count; ++s) {
-    part.v[s] = zero_pack();
-    if (!moves_row(s, rows, tiling)) continue;
-    part.v[s] = ((device const float4*)(V + (first + moved_row(s, tiling)) * row_stride))[tiling.v_pack];
-  }
-}
-
-template <int count>
-inline void stage_v(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
-#pragma unroll
-  for (int s = 0; s < count; ++s) {
-    if (moves_row(s, count * tiling.rows, tiling)) {
-      staged[moved_row(s, tiling) * tiling.v_packs + tiling.v_pack] = part.v[s];
-    }
-  }
-}
-
-// The row of a part that a thread owns as its r-th, if there is one.
-inline int owned_row(int r, Tiling tiling) { return tiling.slot + r * tiling.slots; }
-inline bool owns_row(int r, int rows, Tiling tiling) {
-  return tiling.slot < tiling.slots && owned_row(r, tiling) < rows;
-}
-
-// The rows of C at places[first] and on, and zeros.
-template <typename T, int count>
-inline void fetch_c(device const T* C, long row_stride, threadgroup const int* places, int rows,
-                    thread Part<count>& part, Tiling tiling) {
-#pragma unroll
-  for (int r = 0; r < count; ++r) {
-    part.c[r] = zero_pack();
-    if (!owns_row(r, rows, tiling)) continue;
-    part.c[r] = ((device const float4*)(C + places[owned_row(r, tiling)] * row_stride))[tiling.group];
-  }
-}
-
-template <int count>
-inline void stage_c(thread const Part<count>& part, threadgroup float4* staged, Tiling tiling) {
-#pragma unroll
-  for (int r = 0; r < count; ++r) {
-    if (owns_row(r, count * tiling.rows, tiling))
-      staged[owned_row(r, tiling) * tiling.groups + tiling.group] = part.c[r];
-  }
-}
-
-// T', column-major: T, or T^H.
-template <typename T>
-inline void stage_joint(device const T* joint, int columns, bool adjoint, threadgroup T* staged, Team team) {
-  for (int index = team.index; index < columns * columns; index += team.threads) {
-    staged[index] = adjoint ? conjugate(joint[index % columns * columns + index / columns]) : joint[index];
-  }
-}
-
-// Adds the products of a part's rows, of which there are zeros up to a multiple of rows_summed_together, to those W of
-// this thread: sums[q] is row (pack of V) packed_count + q.
-template <typename T>
-inline void add_products(threadgroup const float4* V, threadgroup const float4* C, int rows, thread float4* sums,
-                         Tiling tiling) {
-  const int quarter = tiling.slot / tiling.v_packs;
-  if (quarter >= quarters) return;
-  V += quarter * tiling.v_packs + tiling.slot % tiling.v_packs;
-  C += quarter * tiling.groups + tiling.group;
-  for (int first = 0; first < rows; first += rows_summed_together) {
-    float4 of_few[packed_count<T>()];
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = zero_pack();
-#pragma unroll
-    for (int i = 0; i < rows_summed; ++i) {
-      const float4 v = V[(first + i * quarters) * tiling.v_packs];
-      const float4 c = C[(first + i * quarters) * tiling.groups];
-#pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) of_few[q] = multiply_add(conjugate(number_at<T>(v, q)), c, of_few[q]);
-    }
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) sums[q] += of_few[q];
-  }
-}
-
-// W, summed up over the quarters, to `W`, and T' W to staged_c_packs / 2 packs further. `of_quarters` is free. Three
-// barriers, one of them last.
-template <typename T>
-inline void multiply_joint(threadgroup const T* joint, thread const float4* sums, threadgroup float4* of_quarters,
-                           threadgroup float4* W, Tiling tiling, bool adjoint, Team team) {
-  const int columns = tiling.v_packs * packed_count<T>();
-  const int packs = columns * tiling.groups;
-  const int quarter = tiling.slot / tiling.v_packs;
-  const int first = tiling.slot % tiling.v_packs * packed_count<T>();
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) {
-    if (quarter < quarters) of_quarters[quarter * packs + (first + q) * tiling.groups + tiling.group] = sums[q];
-  }
-  // What comes behind may write rows of C that others have read.
-  threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-  for (int index = team.index; index < packs; index += team.threads) {
-    threadgroup const float4* parts = of_quarters + index;
-    W[index] = (parts[0] + parts[packs]) + (parts[2 * packs] + parts[3 * packs]);
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int index = team.index; index < packs; index += team.threads) {
-    const int i = index / tiling.groups;
-    float4 sum = zero_pack();
-    const int begin = adjoint ? 0 : i;
-    const int end = adjoint ? i + 1 : columns;
-    for (int k = begin; k < end; ++k) {
-      sum = multiply_add(joint[k * columns + i], W[k * tiling.groups + index % tiling.groups], sum);
-    }
-    W[staged_c_packs / 2 + index] = sum;
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-}
 
 // A sum of squares of a column of unit length that does not depend on their order, which is another for thin and for
 // full matrices: of what is a multiple of 2^-23, and of what that leaves of each, as multiples of 2^-39. In a node's
@@ -236,19 +58,21 @@ inline void meet(thread Met<T>& met, float4 pack, int row) {
 }
 
 // What the node's threads met, to `largest` and `squares`, a number each for every one of its matrix's nodes and
-// columns. One barrier; `staged` is free.
-template <typename T>
+// columns. Two barriers; `staged` is free behind the first.
+template <typename T, int packs>
 inline void report_met(thread const Met<T>& met, threadgroup float4* staged, device T* largest, device float* squares,
                        Node node, long nodes, long columns, Tiling tiling, Team team) {
+  constexpr int width = packs * packed_count<T>();
+  constexpr int places = quarters * Width<packs>::slots * width;
   threadgroup T* entries = (threadgroup T*)staged;
-  threadgroup int* rows = (threadgroup int*)(staged + limits::tall_apply_threads);
-  threadgroup float* coarse = (threadgroup float*)(staged + 2 * limits::tall_apply_threads);
-  threadgroup float* fine = (threadgroup float*)(staged + 3 * limits::tall_apply_threads);
-  const int width = tiling.groups * packed_count<T>();
+  threadgroup int* rows = (threadgroup int*)(entries + places);
+  threadgroup float* coarse = (threadgroup float*)(rows + places);
+  threadgroup float* fine = coarse + places;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
   for (int q = 0; q < packed_count<T>(); ++q) {
-    const int place = tiling.slot * width + tiling.group * packed_count<T>() + q;
-    if (tiling.slot >= tiling.slots) continue;
+    const int place =
+        (tiling.quarter * Width<packs>::slots + tiling.slot) * width + tiling.pack * packed_count<T>() + q;
     entries[place] = met.largest[q];
     rows[place] = met.rows[q];
     coarse[place] = met.squares[q].coarse;
@@ -263,7 +87,7 @@ inline void report_met(thread const Met<T>& met, threadgroup float4* staged, dev
     float fine_sum = 0.0f;
     int row = limits::most_rows;
     T best = from_real<T>(0.0f);
-    for (int place = j + team.lane * width; place < tiling.slots * width; place += limits::simd_width * width) {
+    for (int place = j + team.lane * width; place < places; place += limits::simd_width * width) {
       const T entry = entries[place];
       const float square = square_add(entry, 0.0f);
       coarse_sum += coarse[place];
@@ -283,50 +107,16 @@ inline void report_met(thread const Met<T>& met, threadgroup float4* staged, dev
   }
 }
 
-// V W for the first `count` rows of a part that a thread owns, taken off what `c` holds of them.
-template <typename T, int count>
-inline void subtract_from_rows(threadgroup const float4* V, threadgroup const float4* W, int part_rows,
-                               thread float4* c, Tiling tiling) {
-  int rows[count];
-#pragma unroll
-  for (int r = 0; r < count; ++r) rows[r] = min(owned_row(r, tiling), part_rows - 1) * tiling.v_packs;
-  for (int pack = 0; pack < tiling.v_packs; ++pack) {
-    float4 w[packed_count<T>()];
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) {
-      w[q] = W[(pack * packed_count<T>() + q) * tiling.groups + tiling.group];
-    }
-#pragma unroll
-    for (int r = 0; r < count; ++r) {
-      // Rows beyond the part are computed, and not stored.
-      const float4 v = V[rows[r] + pack];
-#pragma unroll
-      for (int q = 0; q < packed_count<T>(); ++q) c[r] = multiply_add(-number_at<T>(v, q), w[q], c[r]);
-    }
-  }
-}
-
-template <typename T>
-inline void subtract_products(threadgroup const float4* V, threadgroup const float4* W, int part_rows, thread float4* c,
-                              Tiling tiling) {
-  if (part_rows > 2 * tiling.slots) {
-    subtract_from_rows<T, changed_rows>(V, W, part_rows, c, tiling);
-  } else if (part_rows > tiling.slots) {
-    subtract_from_rows<T, 2>(V, W, part_rows, c, tiling);
-  } else {
-    subtract_from_rows<T, 1>(V, W, part_rows, c, tiling);
-  }
-}
-
 // Applies a node to columns of C in place: its adjoint to the columns behind the panel, or the node to P.
 //
-// Grid: one threadgroup a node and tile of columns, in that order, of tall_apply_few_threads or tall_apply_threads.
-// Ownership: as Tiling says; what a threadgroup reads and writes of C no other does. Barriers: one after the rows'
-// places, two a part on the way to W, three around T' and two a part behind. The host promises: rows of all numbers are
-// whole packs, and C begins with one; the rows of a level above 0 come in units of `unit_rows`, the first rows of a
-// chunk that is `unit_step` chunks behind the one before, where level 0 shares rows out as `chunk_share` and
-// `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and each of `reports` columns.
-template <typename T>
+// Grid: one threadgroup of tall_apply_threads a node and tile of columns, in that order. Ownership: as Tiling says;
+// what a SIMD-group reads and writes of C no other does. How wide tiles are changes no bit of C. Barriers: one after
+// the rows' places, three around T', and of each SIMD-group for itself two each time that it stages rows. The host
+// promises: rows of all numbers are whole packs, and C begins with one; the rows of a level above 0 come in units of
+// `unit_rows`, the first rows of a chunk that is `unit_step` chunks behind the one before, where level 0 shares rows
+// out as `chunk_share` and `chunk_rest` say; `largest` and `squares`, where wanted, have a number for each node and
+// each of `reports` columns.
+template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_apply(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device T* C [[buffer(2)]],
     device T* largest [[buffer(3)]], device float* squares [[buffer(4)]], constant long& rows [[buffer(5)]],
@@ -346,81 +136,112 @@ template <typename T>
   threadgroup float4 staged[staged_c_packs];
   threadgroup float4 staged_joint[most_joint_packs];
   threadgroup int places[most_node_rows];
+  constexpr int staged_rows = Width<packs>::staged_rows;
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const uint tiles = uint((C_packs + tile_packs - 1) / tile_packs);
+  const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(threadgroup_index % tiles, C_packs, v_packs, team);
+  const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
   C += C_offset + node.matrix * C_batch_stride + tiling.first_pack * packed_count<T>();
+  const PackedRows V_rows = make_packed_rows((device T*)V, V_row_stride);
+  const PackedRows C_rows = make_packed_rows(C, C_row_stride);
 
-  for (int i = team.index; i < node.rows; i += team.threads) {
+  for (int i = team.index; i < node.rows; i += limits::tall_apply_threads) {
     const int row = int(node.first_row) + i;
     const long chunk = unit_rows > 0 ? row / int(unit_rows) * unit_step : 0;
     places[i] = unit_rows > 0 ? int(first_row_of_node(chunk, chunk_share, chunk_rest)) + row % int(unit_rows) : row;
   }
-  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
-  stage_joint(joint, int(columns), adjoint != 0, turned_joint, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
-  // What comes next is fetched while a part is worked on.
-  const int summed = summed_rows * tiling.rows;
-  Part<summed_rows> next;
-  float4 sums[packed_count<T>()];
+  // What comes next is fetched while rows are worked on.
+  threadgroup float4* own_V = staged_V + tiling.quarter * quarter_v_packs;
+  threadgroup float4* own_C = staged + tiling.quarter * quarter_c_packs;
+  OwnSums<T, packs> sums;
+  start_sums(sums);
+  float4 next_v[staged_rows / 4];
+  float4 next_c[Width<packs>::moved_packs];
+  fetch_v<staged_rows>(V_rows, 0, next_v, tiling);
+  fetch_summed<packs>(C_rows, places, 0, next_c, tiling);
+  stage_joint(joint, int(columns), adjoint != 0, staged_joint, team);
+  for (int first = 0; first < tiling.places; first += staged_rows) {
+    stage_v<staged_rows>(next_v, own_V, tiling);
 #pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  fetch_v(V, V_row_stride, 0, min(summed, node.rows), next, tiling);
-  fetch_c(C, C_row_stride, places, min(summed, node.rows), next, tiling);
-  for (int first = 0; first < node.rows; first += summed) {
-    const int next_first = min(first + summed, node.rows);
-    const int next_rows = min(summed, node.rows - next_first);
-    stage_v(next, staged_V, tiling);
-    stage_c(next, staged, tiling);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, next, tiling);
-    fetch_c(C, C_row_stride, places + next_first, next_rows, next, tiling);
-    add_products<T>(staged_V, staged, next_first - first, sums, tiling);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int s = 0; s < Width<packs>::moved_packs; ++s) own_C[s * limits::simd_width + tiling.lane] = next_c[s];
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    fetch_v<staged_rows>(V_rows, first + staged_rows, next_v, tiling);
+    fetch_summed<packs>(C_rows, places, first + staged_rows, next_c, tiling);
+    const int staged_end = min(int(staged_rows), tiling.places - first);
+    for (int few = 0; few < staged_end; few += rows_summed) {
+      add_products<T, packs>(own_V + few * staged_v_stride + tiling.v_pack, own_C + few * packs + tiling.c_pack, sums);
+    }
+    simdgroup_barrier(mem_flags::mem_threadgroup);
   }
-  const int changed = changed_rows * tiling.rows;
-  Part<changed_rows> part;
-  fetch_v(V, V_row_stride, 0, min(changed, node.rows), part, tiling);
-  fetch_c(C, C_row_stride, places, min(changed, node.rows), part, tiling);
-  multiply_joint(turned_joint, sums, staged_V, staged, tiling, adjoint != 0, team);
+
+  float4 v[changed_rows / 4];
+  float4 c[packs];
+  fetch_v<changed_rows>(V_rows, 0, v, tiling);
+  fetch_changed<packs>(C_rows, places, 0, c, tiling);
+  multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
   Met<T> met;
   start_met(met);
-  for (int first = 0; first < node.rows; first += changed) {
-    const int next_first = min(first + changed, node.rows);
-    const int next_rows = min(changed, node.rows - next_first);
-    stage_v(part, staged_V, tiling);
-    float4 own[changed_rows];
+  for (int first = 0; first < tiling.places; first += changed_rows) {
+    stage_v<changed_rows>(v, own_V, tiling);
+    float4 own[packs];
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) own[r] = part.c[r];
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    fetch_v(V, V_row_stride, next_first, next_rows, part, tiling);
-    fetch_c(C, C_row_stride, places + next_first, next_rows, part, tiling);
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
-#pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      if (!owns_row(r, next_first - first, tiling)) continue;
-      const int place = places[first + owned_row(r, tiling)];
-      ((device float4*)(C + place * C_row_stride))[tiling.group] = own[r];
-      if (reports > 0) meet(met, own[r], place);
+    for (int r = 0; r < packs; ++r) own[r] = c[r];
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (!Width<packs>::is_wide) {
+      fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+      fetch_changed<packs>(C_rows, places, first + changed_rows, c, tiling);
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    subtract_products<T, packs>(own_V, staged + staged_c_packs / 2, own, tiling);
+    const int row = quarter_row(first, tiling.slot, tiling);
+#pragma unroll
+    for (int r = 0; r < packs; ++r) {
+      const int next = row + row_step(r * Width<packs>::slots);
+      if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
+      row_at(C_rows, places[next])[tiling.pack] = own[r];
+    }
+    if (reports > 0) {
+#pragma unroll
+      for (int r = 0; r < packs; ++r) {
+        const int next = row + row_step(r * Width<packs>::slots);
+        if (next < tiling.rows && tiling.pack < tiling.packs) meet(met, own[r], places[next]);
+      }
+    }
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (Width<packs>::is_wide) {
+      fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+      fetch_changed<packs>(C_rows, places, first + changed_rows, c, tiling);
+    }
   }
-  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+}
+
+// A lane's pack of Z in a row of the node, and zeros.
+template <typename T>
+inline float4 pack_of_head(device const T* Z, int row, int rows, long row_stride, long column_stride, long columns,
+                           Tiling tiling) {
+  T entries[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    const long column = (tiling.first_pack + tiling.pack) * packed_count<T>() + q;
+    entries[q] = from_real<T>(0.0f);
+    if (row < rows && column < columns) entries[q] = Z[row * row_stride + column * column_stride];
+  }
+  return pack_of(entries);
 }
 
 // Applies a node of the last panel to columns that are zero but in its first rows: those are Z, rows of the vectors of
 // R or what the node above made for this one. W is then V^H Z of as many rows as columns.
 //
-// Grid and ownership are those of tall_apply. Barriers: two around W, three around T' and two a part behind. The host
-// promises: as there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where
-// one tile takes all of its columns.
-template <typename T>
+// Grid, ownership and barriers are those of tall_apply, but for that after the rows' places. The host promises: as
+// there; Z has `Z_rows` x `Z_columns` entries that are not zero; C, as wide as Z, is V itself only where one tile takes
+// all of its columns.
+template <typename T, int packs>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_expand(
     device const T* V [[buffer(0)]], device const T* joint [[buffer(1)]], device const T* Z [[buffer(2)]],
     device T* C [[buffer(3)]], device T* largest [[buffer(4)]], device float* squares [[buffer(5)]],
@@ -439,73 +260,77 @@ template <typename T>
   threadgroup float4 staged_V[staged_v_packs];
   threadgroup float4 staged[staged_c_packs];
   threadgroup float4 staged_joint[most_joint_packs];
-  threadgroup float4 staged_Z[staged_c_packs / 2];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const long packs = C_row_stride / packed_count<T>();
-  const uint tiles = uint((packs + tile_packs - 1) / tile_packs);
+  const long C_packs = C_row_stride / packed_count<T>();
+  const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
   const int v_packs = int(columns) / packed_count<T>();
-  const Tiling tiling = make_tiling(threadgroup_index % tiles, packs, v_packs, team);
+  const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * columns * columns;
+  const int head_rows = int(min(min(columns, Z_rows), long(node.rows)));
   Z += Z_offset + node.matrix * Z_batch_stride + node.index * Z_node_stride;
   C += C_offset + node.matrix * C_batch_stride + node.first_row * C_row_stride + tiling.first_pack * packed_count<T>();
+  const PackedRows V_rows = make_packed_rows((device T*)V, V_row_stride);
+  const PackedRows C_rows = make_packed_rows(C, C_row_stride);
 
-  const int head_rows = min(int(columns), node.rows);
-  Part<summed_rows> head;
-  fetch_v(V, V_row_stride, 0, head_rows, head, tiling);
-  stage_v(head, staged_V, tiling);
-  for (int i = tiling.slot; tiling.slot < tiling.slots && i < rows_summed_together; i += tiling.slots) {
-    T entries[packed_count<T>()];
+  threadgroup float4* own_V = staged_V + tiling.quarter * quarter_v_packs;
+  threadgroup float4* own_Z = staged + tiling.quarter * quarter_c_packs;
+  OwnSums<T, packs> sums;
+  start_sums(sums);
+  Tiling head_tiling = tiling;
+  head_tiling.rows = head_rows;
+  float4 head[rows_summed / 4];
+  fetch_v<rows_summed>(V_rows, 0, head, head_tiling);
+  stage_v<rows_summed>(head, own_V, tiling);
 #pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) {
-      const long column = (tiling.first_pack + tiling.group) * packed_count<T>() + q;
-      entries[q] = from_real<T>(0.0f);
-      if (i < min(long(head_rows), Z_rows) && column < Z_columns) {
-        entries[q] = Z[i * Z_row_stride + column * Z_column_stride];
-      }
-    }
-    staged_Z[i * tiling.groups + tiling.group] = pack_of(entries);
+  for (int place = 0; place < rows_summed; place += Width<packs>::slots) {
+    own_Z[(place + tiling.slot) * packs + tiling.pack] = pack_of_head<T>(
+        Z, quarter_row(0, place + tiling.slot, tiling), head_rows, Z_row_stride, Z_column_stride, Z_columns, tiling);
   }
-  threadgroup T* turned_joint = (threadgroup T*)staged_joint;
-  stage_joint(joint, int(columns), false, turned_joint, team);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  float4 sums[packed_count<T>()];
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) sums[q] = zero_pack();
-  add_products<T>(staged_V, staged_Z, head_rows, sums, tiling);
-  const int changed = changed_rows * tiling.rows;
-  Part<changed_rows> next;
-  fetch_v(V, V_row_stride, 0, min(changed, node.rows), next, tiling);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  multiply_joint(turned_joint, sums, staged_V, staged, tiling, false, team);
+  stage_joint(joint, int(columns), false, staged_joint, team);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  add_products<T, packs>(own_V + tiling.v_pack, own_Z + tiling.c_pack, sums);
+  float4 v[changed_rows / 4];
+  fetch_v<changed_rows>(V_rows, 0, v, tiling);
+  simdgroup_barrier(mem_flags::mem_threadgroup);
+  multiply_joint<T, packs>(staged_joint, sums, staged_V, staged, tiling, team);
 
   Met<T> met;
   start_met(met);
-  for (int first = 0; first < node.rows; first += changed) {
-    const int next_first = min(first + changed, node.rows);
-    stage_v(next, staged_V, tiling);
-    // Where C is V, its rows here have been read by others.
-    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    fetch_v(V, V_row_stride, next_first, min(changed, node.rows - next_first), next, tiling);
-    float4 own[changed_rows];
+  for (int first = 0; first < tiling.places; first += changed_rows) {
+    stage_v<changed_rows>(v, own_V, tiling);
+    // Where C is V, these lanes have read its rows here.
+    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    if (!Width<packs>::is_wide) fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
+    const int row = quarter_row(first, tiling.slot, tiling);
+    float4 own[packs];
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      const int i = first + owned_row(r, tiling);
+    for (int r = 0; r < packs; ++r) {
       own[r] = zero_pack();
-      if (i < head_rows && tiling.slot < tiling.slots) own[r] = staged_Z[i * tiling.groups + tiling.group];
+      if (r * Width<packs>::slots < rows_summed && first == 0) {
+        own[r] = pack_of_head<T>(Z, row + r * Width<packs>::slots, head_rows, Z_row_stride, Z_column_stride, Z_columns,
+                                 tiling);
+      }
     }
-    subtract_products<T>(staged_V, staged + staged_c_packs / 2, next_first - first, own, tiling);
+    subtract_products<T, packs>(own_V, staged + staged_c_packs / 2, own, tiling);
 #pragma unroll
-    for (int r = 0; r < changed_rows; ++r) {
-      if (!owns_row(r, next_first - first, tiling)) continue;
-      const int i = first + owned_row(r, tiling);
-      ((device float4*)(C + i * C_row_stride))[tiling.group] = own[r];
-      if (reports > 0) meet(met, own[r], int(node.first_row) + i);
+    for (int r = 0; r < packs; ++r) {
+      const int next = row + row_step(r * Width<packs>::slots);
+      if (next >= tiling.rows || tiling.pack >= tiling.packs) continue;
+      row_at(C_rows, next)[tiling.pack] = own[r];
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (reports > 0) {
+#pragma unroll
+      for (int r = 0; r < packs; ++r) {
+        const int next = row + row_step(r * Width<packs>::slots);
+        if (next < tiling.rows && tiling.pack < tiling.packs) meet(met, own[r], int(node.first_row) + next);
+      }
+    }
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+    if (Width<packs>::is_wide) fetch_v<changed_rows>(V_rows, first + changed_rows, v, tiling);
   }
-  if (reports > 0) report_met(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
+  if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
 
 }  // namespace metalsvd
