@@ -105,8 +105,7 @@ enum : int {
   block_wide_resident = 3,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
   // that a threadgroup may have; up to so many strips, since with more the cores would end further apart. A core runs
-  // so
-  // many of these threadgroups at a time.
+  // block_wide_rotating of these threadgroups at a time.
   block_wide_strip_rows = 16,
   block_wide_strip_simdgroups = 4,
   block_wide_strip_threads = block_wide_strip_simdgroups * simd_width,
@@ -135,10 +134,10 @@ enum : int {
   block_full_sweeps_columns = 512,
   block_sweeps_for_twice_the_columns = 2,
   block_group_blocks = 4,
-  // A round is one step rather than two where rows are one chunk, or, of wide pairs, less than the two tiles that a
-  // chunk
-  // has at least, or where each core has so many pairs of blocks that are not wide. Where
-  // it is two, the second is given to so many threadgroups a core, each of which solves for the rotations of its pair.
+  // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
+  // has at least, or where each core has so many pairs of blocks that are not wide. Where it is two, the second is
+  // given
+  // to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
   // Wide pairs are rotated in three steps, of which the second only solves, where with two more threadgroups than this
