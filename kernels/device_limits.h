@@ -136,8 +136,7 @@ enum : int {
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
   // has at least, or where each core has so many pairs of blocks that are not wide. Where it is two, the second is
-  // given
-  // to so many threadgroups a core, each of which solves for the rotations of its pair.
+  // given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
   // Wide pairs are rotated in three steps, of which the second only solves, where with two more threadgroups than this
