@@ -164,7 +164,8 @@ template <typename T>
     for (int k = 0; k < wide_strip_moved; ++k) {
       strip[place_in_strip(lane / wide_strip_fours + k * wide_strip_step, lane % wide_strip_fours)] = held.x[k];
     }
-    simdgroup_barrier(mem_flags::mem_threadgroup);
+    // Of device memory too, since sorting writes columns that other lanes have read.
+    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     // The next strip is on its way while this one is multiplied.
     read_wide_strip(stack, task, blocks, start + rows_together, end_row, lane, held);
     const WideChange change = multiply_wide_strip(J_minus_I + group_of_columns, strip, four_of_rows, is_alone);
