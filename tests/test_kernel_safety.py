@@ -81,45 +81,38 @@ BLOCK_CASES = {
 }
 
 
+def assert_safe_in_every_order(A, emulated, **options) -> None:
+    """No race and no stray access, and the same bits whatever the order of the threads."""
+    expected = metalsvd.svd_ex(A, **options)
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        is_checked = order == "random"  # the checks are slow, and look at the same accesses in every order
+        with emulated.options(order=order, seed=seed, check_memory=is_checked):
+            actual = metalsvd.svd_ex(A, **options)
+        for name in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize("job", JOBS)
 @pytest.mark.parametrize(("shape", "families"), BLOCK_CASES.values(), ids=BLOCK_CASES.keys())
 def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, job, dtype, emulated, target):
     A = torch.stack([matrices.make(name, *shape, dtype) for name in families]).to(target)
-    expected = metalsvd.svd_ex(A, **JOBS[job], driver="block")
-    assert not expected.info.any()
-    for seed, order in enumerate(ORDERS):
-        is_checked = order == "random"  # the checks are slow, and look at the same accesses in every order
-        with emulated.options(order=order, seed=seed, check_memory=is_checked):
-            actual = metalsvd.svd_ex(A, **JOBS[job], driver="block")
-        for name in ("U", "S", "V"):
-            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+    assert_safe_in_every_order(A, emulated, **JOBS[job], driver="block")
 
 
 # One panel and several.
 @pytest.mark.parametrize(("shape", "dtype"), [((9, 7), torch.complex64), ((36, 40), torch.float32)], ids=str)
 def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(shape, dtype, emulated, target):
     A = matrices.make("half_rank", *shape, dtype).to(target)
-    expected = metalsvd.svd_ex(A, driver="recover")
-    assert not expected.info.any()
-    for seed, order in enumerate(ORDERS):
-        with emulated.options(order=order, seed=seed, check_memory=order == "random"):
-            actual = metalsvd.svd_ex(A, driver="recover")
-        for name in ("U", "S", "V"):
-            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+    assert_safe_in_every_order(A, emulated, driver="recover")
 
 
 # Rounds of one step and of two.
 @pytest.mark.parametrize("shape", [(70, 66), (129, 66)], ids=str)
 def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, emulated, target):
     A = matrices.make("half_rank", *shape).to(target)
-    expected = metalsvd.svd_ex(A, driver="block")
-    assert not expected.info.any()
-    for seed, order in enumerate(ORDERS):
-        with emulated.options(order=order, seed=seed, check_memory=order == "random"):
-            actual = metalsvd.svd_ex(A, driver="block")
-        for name in ("U", "S", "V"):
-            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+    assert_safe_in_every_order(A, emulated, driver="block")
 
 
 def test_pairs_of_64_columns_solved_in_a_step_of_their_own_have_no_race(emulated, target):
