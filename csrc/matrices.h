@@ -17,6 +17,11 @@ struct Matrices {
   std::int64_t row_stride, column_stride;
 };
 
+// The same entries, rows for columns.
+inline Matrices transpose(const Matrices& A) {
+  return {A.tensor, A.batch, A.batch_stride, A.n, A.m, A.column_stride, A.row_stride};
+}
+
 // P and Q are stored as `left` and `right`: U and Vh, or Vh and U where B is A^H. Metal wants a buffer for every
 // argument: where the kernels touch none, S stands in.
 struct Outputs {

@@ -123,7 +123,7 @@ bool PanelQr::is_packed() const {
          reinterpret_cast<std::uintptr_t>(B.tensor.data_ptr()) % limits::tall_pack_bytes == 0;
 }
 
-// One panel is read where it is; of several the numbers have been scaled already.
+// The rows of level 0 are read at the source, where there is one, or from the numbers, which have been scaled already.
 Launch PanelQr::factor(std::size_t index, std::size_t i) const {
   const Panel& panel = reduction_.panels[index];
   const Level& level = levels_[index][i];

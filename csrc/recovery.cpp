@@ -5,10 +5,6 @@
 namespace metalsvd {
 namespace {
 
-Matrices transpose(const Matrices& A) {
-  return {A.tensor, A.batch, A.batch_stride, A.n, A.m, A.column_stride, A.row_stride};
-}
-
 // conj(X). Of R = Z diag(sigma) X^H the right vectors are in Vh = X^H, which is column-major. When A is wide the method
 // has factored R^T = conj(X) diag(sigma) Z^T, and they are in U.
 Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& factors_of_R) {

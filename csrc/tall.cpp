@@ -7,17 +7,11 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
-// B of the tall QR: A, or its transpose when that is wide.
-Matrices tall_matrices(const Reduction& reduction, const Matrices& A) {
-  if (!reduction.transposed) return A;
-  return {A.tensor, A.batch, A.batch_stride, A.n, A.m, A.column_stride, A.row_stride};
-}
-
 }  // namespace
 
 TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors)
     : plan_(plan),
-      B_(tall_matrices(*plan.reduction, A)),
+      B_(plan.reduction->transposed ? transpose(A) : A),
       factors_(factors),
       magnitudes_(empty_vector(A.tensor, A.batch * plan.reduction->strips, ScalarType::Int)),
       panels_(*plan.reduction, B_,
@@ -79,8 +73,8 @@ Step TallQr::reduce() const {
 Matrices TallQr::R() const {
   const std::int64_t n = plan_.columns;
   const std::int64_t stride = panels_.is_one_panel() ? panels_.stride() : n;
-  const bool transposed = plan_.reduction->transposed;
-  return {R_.tensor, B_.batch, R_.stride, n, n, transposed ? 1 : stride, transposed ? stride : 1};
+  const Matrices R{R_.tensor, B_.batch, R_.stride, n, n, stride, 1};
+  return plan_.reduction->transposed ? transpose(R) : R;
 }
 
 Matrices TallQr::vectors_of_R() const {
