@@ -98,9 +98,9 @@ inline void renormalize_pair(thread Column<T, entries>& x, thread Column<T, entr
   correct_entries<entries>(y.Q, active ? y_square : 1.0f);
 }
 
-// Makes the columns of a pair orthogonal where they `may` rotate. Returns what it found there.
+// Makes the columns of a pair orthogonal where they are not within the tolerance. Returns what it found there.
 template <typename T, int entries, bool is_spread>
-inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool may,
+inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances,
                  Stand<is_spread> stand) {
   const int first_half = Column<T, entries>::first_half;
   const bool has_second_half = stand.w_used > first_half;
@@ -109,7 +109,7 @@ inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tol
   add_products<0, first_half>(x.W, y.W, sums);
   if (has_second_half) add_products<first_half, entries>(x.W, y.W, sums);
   const T dot = sum_over_parts(total(sums), stand);
-  const uint found = may ? found_in_pair(x.square, y.square, magnitude(dot), tolerances) : uint(found_nothing);
+  const uint found = found_in_pair(x.square, y.square, magnitude(dot), tolerances);
   // Few matrices wait for the test and for the rotation: the tangent is found beside the one, ahead of the other.
   const bool is_one_of_few = entries == limits::simdgroup_few_entries;
   if (!is_one_of_few && found == found_nothing) return found;
@@ -149,14 +149,15 @@ template <typename T, int entries, bool is_spread>
 inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool active,
                        Stand<is_spread> stand) {
   // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
-  const bool active_in_odd_rounds = active && !stands_last(stand);
+  const Tolerances in_even_rounds = active ? tolerances : no_tolerances();
+  const Tolerances in_odd_rounds = active && !stands_last(stand) ? tolerances : no_tolerances();
   uint found = found_nothing;
   measure_pair(x, y, stand);
   if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_pair(x, y, active, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
-    found = max(found, meet(x, y, tolerances, active, stand));
+    found = max(found, meet(x, y, in_even_rounds, stand));
     move_second_columns(y, stand);
-    found = max(found, meet(x, y, tolerances, active_in_odd_rounds, stand));
+    found = max(found, meet(x, y, in_odd_rounds, stand));
     move_first_columns(x, y, stand);
   }
   return found;

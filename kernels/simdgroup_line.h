@@ -60,6 +60,7 @@ struct Stand {
   ushort lane_after;
   int box_before;
   int box_after;
+  bool has_end;  // whether a line ends in this SIMD-group
   LineMemory memory;
 };
 
@@ -125,6 +126,7 @@ inline Stand<is_spread> make_stand(Shape shape, int parts, LineMemory memory, Te
   stand.lane_after = ushort(is_after_here ? after % slots * stand.parts + stand.part : team.lane);
   stand.box_before = is_before_here ? int(no_box) : box_of(slot, is_first, slots, stand);
   stand.box_after = is_after_here ? int(no_box) : box_of(after, is_last, slots, stand);
+  stand.has_end = simd_any(is_last);
   return stand;
 }
 
@@ -363,7 +365,7 @@ inline void move_second_columns(thread Column<T, entries>& y, Stand<is_spread> s
 // the line ends they are the two ends of the line, in each other's place. A barrier where lines are spread.
 template <typename T, int entries, bool is_spread>
 inline void move_first_columns(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
-  exchange_columns(x, y, stands_last(stand), stand);
+  if (!is_spread || stand.has_end) exchange_columns(x, y, stands_last(stand), stand);
   if (is_spread) {
     if (stand.box_after != no_box) put_into_box(x, stand.box_after, stand);
     threadgroup_barrier(mem_flags::mem_threadgroup);

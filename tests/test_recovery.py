@@ -61,6 +61,13 @@ def test_values_only_are_those_of_the_vectors(dtype, shape, target):
     checks.assert_same_bits(values, metalsvd.svd(A, driver="recover").S, "S with and without vectors")
 
 
+@pytest.mark.parametrize(("m", "n"), [(42, 8), (3, 65), (7, 6), (1, 6)])
+def test_values_only_of_one_panel_have_room_for_the_matrix(m, n, target):
+    A = batch_of(["normal", "half_rank", "geometric"], (m, n), torch.float32).to(target)
+    values = metalsvd.svdvals(A, driver="recover")
+    checks.assert_same_bits(values, metalsvd.svd(A, driver="recover").S, "S with and without vectors")
+
+
 @pytest.mark.parametrize("dtype", list(SHAPES), ids=str)
 def test_column_graded_singular_values_are_relatively_accurate(dtype, target):
     A = matrices.make("column_graded_12", 45, 40, dtype)

@@ -28,6 +28,14 @@ inline Tolerances make_tolerances(int rows, int columns) {
   return tolerances;
 }
 
+// With these nothing is found: of columns that are not to be rotated.
+inline Tolerances no_tolerances() {
+  Tolerances tolerances;
+  tolerances.cosine = INFINITY;
+  tolerances.small = 0.0f;
+  return tolerances;
+}
+
 // Of two columns: alpha = |p|^2, beta = |q|^2, size = |p^H q|. They need a rotation unless it is nothing.
 inline uint found_in_pair(float alpha, float beta, float size, Tolerances tolerances) {
   const float cosine_of_pair = cosine(alpha, beta, size);
