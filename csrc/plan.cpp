@@ -55,7 +55,7 @@ constexpr int split_tile = limits::threadgroup_bytes / 1024;
 // The smallest tile of the kernels of method `threadgroup` that takes B and W side by side, in KiB, if there is one.
 // The kernels with the largest for all devices also take them one after the other.
 std::optional<int> staging_tile(const Problem& problem) {
-  for (const int kib : {4, 9, 18, split_tile, 64, 99, 132, 227}) {
+  for (const int kib : {4, 9, 18, split_tile, 132}) {
     if (kib > split_tile && !is_complex(problem)) break;
     if (kib * 1024 <= problem.device.threadgroup_bytes && staged_words(problem) <= limits::tile_words(kib)) return kib;
   }
@@ -360,13 +360,25 @@ void plan_block(const Problem& problem, Plan& plan) {
 // Whether one threadgroup takes a whole matrix, or several.
 bool suits_one(const Problem& problem) { return suits_simdgroup(problem) || fits_threadgroup(problem); }
 
-// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or both but would be
-// slow, and of `block` always.
+// R of the tall QR, which is computed with in float32 or complex64.
+Problem problem_of_r(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const Scalar number = is_complex(problem) ? Scalar::complex64 : Scalar::float32;
+  const Job job = problem.job == Job::values ? Job::values : Job::thin;
+  return {problem.batch, columns, columns, number, job, problem.device};
+}
+
+// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or registers can take
+// R but not B, or both fit one threadgroup but would be slow, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver || *driver == recovery_driver;
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
-  return !suits_one(problem) || (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
+  const Problem of_R = problem_of_r(problem);
+  // A threadgroup takes two to four times as long over the same sweeps; over a few columns less than the QR.
+  const bool suits_simdgroup_then = !suits_simdgroup(problem) && suits_simdgroup(of_R) && !fits_thread(of_R);
+  return !suits_one(problem) || suits_simdgroup_then ||
+         (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.
@@ -476,14 +488,16 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
   return plan;
 }
 
+// Columns from which on left vectors are not accumulated.
+std::int64_t recovered_columns(const Problem& problem) {
+  return is_complex(problem) ? limits::block_recovered_complex_columns : limits::block_recovered_columns;
+}
+
 // The plan for R, which takes the place of B, transposed or not.
 Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  const Scalar number = traits_of(problem.scalar).words == 1 ? Scalar::float32 : Scalar::complex64;
-  const Job job = problem.job == Job::values ? Job::values : Job::thin;
-  const Problem of_R{problem.batch, columns, columns, number, job, problem.device};
+  const Problem of_R = problem_of_r(problem);
   const bool is_forced = driver == recovery_driver;
-  const bool recovers = job == Job::thin && (is_forced || columns >= limits::block_recovered_columns);
+  const bool recovers = of_R.job == Job::thin && (is_forced || of_R.n >= recovered_columns(problem));
   Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt,
                          recovers ? std::optional(plan_reduction(of_R)) : std::nullopt);
   plan.reduction = plan_reduction(problem);

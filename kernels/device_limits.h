@@ -145,8 +145,10 @@ enum : int {
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones by
   // another QR (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
-  // a batch of 1024x1024 would gain a seventh, one matrix lose as much.
+  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. Rotations take more of the time of complex ones:
+  // of 256x256 a batch gains a quarter, one loses a seventh, of 512x512 one gains a tenth.
   block_recovered_columns = 1536,
+  block_recovered_complex_columns = 256,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
@@ -186,8 +188,8 @@ enum : int {
 enum : unsigned int { most_grid_threads = 4294967295u };
 
 // Words of a tile of so many KiB. Smaller matrices have kernels of method `threadgroup` that claim less than all the
-// memory, since a core runs as many threadgroups as its memory has room for: in 9 KiB 32 real columns fit. Larger ones
-// are for CUDA, where a block may have 99 KiB at least since 2020, 163 on an A100, 227 on an H100.
+// memory, since a core runs as many threadgroups as its memory has room for: in 9 KiB 32 real columns fit. A larger one
+// is for CUDA, where a block may have 163 KiB on an A100, 227 on an H100.
 constexpr int tile_words(int kib) { return kib * 1024 / word_bytes - simdgroups_per_threadgroup; }
 
 // Words of the tile of method `threadgroup` that go before numbers, an even number of them.
