@@ -22,8 +22,8 @@ enum class Job { values, thin, full };
 // block:       many threadgroups a matrix, over device memory
 enum class Method { thread, simdgroup, threadgroup, block };
 
-// What a device offers to a threadgroup. Method `threadgroup` has kernels with larger tiles for devices that have more
-// than limits::threadgroup_bytes (kernels/cuda).
+// What a device offers to a threadgroup. Method `threadgroup` has a kernel with a larger tile for devices that have
+// more than limits::threadgroup_bytes (kernels/cuda).
 struct DeviceLimits {
   std::int64_t threadgroup_bytes;
   std::int64_t cores;  // where they are assumed: all that depends on them is speed

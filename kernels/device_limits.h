@@ -145,7 +145,8 @@ enum : int {
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones by
   // another QR (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
-  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. Rotations take more of the time of complex ones:
+  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. Rotations take more of the time of complex
+  // ones:
   // of 256x256 a batch gains a quarter, one loses a seventh, of 512x512 one gains a tenth.
   block_recovered_columns = 1536,
   block_recovered_complex_columns = 256,

@@ -1,5 +1,6 @@
-// Method `threadgroup` with a tile that no Apple GPU has: for CUDA devices with so much shared memory a block, up to 90
-// complex columns. Real matrices of that size take less time by `simdgroup` and `block`, larger complex ones by `block`.
+// Method `threadgroup` with a tile that no Apple GPU has: for CUDA devices with so much shared memory a block, up to 91
+// complex columns. Real matrices of that size take less time by `simdgroup` and `block`, larger complex ones by
+// `block`.
 #include "threadgroup.h"
 
 namespace metalsvd {
