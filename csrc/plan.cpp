@@ -368,17 +368,15 @@ Problem problem_of_r(const Problem& problem) {
   return {problem.batch, columns, columns, number, job, problem.device};
 }
 
-// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, or registers can take
-// R but not B, or both fit one threadgroup but would be slow, and of `block` always.
+// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where it could take
+// both but registers can take R, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver || *driver == recovery_driver;
-  const std::int64_t rows = std::max(problem.m, problem.n);
-  const std::int64_t columns = std::min(problem.m, problem.n);
   const Problem of_R = problem_of_r(problem);
-  // A threadgroup takes two to four times as long over the same sweeps; over a few columns less than the QR.
-  const bool suits_simdgroup_then = !suits_simdgroup(problem) && suits_simdgroup(of_R) && !fits_thread(of_R);
-  return !suits_one(problem) || suits_simdgroup_then ||
-         (rows > limits::tall_rows && rows >= limits::tall_rows_per_column * columns);
+  // Sweeps of one threadgroup take two to four times as long as the QR and sweeps in registers; over the columns that
+  // one thread could take less, unless they are long.
+  const bool is_worth_it = !fits_thread(of_R) || std::max(problem.m, problem.n) > limits::tall_rows;
+  return !suits_one(problem) || (!suits_simdgroup(problem) && suits_simdgroup(of_R) && is_worth_it);
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.

@@ -145,9 +145,8 @@ enum : int {
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones by
   // another QR (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
-  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. Rotations take more of the time of complex
-  // ones:
-  // of 256x256 a batch gains a quarter, one loses a seventh, of 512x512 one gains a tenth.
+  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. With complex ones the rotations take longer: a
+  // batch of 256x256 gains a quarter, one loses a seventh, and one of 512x512 gains a tenth.
   block_recovered_columns = 1536,
   block_recovered_complex_columns = 256,
 
@@ -179,10 +178,9 @@ enum : int {
   // read as many words to know it.
   tall_strips = 512,
   tall_strip_entries = 4096,
-  // It stands in front of a matrix that would fit one threadgroup when that has more than so many rows, and so many for
-  // each column: one threadgroup would sweep over all of them, many times, where many can reduce them once.
-  tall_rows = 512,
-  tall_rows_per_column = 4
+  // It stands in front of a matrix of so few columns that one threadgroup or thread could take it when that has more
+  // than so many rows: one threadgroup would sweep over all of them, many times, where many can reduce them once.
+  tall_rows = 512
 };
 
 // Positions in a grid are 32-bit numbers.
