@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <stdexcept>
 
 #include "../kernels/device_limits.h"
@@ -105,7 +106,10 @@ bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups,
 // Of the lines for which there is a kernel the one that costs least.
 std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
-  const std::vector<int> all_entries = is_complex(problem) ? std::vector{8, 10} : std::vector{8, 12, 16, 20};
+  constexpr std::array complex_entries{8, 10};
+  constexpr std::array real_entries{8, 12, 16, 20};
+  const auto all_entries =
+      is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
   std::optional<Line> best;
   for (const int entries : all_entries) {
     for (const bool is_spread : {false, true}) {
@@ -357,9 +361,6 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.threads_per_threadgroup = limits::block_threads;
 }
 
-// Whether one threadgroup takes a whole matrix, or several.
-bool suits_one(const Problem& problem) { return suits_simdgroup(problem) || fits_threadgroup(problem); }
-
 // R of the tall QR, which is computed with in float32 or complex64.
 Problem problem_of_r(const Problem& problem) {
   const std::int64_t columns = std::min(problem.m, problem.n);
@@ -372,11 +373,13 @@ Problem problem_of_r(const Problem& problem) {
 // both but registers can take R, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver || *driver == recovery_driver;
+  if (fits_thread(problem) || suits_simdgroup(problem)) return false;
+  if (!fits_threadgroup(problem)) return true;
   const Problem of_R = problem_of_r(problem);
   // Sweeps of one threadgroup take two to four times as long as the QR and sweeps in registers; over the columns that
   // one thread could take less, unless they are long.
-  const bool is_worth_it = !fits_thread(of_R) || std::max(problem.m, problem.n) > limits::tall_rows;
-  return !suits_one(problem) || (!suits_simdgroup(problem) && suits_simdgroup(of_R) && is_worth_it);
+  const bool is_long = std::max(problem.m, problem.n) > limits::tall_rows;
+  return suits_simdgroup(of_R) && (is_long || !fits_thread(of_R));
 }
 
 // The nodes of each level of a panel: as few as chunks allow, until one R is left.
