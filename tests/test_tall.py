@@ -223,7 +223,9 @@ def test_rows_of_whole_packs_or_not_give_the_same_bits(target):
 @pytest.mark.parametrize("shape", [(20, 6), (6, 20), (520, 2), (2, 520), (50, 34)], ids=str)
 @pytest.mark.parametrize("job", JOBS)
 def test_no_race_no_stray_access_and_the_same_bits_in_every_order(job, shape, dtype, emulated, target):
-    A = batch_of(["normal", "half_rank", "zero"], shape, dtype).to(target)
+    # U or V of 520x520 takes seconds a matrix.
+    names = ["half_rank"] if job == "full" and max(shape) > 100 else ["normal", "half_rank", "zero"]
+    A = batch_of(names, shape, dtype).to(target)
     options = {**JOBS[job], "driver": "qr"}
     expected = metalsvd.svd_ex(A, **options)
     assert not expected.info.any()
