@@ -35,10 +35,9 @@ PanelQr::PanelQr(const Reduction& reduction, const Matrices& like, std::optional
       columns_(reduction_.panels.back().first + reduction_.panels.back().columns),
       stride_(reduction_.padded(columns_)),
       left_stride_(reduction_.padded(reduction_.left_columns)) {
-  // The values of one panel's R need no V, and B may be elsewhere.
-  const bool needs_numbers = wants_vectors() || reduction_.panels.size() > 1 || !source_;
-  numbers_ = allocate(needs_numbers ? reduction_.rows * stride_ : 1);
   plan_levels();
+  // Where B is read at its source, R alone needs no V.
+  numbers_ = allocate(wants_vectors() || !reads_source() ? reduction_.rows * stride_ : 1);
   const std::int64_t root = reduction_.panels.front().padded * reduction_.panels.front().padded;
   roots_ = allocate(is_one_panel() ? root : reduction_.panel_columns * reduction_.panel_columns * levels_.size());
   left_ = !wants_vectors()                     ? allocate(1)

@@ -50,7 +50,7 @@ std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.
 
 bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
 
-// The largest tile that every device has. Kernels with larger ones are for complex matrices.
+// The largest tile that every device has. The kernels with a larger one are for complex matrices.
 constexpr int split_tile = limits::threadgroup_bytes / 1024;
 
 // The smallest tile of the kernels of method `threadgroup` that takes B and W side by side, in KiB, if there is one.

@@ -17,6 +17,8 @@ GRADED_SIGMA_ERROR = 1e-5  # relative to each singular value, on column-graded m
 METHOD_DISTANCE = 1e-5  # between the factors of two methods, singular values well apart
 SCALED_SIGMA_ERROR = 4 * EPS  # relative, between a matrix and its multiple by a power of two
 
+ORDERS = ("forward", "reverse", "random")  # of the emulator's threads
+
 
 def assert_accurate(A: Tensor, U: Tensor, S: Tensor, Vh: Tensor, label: str = "") -> Accuracy:
     """Asserts the promise for the factors of A, and S sorted and non-negative. Returns the numbers."""
@@ -56,6 +58,18 @@ def assert_full_matrices_accurate(
     assert_full_extends_thin(full, thin)
     for index, name in enumerate(names):
         assert_accurate(A[index], full.U[index], full.S[index], full.Vh[index], name)
+
+
+def assert_safe_in_every_order(A: Tensor, emulated, checked_orders: tuple[str, ...] = ORDERS, **options) -> None:
+    """No race and no stray access, and the same bits of svd_ex whatever the order of the emulator's threads; accesses
+    are checked in ``checked_orders``."""
+    expected = metalsvd.svd_ex(A, **options)
+    assert not expected.info.any()
+    for seed, order in enumerate(ORDERS):
+        with emulated.options(order=order, seed=seed, check_memory=order in checked_orders):
+            actual = metalsvd.svd_ex(A, **options)
+        for name in ("U", "S", "V"):
+            assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
 
 
 def assert_only_one_is_not_finite(

@@ -205,7 +205,7 @@ def test_larger_tiles_are_accurate(n):
     names = ["normal", "geometric", "exact_half_rank", "clusters", "column_graded_12", "row_graded_12"]
     A = batch_of(names, (n, n), torch.complex64)
     shared_memory = torch.cuda.get_device_properties(0).shared_memory_per_block_optin
-    if shared_memory < (4 * n * n + 4 * n + 64) * 4:
+    if shared_memory < 132 * 1024:
         pytest.skip("this device has less shared memory")
     U, S, V = metalsvd.svd(A.cuda(), driver="threadgroup")
     for index, name in enumerate(names):

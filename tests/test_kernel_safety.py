@@ -13,8 +13,6 @@ import torch
 
 pytestmark = pytest.mark.kernels
 
-ORDERS = ["forward", "reverse", "random"]
-
 # Every branch of the kernels. `threadgroup`: staged and unstaged right vectors, tall and wide, completion of zero and
 # missing columns. `thread` and `simdgroup`: each kernel, with completion too, and threads that have no matrix.
 CASES = {
@@ -63,13 +61,7 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(case, job, dty
     if dtype.is_complex and (m * n > 2000 or (driver == "simdgroup" and (m > 45 or n > 45))):
         m, n = (m + 1) // 2, (n + 1) // 2
     A = torch.stack([matrices.make(name, m, n, dtype) for name in families]).to(target)
-    expected = metalsvd.svd_ex(A, **JOBS[job], driver=driver)
-    assert not expected.info.any()
-    for seed, order in enumerate(ORDERS):
-        with emulated.options(order=order, seed=seed, check_memory=True):
-            actual = metalsvd.svd_ex(A, **JOBS[job], driver=driver)
-        for name in ("U", "S", "V"):
-            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+    checks.assert_safe_in_every_order(A, emulated, **JOBS[job], driver=driver)
 
 
 # One pair of blocks and more, rows in one chunk and in two, completion, reflectors in one panel and in two.
@@ -81,16 +73,9 @@ BLOCK_CASES = {
 }
 
 
-def assert_safe_in_every_order(A, emulated, **options) -> None:
-    """No race and no stray access, and the same bits whatever the order of the threads."""
-    expected = metalsvd.svd_ex(A, **options)
-    assert not expected.info.any()
-    for seed, order in enumerate(ORDERS):
-        is_checked = order == "random"  # the checks are slow, and look at the same accesses in every order
-        with emulated.options(order=order, seed=seed, check_memory=is_checked):
-            actual = metalsvd.svd_ex(A, **options)
-        for name in ("U", "S", "V"):
-            checks.assert_same_bits(getattr(actual, name), getattr(expected, name), f"{name}, {order} order")
+def assert_block_safe_in_every_order(A, emulated, **options) -> None:
+    """Checked in one order: the checks are slow, and look at the same accesses in every order."""
+    checks.assert_safe_in_every_order(A, emulated, checked_orders=("random",), **options)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
@@ -98,21 +83,21 @@ def assert_safe_in_every_order(A, emulated, **options) -> None:
 @pytest.mark.parametrize(("shape", "families"), BLOCK_CASES.values(), ids=BLOCK_CASES.keys())
 def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, job, dtype, emulated, target):
     A = torch.stack([matrices.make(name, *shape, dtype) for name in families]).to(target)
-    assert_safe_in_every_order(A, emulated, **JOBS[job], driver="block")
+    assert_block_safe_in_every_order(A, emulated, **JOBS[job], driver="block")
 
 
 # One panel and several.
 @pytest.mark.parametrize(("shape", "dtype"), [((9, 7), torch.complex64), ((36, 40), torch.float32)], ids=str)
 def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(shape, dtype, emulated, target):
     A = matrices.make("half_rank", *shape, dtype).to(target)
-    assert_safe_in_every_order(A, emulated, driver="recover")
+    assert_block_safe_in_every_order(A, emulated, driver="recover")
 
 
 # Rounds of one step and of two.
 @pytest.mark.parametrize("shape", [(70, 66), (129, 66)], ids=str)
 def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, emulated, target):
     A = matrices.make("half_rank", *shape).to(target)
-    assert_safe_in_every_order(A, emulated, driver="block")
+    assert_block_safe_in_every_order(A, emulated, driver="block")
 
 
 def test_pairs_of_64_columns_solved_in_a_step_of_their_own_have_no_race(emulated, target):
@@ -126,7 +111,7 @@ def test_pairs_of_64_columns_solved_in_a_step_of_their_own_have_no_race(emulated
     assert not values[:, 1:].any()
 
 
-@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("order", checks.ORDERS)
 @pytest.mark.parametrize("driver", ["thread", "simdgroup", "threadgroup"])
 def test_a_matrix_that_is_not_finite_is_safe_too(driver, order, emulated, target):
     A = torch.stack([matrices.make("normal", 4, 3) for _ in range(3)])

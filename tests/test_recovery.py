@@ -55,18 +55,20 @@ def test_full_matrices(dtype, shape, target):
     checks.assert_full_matrices_accurate(families, shape, dtype, target, driver="recover")
 
 
-@pytest.mark.parametrize(("dtype", "shape"), SMALL, ids=str)
-def test_values_only_are_those_of_the_vectors(dtype, shape, target):
+def assert_values_only_are_those_of_the_vectors(dtype, shape, target):
     A = batch_of(["normal", "half_rank", "geometric"], shape, dtype).to(target)
     values = metalsvd.svdvals(A, driver="recover")
     checks.assert_same_bits(values, metalsvd.svd(A, driver="recover").S, "S with and without vectors")
 
 
-@pytest.mark.parametrize(("m", "n"), [(42, 8), (3, 65), (7, 6), (1, 6)])
-def test_values_only_of_one_panel_have_room_for_the_matrix(m, n, target):
-    A = batch_of(["normal", "half_rank", "geometric"], (m, n), torch.float32).to(target)
-    values = metalsvd.svdvals(A, driver="recover")
-    checks.assert_same_bits(values, metalsvd.svd(A, driver="recover").S, "S with and without vectors")
+@pytest.mark.parametrize(("dtype", "shape"), SMALL, ids=str)
+def test_values_only_are_those_of_the_vectors(dtype, shape, target):
+    assert_values_only_are_those_of_the_vectors(dtype, shape, target)
+
+
+@pytest.mark.parametrize("shape", [(42, 8), (3, 65), (7, 6), (1, 6)], ids=str)
+def test_values_only_of_one_panel_have_room_for_the_matrix(shape, target):
+    assert_values_only_are_those_of_the_vectors(torch.float32, shape, target)
 
 
 @pytest.mark.parametrize("dtype", list(SHAPES), ids=str)
