@@ -140,10 +140,9 @@ class CudaDialect:
         namespace = "::".join(kernel.namespace)
         threads = kernel.max_threads or 1024
         # As many blocks as leave a thread the registers that it has on an Apple GPU, 128, where they are not too many.
-        blocks = f"({threads}) < 512 ? 512 / ({threads}) : 1"
+        bounds = f"({threads}), ({threads}) < 512 ? 512 / ({threads}) : 1"
         if host_name.startswith(_CROWDED_KERNELS):
-            blocks = "limits::block_wide_resident"
-        bounds = f"({threads}), {blocks}"
+            bounds = "768"  # more than there are, which leaves a thread 80
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
@@ -155,8 +154,8 @@ class CudaDialect:
         ]
 
 
-# Kernels that need fewer registers, and of which more blocks at a time on a core save time.
-_CROWDED_KERNELS = ("block_wide_solve",)
+# Kernels that need fewer registers, and of which more threads at a time on a core save time.
+_CROWDED_KERNELS = ("block_wide_solve_", "svd_simdgroups_12_")
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}
 Dialect = HostDialect | CudaDialect

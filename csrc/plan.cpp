@@ -87,9 +87,9 @@ struct Line {
   std::int64_t matrices(std::int64_t simdgroups) const {
     return is_spread ? simdgroups * slots() / pairs : simdgroups * (slots() / pairs);
   }
-  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do.
-  double cost() const {
-    constexpr double spread_cost = 1.4;  // of the exchange through memory, measured
+  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do, times
+  // what exchange through memory and waiting for each other make of that.
+  double cost(double spread_cost) const {
     const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / matrices(1));
     return (is_spread ? spread_cost : 1.0) * lanes * (entries + limits::simdgroup_work_of_pair);
   }
@@ -108,6 +108,8 @@ std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, st
   if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
   constexpr std::array complex_entries{8, 10};
   constexpr std::array real_entries{8, 12, 16, 20};
+  // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
+  const double spread_cost = is_complex(problem) ? 1.4 : 1.7;
   const auto all_entries =
       is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
   std::optional<Line> best;
@@ -118,7 +120,7 @@ std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, st
                       is_spread};
       if (line.parts > limits::simd_width) continue;
       if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
-      if (!best || line.cost() < best->cost()) best = line;
+      if (!best || line.cost(spread_cost) < best->cost(spread_cost)) best = line;
     }
   }
   return best;
@@ -369,11 +371,19 @@ Problem problem_of_r(const Problem& problem) {
   return {problem.batch, columns, columns, number, job, problem.device};
 }
 
-// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where it could take
-// both but registers can take R, and of `block` always.
+// Whether it takes longer in registers than its R does there behind a QR. One matrix takes up to a quarter longer so
+// where rows are not many more than the limit, hundreds take down to half as long.
+bool is_long_for_registers(const Problem& problem) {
+  const std::int64_t rows = is_complex(problem) ? limits::simdgroup_long_complex_rows : limits::simdgroup_long_rows;
+  return std::max(problem.m, problem.n) > rows && std::min(problem.m, problem.n) >= limits::simdgroup_long_columns;
+}
+
+// Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where either could
+// take both but registers take R in less time, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver) return *driver == reduction_driver || *driver == recovery_driver;
-  if (fits_thread(problem) || suits_simdgroup(problem)) return false;
+  if (fits_thread(problem)) return false;
+  if (suits_simdgroup(problem)) return is_long_for_registers(problem);
   if (!fits_threadgroup(problem)) return true;
   const Problem of_R = problem_of_r(problem);
   // Sweeps of one threadgroup take two to four times as long as the QR and sweeps in registers; over the columns that

@@ -40,6 +40,10 @@ enum : int {
   // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 20 entries of
   // each a lane, of complex ones 10: 80 of the 128 words that a thread has. More rows are left to a threadgroup.
   simdgroup_most_rows = 512,
+  // Longer columns than so many rows, where there are so many of them, take less time by the tall QR and R in registers.
+  simdgroup_long_rows = 128,
+  simdgroup_long_complex_rows = 80,
+  simdgroup_long_columns = 16,
   // What a lane has to do beside its entries, counted in them, when a pair meets.
   simdgroup_work_of_pair = 8,
   // Where a matrix takes more than a SIMD-group, or would leave too many of its lanes over, the columns of several are
@@ -101,8 +105,6 @@ enum : int {
   block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
-  // Threadgroups of the kernel that finds the rotations of a pair that a core runs at a time.
-  block_wide_resident = 3,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
   // that a threadgroup may have; up to so many strips, since with more the cores would end further apart. A core runs
   // block_wide_rotating of these threadgroups at a time.

@@ -249,11 +249,13 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   }
 
   const Tolerances tolerances = make_tolerances(stand.factors ? shape.columns : shape.rows, shape.columns);
+  const bool uses_all = !is_spread && uses_both_halves<T, entries>(stand);
   bool active = has_factors;
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep_line(x, y, tolerances, active, stand);
+    const uint found = uses_all ? sweep_line(x, y, tolerances, active, with_all_used<entries>(stand))
+                                : sweep_line(x, y, tolerances, active, stand);
     const Holds unfinished = where_it_holds(found == found_large, stand);
     is_unfinished = unfinished.in_group;
     active = unfinished.in_matrix;

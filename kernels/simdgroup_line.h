@@ -89,6 +89,19 @@ inline int row_of(Stand<is_spread> stand, int t) {
   return stand.part + t * stand.parts;
 }
 
+template <typename T, int entries, bool is_spread>
+inline bool uses_both_halves(Stand<is_spread> stand) {
+  return min(stand.w_used, stand.q_used) > Column<T, entries>::first_half;
+}
+
+// As if its matrix used all registers, which is known when sweeps are compiled and saves them their branches.
+template <int entries, bool is_spread>
+inline Stand<is_spread> with_all_used(Stand<is_spread> stand) {
+  stand.w_used = entries;
+  stand.q_used = entries;
+  return stand;
+}
+
 template <bool is_spread>
 inline int slot_of(Stand<is_spread> stand) {
   return stand.first_slot + stand.pair;
