@@ -148,9 +148,10 @@ inline void factor_pair(thread Column<T, entries>& x, thread Column<T, entries>&
 template <typename T, int entries, bool is_spread>
 inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool active,
                        Stand<is_spread> stand) {
-  // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
   const Tolerances in_even_rounds = active ? tolerances : no_tolerances();
-  const Tolerances in_odd_rounds = active && !stands_last(stand) ? tolerances : no_tolerances();
+  // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
+  Tolerances in_odd_rounds = in_even_rounds;
+  if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
   uint found = found_nothing;
   measure_pair(x, y, stand);
   if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_pair(x, y, active, stand);
@@ -161,6 +162,21 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
     move_first_columns(x, y, stand);
   }
   return found;
+}
+
+// The same, without the branches around registers that are not used where it is known here that they are, or that none
+// of Q is. In a spread line more loops would cost the first one registers.
+template <typename T, int entries, bool is_spread>
+inline uint sweep(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool active,
+                  Stand<is_spread> stand) {
+  const int first_half = Column<T, entries>::first_half;
+  if (stand.w_used > first_half && stand.q_used == 0) {
+    return sweep_line(x, y, tolerances, active, with_used(stand, entries, 0));
+  }
+  if (!is_spread && stand.w_used > first_half && stand.q_used > first_half) {
+    return sweep_line(x, y, tolerances, active, with_used(stand, entries, entries));
+  }
+  return sweep_line(x, y, tolerances, active, stand);
 }
 
 // What the kernel was called with, from some matrix of the batch on.
@@ -249,13 +265,11 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   }
 
   const Tolerances tolerances = make_tolerances(stand.factors ? shape.columns : shape.rows, shape.columns);
-  const bool uses_all = !is_spread && uses_both_halves<T, entries>(stand);
   bool active = has_factors;
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = uses_all ? sweep_line(x, y, tolerances, active, with_all_used<entries>(stand))
-                                : sweep_line(x, y, tolerances, active, stand);
+    const uint found = sweep(x, y, tolerances, active, stand);
     const Holds unfinished = where_it_holds(found == found_large, stand);
     is_unfinished = unfinished.in_group;
     active = unfinished.in_matrix;

@@ -89,16 +89,11 @@ inline int row_of(Stand<is_spread> stand, int t) {
   return stand.part + t * stand.parts;
 }
 
-template <typename T, int entries, bool is_spread>
-inline bool uses_both_halves(Stand<is_spread> stand) {
-  return min(stand.w_used, stand.q_used) > Column<T, entries>::first_half;
-}
-
-// As if its matrix used all registers, which is known when sweeps are compiled and saves them their branches.
-template <int entries, bool is_spread>
-inline Stand<is_spread> with_all_used(Stand<is_spread> stand) {
-  stand.w_used = entries;
-  stand.q_used = entries;
+// As if its matrix used so many entries of a column of W and of Q.
+template <bool is_spread>
+inline Stand<is_spread> with_used(Stand<is_spread> stand, int of_W, int of_Q) {
+  stand.w_used = of_W;
+  stand.q_used = of_Q;
   return stand;
 }
 
