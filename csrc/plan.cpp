@@ -87,8 +87,8 @@ struct Line {
   std::int64_t matrices(std::int64_t simdgroups) const {
     return is_spread ? simdgroups * slots() / pairs : simdgroups * (slots() / pairs);
   }
-  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do, times
-  // what exchange through memory and waiting for each other make of that.
+  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do, and
+  // times what exchange through memory and waiting for each other make of that.
   double cost(double spread_cost) const {
     const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / matrices(1));
     return (is_spread ? spread_cost : 1.0) * lanes * (entries + limits::simdgroup_work_of_pair);

@@ -55,7 +55,7 @@ inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolera
     if (!meets) continue;
     const float alpha = real_part(G[p * gram_stride + p]);
     const float beta = real_part(G[q * gram_stride + q]);
-    found = max(found, found_in_pair(alpha, beta, magnitude(G[index]), tolerances));
+    found = max(found, found_in_pair(alpha, beta, rough_magnitude(G[index]), tolerances));
   }
   return threadgroup_max(found, slots, team);
 }

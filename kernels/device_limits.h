@@ -40,7 +40,7 @@ enum : int {
   // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 20 entries of
   // each a lane, of complex ones 10: 80 of the 128 words that a thread has. More rows are left to a threadgroup.
   simdgroup_most_rows = 512,
-  // Longer columns than so many rows, where there are so many of them, take less time by the tall QR and R in registers.
+  // Columns of more than so many rows, if they are so many, take less time by the tall QR and with R in registers.
   simdgroup_long_rows = 128,
   simdgroup_long_complex_rows = 80,
   simdgroup_long_columns = 16,

@@ -109,7 +109,7 @@ inline uint meet(thread Column<T, entries>& x, thread Column<T, entries>& y, Tol
   add_products<0, first_half>(x.W, y.W, sums);
   if (has_second_half) add_products<first_half, entries>(x.W, y.W, sums);
   const T dot = sum_over_parts(total(sums), stand);
-  const uint found = found_in_pair(x.square, y.square, magnitude(dot), tolerances);
+  const uint found = found_in_pair(x.square, y.square, rough_magnitude(dot), tolerances);
   // Few matrices wait for the test and for the rotation: the tangent is found beside the one, ahead of the other.
   const bool is_one_of_few = entries == limits::simdgroup_few_entries;
   if (!is_one_of_few && found == found_nothing) return found;

@@ -59,7 +59,7 @@ inline uint sweep_registers(thread HeldFactors<T, N>& held, Tolerances tolerance
       const float alpha = square_of_entries<N>(held.P[p]);
       const float beta = square_of_entries<N>(held.P[q]);
       const T gamma = product_of_entries<N>(held.P[p], held.P[q]);
-      const uint found_here = found_in_pair(alpha, beta, magnitude(gamma), tolerances);
+      const uint found_here = found_in_pair(alpha, beta, rough_magnitude(gamma), tolerances);
       if (found_here == found_nothing) continue;
       found = max(found, found_here);
       const Rotation<T> rotation = orthogonalizing_rotation(alpha, beta, gamma);

@@ -131,7 +131,7 @@ inline uint orthogonalize_two(thread Held<T, entries>& held, Rows rows, Toleranc
   Rotation<T> rotation;
   rotation.sigma = from_real<T>(0.0f);
   rotation.sigma_by_1pc = from_real<T>(0.0f);
-  const uint found = found_in_pair(squares.x, squares.y, magnitude(dot), tolerances);
+  const uint found = found_in_pair(squares.x, squares.y, rough_magnitude(dot), tolerances);
   if (found != found_nothing) rotation = orthogonalizing_rotation(squares.x, squares.y, dot);
   const Rotation<T> other = unpacked(simd_shuffle_xor(packed(rotation), ushort(limits::team_lanes / 2)));
   first = rotation;

@@ -24,7 +24,7 @@ inline float cosine(float alpha, float beta, float size) {
 // Whether p and q are not yet orthogonal: gamma = p^H q.
 template <typename T>
 inline bool needs_rotation(float alpha, float beta, T gamma, float tolerance) {
-  return cosine(alpha, beta, magnitude(gamma)) > tolerance;
+  return cosine(alpha, beta, rough_magnitude(gamma)) > tolerance;
 }
 
 // [p q] J with J = [c sigma; -conj(sigma) c]: p' = c p - conj(sigma) q, q' = sigma p + c q.
@@ -80,7 +80,7 @@ inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma, fl
   Rotation<T> rotation;
   rotation.sigma_by_1pc = half_tangent(sine_of_twice, fma(-u, inverse, 1.0f));
   rotation.sigma = sine_of_half_tangent(rotation.sigma_by_1pc);
-  const float size = magnitude(gamma);
+  const float size = rough_magnitude(gamma);
   rotation.gain = 2.0f * size * scale * reciprocal(fma(square, inverse, u)) * size;
   return rotation;
 }

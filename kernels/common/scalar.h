@@ -51,6 +51,17 @@ inline float magnitude(float2 a) {
   return large * precise::sqrt(fma(ratio, ratio, 1.0f));
 }
 
+// The same to a few ulps, zero where |a| < 2^-126: what is only compared need not take longer.
+inline float rough_magnitude(float a) { return fabs(a); }
+inline float rough_magnitude(float2 a) {
+  const float large = max(fabs(a.x), fabs(a.y));
+  const float inverse_root = rsqrt(large);
+  const float ratio = min(fabs(a.x), fabs(a.y)) * inverse_root * inverse_root;
+  const float square = fma(ratio, ratio, 1.0f);
+  const float size = large * square * rsqrt(square);
+  return large >= FLT_MIN ? size : 0.0f;
+}
+
 // a / r, rounded once
 inline float divide(float a, float r) { return precise::divide(a, r); }
 inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r), precise::divide(a.y, r)); }
