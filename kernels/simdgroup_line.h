@@ -215,12 +215,19 @@ inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
   return value;
 }
 
-// The sum over the lanes of a pair, told to each of them; partners that are farthest come first.
+// The sum over the lanes of a pair, told to each of them; partners that are farthest come first. Four lanes hear of
+// each other at once, which takes one shuffle's time rather than that of two in turn.
 template <typename T, bool is_spread>
 inline T sum_over_parts(T value, Stand<is_spread> stand) {
-  for (int distance = stand.parts >> 1; distance > 0; distance >>= 1) {
-    value += simd_shuffle_xor(value, ushort(distance));
+  int far = stand.parts >> 1;
+  for (; far > 1; far >>= 2) {
+    const int near = far >> 1;
+    const T of_far = simd_shuffle_xor(value, ushort(far));
+    const T of_near = simd_shuffle_xor(value, ushort(near));
+    const T of_both = simd_shuffle_xor(value, ushort(far + near));
+    value = (value + of_far) + (of_near + of_both);
   }
+  if (far == 1) value += simd_shuffle_xor(value, ushort(1));
   return value;
 }
 
