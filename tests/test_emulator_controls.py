@@ -162,15 +162,15 @@ def test_options_are_restored():
 
     def in_force():
         found = module.options()
-        return found.order.name, found.seed, found.check_memory
+        return found.order.name, found.seed, found.check_memory, found.keep_denormals
 
     outside = in_force()
     with emulator.options(order="random", seed=5):
-        assert in_force() == ("random", 5, outside[2])
-        with contextlib.suppress(KeyError), emulator.options(order="reverse", check_memory=True):
-            assert in_force() == ("reverse", 5, True)
+        assert in_force() == ("random", 5, *outside[2:])
+        with contextlib.suppress(KeyError), emulator.options(order="reverse", check_memory=True, keep_denormals=True):
+            assert in_force() == ("reverse", 5, True, True)
             raise KeyError
-        assert in_force() == ("random", 5, outside[2])
+        assert in_force() == ("random", 5, *outside[2:])
     assert in_force() == outside
     for wrong in ({"order": "sideways"}, {"seed": -1}, {"seed": 2**64}):
         with pytest.raises(ValueError, match="must be"), emulator.options(**wrong):

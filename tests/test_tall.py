@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 
@@ -175,6 +176,19 @@ def test_norms_near_overflow_and_denormal_entries(target):
         S = metalsvd.svdvals(torch.full((700, 4), size).to(target)).cpu().double()
         assert math.isclose(S[0] / size, math.sqrt(2800), rel_tol=checks.SCALED_SIGMA_ERROR if size > 1 else 0.01)
         assert (S[1:] <= checks.EPS * S[0]).all()
+
+
+@pytest.mark.parametrize("driver", ["qr", "recover", "threadgroup", "simdgroup", "block"])
+@pytest.mark.parametrize("n", [2, 45])
+def test_phases_of_denormal_numbers_have_modulus_one(n, driver, target):
+    """Where denormal numbers are kept, the magnitude of one has few bits: a reflector left 0.6% of a column behind."""
+    A = torch.zeros(1, n + 1, n, dtype=torch.complex64)
+    A[0, torch.arange(n).flip(0), torch.arange(n)] = 2.0**60
+    A[0, :n] += torch.eye(n) * (1.5 + 1.5j) * 2.0**-127
+    emulated = metalsvd.emulator.is_enabled()
+    with metalsvd.emulator.options(keep_denormals=True) if emulated else contextlib.nullcontext():
+        found = metalsvd.svd_ex(A.to(target), full_matrices=False, driver=driver)
+    checks.assert_accurate(A[0], found.U[0], found.S[0], found.Vh[0], driver)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -11,8 +11,9 @@ enum class Order { forward, reverse, random };
 
 struct Options {
   Order order = Order::forward;
-  std::uint64_t seed = 0;     // of Order::random
-  bool check_memory = false;  // run the instrumented kernels: races, bounds and bytes of device memory
+  std::uint64_t seed = 0;       // of Order::random
+  bool check_memory = false;    // run the instrumented kernels: races, bounds and bytes of device memory
+  bool keep_denormals = false;  // which Apple GPUs flush to zero, CUDA does not
 };
 
 struct Counters {

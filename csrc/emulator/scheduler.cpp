@@ -5,6 +5,7 @@
 #include <exception>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <random>
 #include <thread>
 
@@ -55,7 +56,8 @@ class Grid {
       : dispatch_(dispatch), count_(dispatch.threadgroups.product()), sequence_(dispatch.options, count_) {}
 
   void work(Threadgroup& threadgroup) noexcept {
-    const FlushDenormals flush;
+    std::optional<FlushDenormals> flush;
+    if (!dispatch_.options.keep_denormals) flush.emplace();
     const SignalStack signal_stack;
     try {
       for (std::uint64_t i; !failed_ && (i = next_++) < count_;) threadgroup.run(dispatch_, position(sequence_[i]));

@@ -66,10 +66,13 @@ inline float rough_magnitude(float2 a) {
 inline float divide(float a, float r) { return precise::divide(a, r); }
 inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r), precise::divide(a.y, r)); }
 
-// a / |a|, of modulus one to the last bit that its parts can hold
+// a / |a|, of modulus one to the last bit that its parts can hold. Where a GPU keeps denormal numbers, the magnitude of
+// one has few bits: tiny ones are multiplied by 2^100 first.
 inline float phase(float a) { return a < 0.0f ? -1.0f : 1.0f; }
 inline float2 phase(float2 a) {
-  const float2 unit = divide(a, magnitude(a));
+  const bool is_tiny = max(fabs(a.x), fabs(a.y)) < as_type<float>(uint(127 - 100) << 23);
+  const float2 normal = a * (is_tiny ? as_type<float>(uint(127 + 100) << 23) : 1.0f);
+  const float2 unit = divide(normal, magnitude(normal));
   const float missing = 0.5f * fma(-unit.y, unit.y, fma(-unit.x, unit.x, 1.0f));
   return float2(fma(unit.x, missing, unit.x), fma(unit.y, missing, unit.y));
 }

@@ -166,7 +166,13 @@ def reset_peak_memory() -> None:
 
 
 @contextlib.contextmanager
-def options(*, order: str | None = None, seed: int | None = None, check_memory: bool | None = None) -> Iterator[None]:
+def options(
+    *,
+    order: str | None = None,
+    seed: int | None = None,
+    check_memory: bool | None = None,
+    keep_denormals: bool | None = None,
+) -> Iterator[None]:
     """Run Metal kernels differently inside a ``with`` block. What is None stays as it is; all is restored at the end.
 
     The options are those of the whole process, not of one thread.
@@ -175,6 +181,7 @@ def options(*, order: str | None = None, seed: int | None = None, check_memory: 
         order: in which threads and threadgroups get their turn: ``"forward"``, ``"reverse"`` or ``"random"``.
         seed: of ``order="random"``.
         check_memory: watch device memory: races, accesses out of bounds, and the bytes read and written. Slow.
+        keep_denormals: compute with denormal numbers, as the kernels do on CUDA, where an Apple GPU has zeros.
 
     Raises:
         ValueError: if ``order`` is none of the three, or ``seed`` is negative or has more than 64 bits.
@@ -193,6 +200,8 @@ def options(*, order: str | None = None, seed: int | None = None, check_memory: 
         wanted.seed = seed
     if check_memory is not None:
         wanted.check_memory = check_memory
+    if keep_denormals is not None:
+        wanted.keep_denormals = keep_denormals
     _counts_bytes = _counts_bytes or wanted.check_memory
     module.set_options(wanted)
     try:

@@ -38,8 +38,8 @@ extern "C" {
 
 const char* test_last_error() { return last_error.c_str(); }
 
-void test_options(int order, std::uint64_t seed, int check_memory) {
-  set_options({static_cast<Order>(order), seed, check_memory != 0});
+void test_options(int order, std::uint64_t seed, int check_memory, int keep_denormals) {
+  set_options({static_cast<Order>(order), seed, check_memory != 0, keep_denormals != 0});
 }
 
 // Those of controls.h, in their order.

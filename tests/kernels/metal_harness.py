@@ -153,8 +153,10 @@ class Emulator:
         self.sources = {path.stem: flatten(path).text for path in metal_files}
         self.files = {path.stem: path for path in metal_files}
 
-    def options(self, order: str = "forward", seed: int = 0, check_memory: bool = False) -> None:
-        self.library.test_options(ORDERS[order], ctypes.c_uint64(seed), check_memory)
+    def options(
+        self, order: str = "forward", seed: int = 0, check_memory: bool = False, keep_denormals: bool = False
+    ) -> None:
+        self.library.test_options(ORDERS[order], ctypes.c_uint64(seed), check_memory, keep_denormals)
 
     def counters(self) -> Counters:
         """What was done since the last call."""

@@ -141,6 +141,14 @@ def test_denormals_are_flushed_in_kernels_only(any_order):
     assert 2.0**-1074 * 3 / 3 > 0
 
 
+def test_denormals_are_kept_if_wanted(emulator):
+    tiny = struct.unpack("<f", struct.pack("<I", 1000))[0]
+    products = zeros(ctypes.c_float, 32)
+    emulator.options(keep_denormals=True)
+    emulator.run("correct", "denormals", 32, 32, [floats([1e-30, 1e-10, tiny, 1.0, *[2.0] * 60]), products])
+    assert list(products[:3]) == [single(single(1e-30) * single(1e-10)), tiny, 4.0]
+
+
 def test_constant_arguments_and_tables(any_order):
     output = zeros(ctypes.c_float, 32)
     any_order.run("correct", "constants", 32, 32, [output, -(2**20), floats([0.5])])
