@@ -108,10 +108,10 @@ std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, st
   if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
   constexpr std::array complex_entries{8, 10};
   constexpr std::array real_entries{8, 12, 16, 20};
-  // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
-  const double spread_cost = is_complex(problem) ? 1.4 : 1.7;
   const auto all_entries =
       is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
+  // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
+  const double spread_cost = is_complex(problem) ? 1.4 : 1.7;
   std::optional<Line> best;
   for (const int entries : all_entries) {
     for (const bool is_spread : {false, true}) {

@@ -165,7 +165,7 @@ inline uint sweep_line(thread Column<T, entries>& x, thread Column<T, entries>& 
 }
 
 // The same, without the branches around registers that are not used where it is known here that they are, or that none
-// of Q is. In a spread line more loops would cost the first one registers.
+// of Q is. Where lines are spread, one more loop with vectors would cost the first one registers.
 template <typename T, int entries, bool is_spread>
 inline uint sweep(thread Column<T, entries>& x, thread Column<T, entries>& y, Tolerances tolerances, bool active,
                   Stand<is_spread> stand) {

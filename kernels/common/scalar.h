@@ -2,6 +2,8 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "common/power_of_two.h"
+
 namespace metalsvd {
 
 using namespace metal;
@@ -25,7 +27,7 @@ inline float square_add(float2 a, float c) { return fma(a.y, a.y, fma(a.x, a.x, 
 // 2^-80: a column whose square is less counts as zero. The squares of entries below 2^-63 are flushed to zero, and so
 // are their products with others of their size: in a column that counts, of up to 2^22 rows, all that is lost so is
 // below the rounding error, while without this bound two such columns could be rotated forever.
-inline float least_square() { return as_type<float>(uint(127 - 80) << 23); }
+inline float least_square() { return power_of_two(-80); }
 
 // The real number r as an entry.
 template <typename T>
@@ -70,8 +72,8 @@ inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r),
 // one has few bits: tiny ones are multiplied by 2^100 first.
 inline float phase(float a) { return a < 0.0f ? -1.0f : 1.0f; }
 inline float2 phase(float2 a) {
-  const bool is_tiny = max(fabs(a.x), fabs(a.y)) < as_type<float>(uint(127 - 100) << 23);
-  const float2 normal = a * (is_tiny ? as_type<float>(uint(127 + 100) << 23) : 1.0f);
+  const bool is_tiny = max(fabs(a.x), fabs(a.y)) < power_of_two(-100);
+  const float2 normal = a * (is_tiny ? power_of_two(100) : 1.0f);
   const float2 unit = divide(normal, magnitude(normal));
   const float missing = 0.5f * fma(-unit.y, unit.y, fma(-unit.x, unit.x, 1.0f));
   return float2(fma(unit.x, missing, unit.x), fma(unit.y, missing, unit.y));
