@@ -110,6 +110,8 @@ inline void complete_held(thread T* x, thread T* y, Places places, int count, bo
   for (int first = 0; first < most_missing; first += stand.pairs_in_line) {
     const int k = count + first + stand.pair;
     form_column<entries>(x, y, places, reflectors, most, k, stand, column);
+    // Once more to unit length, of which each reflector may have taken a rounding error.
+    correct_entries<entries>(column, square_of_column<entries>(column, stand));
     if (turned) {
       const T turn = conjugate(phase_of_entries<entries>(column, factor, stand));
 #pragma unroll

@@ -173,6 +173,16 @@ def test_a_bad_matrix_leaves_its_neighbours_alone(driver, poison, dtype, target)
     checks.assert_only_one_is_not_finite(A, poison, target, entry=(2, 1), full_matrices=True, driver=driver)
 
 
+@pytest.mark.parametrize(("shape", "seed"), [((4, 5), 1071), ((5, 4), 1071), ((23, 21), 1)])
+def test_columns_that_complete_a_factor_have_unit_length(shape, seed, target):
+    """As exactly as all others: once they were as long as the reflectors' rounding errors left them."""
+    A = matrices.make("scaled_clusters", *shape, torch.complex64, seed).to(target)
+    U, _, Vh, _ = torch.ops.metalsvd.svd_ex(A, True, True)
+    for factor in (U.cpu().to(torch.complex128), Vh.cpu().to(torch.complex128)):
+        distance = (factor.mH @ factor - torch.eye(factor.shape[0])).abs().max().item()
+        assert distance <= 4 * 2.0**-24 * max(shape) ** 0.5, distance
+
+
 @pytest.mark.parametrize("family", ["row_graded_12", "column_graded_12", "geometric", "kahan", "vandermonde"])
 def test_pivoting_saves_the_sweeps_of_graded_matrices(family, emulated, target):
     """Barriers tell sweeps: as many for these as for a random matrix, while Jacobi on A itself takes up to three times
