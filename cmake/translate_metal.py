@@ -141,8 +141,7 @@ class CudaDialect:
         threads = kernel.max_threads or 1024
         # As many blocks as leave a thread the registers that it has on an Apple GPU, 128, where they are not too many.
         bounds = f"({threads}), ({threads}) < 512 ? 512 / ({threads}) : 1"
-        if host_name.startswith(_CROWDED_KERNELS):
-            bounds = "768"  # more than there are, which leaves a thread 80
+        bounds = next((special for name, special in _SPECIAL_BOUNDS.items() if host_name.startswith(name)), bounds)
         return [
             "",
             *([f"namespace {namespace} {{"] if namespace else []),
@@ -154,8 +153,21 @@ class CudaDialect:
         ]
 
 
-# Kernels that need fewer registers, and of which more threads at a time on a core save time.
-_CROWDED_KERNELS = ("block_wide_solve_", "svd_simdgroups_12_")
+# Kernels that take less time with other numbers of registers: where more threads at a time on a core save some, 80,
+# which a block of more threads than there are leaves each; where lanes hold more, 168 or 255.
+_SPECIAL_BOUNDS = {
+    "block_wide_solve_": "768",
+    "svd_simdgroups_12_": "768",
+    "svd_recovering_48_": "32, 12",
+    "svd_recovering_56_": "32, 8",
+    "svd_recovering_64_": "32, 8",
+    "svd_recoverings_24_": "192, 2",
+    "svd_recoverings_32_": "64, 4",
+    "svd_recoverings_40_": "128, 4",
+    "svd_recoverings_48_": "128, 3",
+    "svd_recoverings_56_": "128, 3",
+    "svd_recoverings_64_": "128, 2",
+}
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}
 Dialect = HostDialect | CudaDialect

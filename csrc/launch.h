@@ -38,6 +38,7 @@ using LaunchStep = void (*)(const Step&);
 
 // On the current stream of the MPS device.
 void launch_on_mps(const Step& step);
+DeviceLimits mps_limits();
 
 // On the current CUDA stream of the tensors' device. Waits for nothing and allocates nothing, so that a CUDA graph can
 // capture it.

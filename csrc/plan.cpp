@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <span>
 #include <stdexcept>
 
 #include "../kernels/device_limits.h"
+#include "lines.h"
 
 namespace metalsvd {
 namespace {
@@ -48,8 +48,6 @@ std::int64_t staged_words(const Problem& problem) {
 
 std::int64_t bytes_of_number(const Problem& problem) { return traits_of(problem.scalar).words * limits::word_bytes; }
 
-bool is_complex(const Problem& problem) { return traits_of(problem.scalar).words == 2; }
-
 // The largest tile that every device has. The kernels with a larger one are for complex matrices.
 constexpr int split_tile = limits::threadgroup_bytes / 1024;
 
@@ -73,71 +71,7 @@ std::int64_t most_thread_rows(const Problem& problem) {
 
 bool fits_thread(const Problem& problem) { return std::max(problem.m, problem.n) <= most_thread_rows(problem); }
 
-// How method `simdgroup` holds B: a column in `parts` lanes of so many entries, its pairs in one SIMD-group, or spread
-// over those of a threadgroup.
-struct Line {
-  int entries;
-  std::int64_t parts;
-  std::int64_t pairs;
-  bool is_spread;
-
-  std::int64_t slots() const { return limits::simd_width / parts; }      // for pairs, of a SIMD-group
-  std::int64_t simdgroups() const { return divide_up(pairs, slots()); }  // for one matrix
-  // What so many SIMD-groups hold.
-  std::int64_t matrices(std::int64_t simdgroups) const {
-    return is_spread ? simdgroups * slots() / pairs : simdgroups * (slots() / pairs);
-  }
-  // What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do, and
-  // times what exchange through memory and waiting for each other make of that.
-  double cost(double spread_cost) const {
-    const auto lanes = static_cast<double>(is_spread ? pairs * parts : limits::simd_width / matrices(1));
-    return (is_spread ? spread_cost : 1.0) * lanes * (entries + limits::simdgroup_work_of_pair);
-  }
-};
-
-// Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
-bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
-  const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : std::max<std::int64_t>(simdgroups, 2);
-  const auto number_bytes = static_cast<int>(bytes_of_number(problem));
-  return simdgroups * limits::simd_width <= limits::simdgroup_spread_threads &&
-         boxes * line.parts * limits::simdgroup_box_bytes(line.entries, number_bytes) <= limits::simdgroup_boxes_bytes;
-}
-
-// Of the lines for which there is a kernel the one that costs least.
-std::optional<Line> simdgroup_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
-  if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
-  constexpr std::array complex_entries{8, 10};
-  constexpr std::array real_entries{8, 12, 16, 20};
-  const auto all_entries =
-      is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
-  // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
-  const double spread_cost = is_complex(problem) ? 1.4 : 1.7;
-  std::optional<Line> best;
-  for (const int entries : all_entries) {
-    for (const bool is_spread : {false, true}) {
-      if (is_spread && entries == 8 && !is_complex(problem)) continue;
-      const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
-                      is_spread};
-      if (line.parts > limits::simd_width) continue;
-      if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
-      if (!best || line.cost(spread_cost) < best->cost(spread_cost)) best = line;
-    }
-  }
-  return best;
-}
-
-// The most rows that B may have for method `simdgroup`; less than columns where these are too many.
-std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {
-  std::int64_t rows = limits::simdgroup_most_rows;
-  while (rows > 0 && !simdgroup_line(problem, rows, columns)) --rows;
-  return rows;
-}
-
-std::optional<Line> simdgroup_line(const Problem& problem) {
-  return simdgroup_line(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n));
-}
-
-bool fits_simdgroup(const Problem& problem) { return simdgroup_line(problem).has_value(); }
+bool fits_simdgroup(const Problem& problem) { return line_of_many(problem).has_value(); }
 
 std::string sizes_of(const Problem& problem) {
   return std::to_string(problem.m) + "x" + std::to_string(problem.n) + " " +
@@ -228,41 +162,18 @@ void plan_thread(const Problem& problem, Plan& plan) {
   share_threadgroups(problem, threads, threads, plan);
 }
 
-// How many SIMD-groups of a threadgroup share lines that are spread: where there are matrices enough, so many that the
-// fewest lanes are left over.
-std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
-  std::int64_t best = line.simdgroups();
-  std::int64_t best_matrices = line.matrices(best);
-  for (std::int64_t simdgroups = best + 1; simdgroups <= limits::simdgroup_sharing_simdgroups; ++simdgroups) {
-    const std::int64_t matrices = line.matrices(simdgroups);
-    const bool is_enough = problem.batch >= matrices * limits::simdgroup_enough_threadgroups;
-    if (!is_enough || !has_room(problem, line, simdgroups, matrices)) break;
-    if (simdgroups * best_matrices < best * matrices) {
-      best = simdgroups;
-      best_matrices = matrices;
-    }
-  }
-  return best;
-}
-
-// The line for few matrices, more lanes a column, if these matrices are few and it has room. The sums over a column are
-// the same.
-std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
-  const std::int64_t parts = line.parts * limits::simdgroup_few_lanes(line.entries);
-  const bool is_spread = line.is_spread || line.pairs * parts > limits::simd_width;
-  const Line few{limits::simdgroup_few_entries, parts, line.pairs, is_spread};
-  if (parts > limits::simd_width || (is_spread && !has_room(problem, few, few.simdgroups(), 1))) return std::nullopt;
-  const std::int64_t simdgroups =
-      is_spread ? problem.batch * few.simdgroups() : divide_up(problem.batch, few.matrices(1));
-  return simdgroups <= problem.device.few_simdgroups ? std::optional(few) : std::nullopt;
-}
-
 void plan_simdgroup(const Problem& problem, Plan& plan) {
-  const Line line_of_many = *simdgroup_line(problem);
-  const Line line = line_of_few(problem, line_of_many).value_or(line_of_many);
+  const Line of_many = *line_of_many(problem);
+  const Line line = line_of_few(problem, of_many).value_or(of_many);
   plan.parts = line.parts;
-  const std::string entries = std::to_string(line.entries);
-  plan.kernel = (line.is_spread ? "svd_simdgroups_" : "svd_simdgroup_") + entries + "_" + plan.suffix;
+  plan.kernel = std::string(line.recovers ? "svd_recovering" : "svd_simdgroup") + (line.is_spread ? "s_" : "_") +
+                std::to_string(line.entries) + "_" + plan.suffix;
+  if (line.recovers) {
+    plan.library = "simdgroup_recover";
+    const std::int64_t numbers = limits::simdgroup_recovering_numbers(plan.columns, line.parts * line.entries);
+    plan.scratch_numbers = problem.batch * numbers;
+    return share_threadgroups(problem, 1, line.simdgroups() * limits::simd_width, plan);
+  }
   const std::int64_t simdgroups =
       line.is_spread
           ? sharing_simdgroups(problem, line)

@@ -32,8 +32,12 @@ struct DeviceLimits {
   // SIMD-groups up to which a dispatch waits for one round after the other rather than for cores: method `simdgroup`
   // takes more lanes for each matrix then.
   std::int64_t few_simdgroups;
+  // Whether a lane has registers for more than 128 words, as the recovering kernels of method `simdgroup` need.
+  bool has_wide_lanes;
 };
-inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128, 8};  // an M4 Max, but few for an M1 too
+inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128, 8, false};
+// What stands in the emulator for GPUs that have, so small that one matrix of any size has more lanes than two have.
+inline constexpr DeviceLimits gpu_with_wide_lanes{32 * 1024, 1, 128, 16, true};  // an M4 Max, but few for an M1 too
 
 struct Problem {
   std::int64_t batch;
@@ -43,6 +47,10 @@ struct Problem {
   Job job;
   DeviceLimits device = apple_gpu;
 };
+
+inline bool is_complex(const Problem& problem) {
+  return problem.scalar == Scalar::complex64 || problem.scalar == Scalar::complex32;
+}
 
 // A panel of columns of the tall QR and the tree over its rows (kernels/tall.h).
 struct Panel {

@@ -181,7 +181,7 @@ struct Backend {
   LaunchStep launch;
   DeviceLimits (*limits)(const Tensor& A);
 };
-constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return apple_gpu; }};
+constexpr Backend mps_backend{launch_on_mps, [](const Tensor&) { return mps_limits(); }};
 #ifdef METALSVD_CUDA
 constexpr Backend cuda_backend{launch_on_cuda, [](const Tensor& A) { return cuda_limits(A.get_device_index()); }};
 #endif
@@ -241,7 +241,7 @@ std::string plan_in_words(std::int64_t batch, std::int64_t m, std::int64_t n, Sc
                           const std::optional<std::int64_t>& cuda_device) {
   STD_TORCH_CHECK(batch > 0 && m > 0 && n > 0, "plan: expected positive sizes, but got batch ", batch, ", m ", m,
                   ", n ", n);
-  DeviceLimits device = apple_gpu;
+  DeviceLimits device = mps_limits();
   if (cuda_device) {
 #ifdef METALSVD_CUDA
     device = cuda_limits(static_cast<std::int32_t>(*cuda_device));

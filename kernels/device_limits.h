@@ -60,10 +60,18 @@ enum : int {
   simdgroup_sharing_simdgroups = 4,
   // Where there are few matrices more lanes hold each, of so many entries: nothing else hides the time of a round.
   simdgroup_few_entries = 4,
+  // The same of the recovering kernels where that would be more threads than these have registers for.
+  simdgroup_recovering_few_entries = 16,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
+  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 64 entries of each a lane: 128 words
+  // and more, where a lane has so many. They take so many columns and more, of up to so many rows.
+  simdgroup_recovering_fewest = 41,
+  simdgroup_recovering_most = 128,
+  simdgroup_recovering_complex_fewest = 21,
+  simdgroup_recovering_complex_most = 80,
 
   // One-sided Jacobi converges quadratically: random matrices need 6 to 11 sweeps; the worst seen is 25, on rows graded
   // over 12 decades. A matrix that has not converged after this many is reported (info = 2).
@@ -225,8 +233,34 @@ constexpr int simdgroup_few_lanes(int entries) {
   return lanes;
 }
 
-// What a lane puts there of a column of B and of Q: numbers of so many bytes, and 16 bytes more.
-constexpr int simdgroup_box_bytes(int entries, int number_bytes) { return 2 * entries * number_bytes + 16; }
+// What a lane puts there of a column of W, and of Q if that is told too: numbers of so many bytes, and 16 bytes more.
+constexpr int simdgroup_box_bytes(int entries, int number_bytes, bool tells_Q) {
+  return (tells_Q ? 2 : 1) * entries * number_bytes + 16;
+}
+
+// What a recovering kernel needs of threadgroup memory for columns in so many lanes, of a matrix in so many
+// SIMD-groups: for 8 columns of B, or for the boxes between SIMD-groups.
+constexpr long simdgroup_recovering_bytes(int entries, int number_bytes, long parts, long simdgroups) {
+  const long columns = 8 * parts * (entries * number_bytes + 16);
+  const long boxes = simdgroups > 1 ? simdgroups * parts * simdgroup_box_bytes(entries, number_bytes, false) : 0;
+  return columns > boxes ? columns : boxes;
+}
+
+// And what it has where lines are spread: for up to four SIMD-groups of two lanes a column, of complex numbers six of
+// four; of few matrices, whose lanes have few entries, sixteen of these or of eight.
+constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
+  return int(entries == simdgroup_few_entries ? simdgroup_recovering_bytes(entries, number_bytes, 16, 16)
+             : entries == simdgroup_recovering_few_entries && number_bytes == word_bytes
+                 ? simdgroup_recovering_bytes(entries, number_bytes, 8, 16)
+             : number_bytes == word_bytes ? simdgroup_recovering_bytes(entries, number_bytes, 2, 4)
+                                          : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
+}
+
+// Numbers of device memory that it has of a matrix: V, and the reflectors of columns of so many entries.
+constexpr long simdgroup_recovering_vectors(long columns) { return columns * (columns + columns % 2); }
+constexpr long simdgroup_recovering_numbers(long columns, long entries) {
+  return simdgroup_recovering_vectors(columns) + columns * entries;
+}
 
 // Rows that method `block` keeps of columns of so many: zeros behind the last, so that all begin at 16 bytes.
 constexpr long block_height(long rows) { return (rows + 3) / 4 * 4; }

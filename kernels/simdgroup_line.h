@@ -52,6 +52,7 @@ struct Stand {
   int columns;
   int first_slot;  // of the matrix. Slots are the places for pairs, numbered through the group
   bool factors;    // B is factored first
+  bool tells_Q;    // columns of Q go with those of W
   int w_used;      // entries of a column of W
   int q_used;      // none without vectors
   // The same part of the neighbours, as if the line were a ring: the lane, or where it is another SIMD-group's, this
@@ -113,6 +114,7 @@ inline Stand<is_spread> make_stand(Shape shape, int parts, LineMemory memory, Te
   const int of_rows = (shape.rows + stand.parts - 1) / stand.parts;
   stand.w_used = stand.factors ? of_columns : of_rows;
   stand.q_used = shape.left_columns == 0 ? 0 : stand.factors ? of_rows : of_columns;
+  stand.tells_Q = true;
   stand.lane = team.lane;
   stand.simdgroup = is_spread ? team.simdgroup : 0;
   stand.simdgroups = is_spread ? team.simdgroups : 1;
@@ -145,6 +147,16 @@ inline void group_barrier(Stand<is_spread>) {
     threadgroup_barrier(mem_flags::mem_threadgroup);
   } else {
     simdgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
+// The same, and what they have written to device memory can be read.
+template <bool is_spread>
+inline void device_barrier(Stand<is_spread>) {
+  if (is_spread) {
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+  } else {
+    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   }
 }
 
@@ -271,11 +283,12 @@ inline void unpack(float4 words, thread float2* x) {
   x[1] = float2(words.z, words.w);
 }
 
-// What a lane puts into a box: its entries of W, those of Q, and the square, 16 bytes of which also keep the lanes of a
-// pair in different banks.
+// What a lane puts into a box: its entries of W, the square, 16 bytes of which also keep the lanes of a pair in
+// different banks, and its entries of Q.
 template <int entries, typename T, bool is_spread>
 inline threadgroup float4* place_in_box(int box, Stand<is_spread> stand) {
-  return stand.memory.boxes + (box * stand.parts + stand.part) * (limits::simdgroup_box_bytes(entries, sizeof(T)) / 16);
+  const int bytes = limits::simdgroup_box_bytes(entries, sizeof(T), stand.tells_Q);
+  return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
 template <int count, typename T>
@@ -297,18 +310,18 @@ template <typename T, int entries, bool is_spread>
 inline void put_into_box(thread const Column<T, entries>& column, int box, Stand<is_spread> stand) {
   const int step = Column<T, entries>::step;
   threadgroup float4* place = place_in_box<entries, T>(box, stand);
-  place[2 * entries / step].x = column.square;
+  place[entries / step].x = column.square;
   put_entries<entries>(column.W, place);
-  if (stand.q_used > 0) put_entries<entries>(column.Q, place + entries / step);
+  if (stand.q_used > 0) put_entries<entries>(column.Q, place + entries / step + 1);
 }
 
 template <typename T, int entries, bool is_spread>
 inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_spread> stand) {
   const int step = Column<T, entries>::step;
   threadgroup const float4* place = place_in_box<entries, T>(box, stand);
-  column.square = place[2 * entries / step].x;
+  column.square = place[entries / step].x;
   take_entries<entries>(column.W, place);
-  if (stand.q_used > 0) take_entries<entries>(column.Q, place + entries / step);
+  if (stand.q_used > 0) take_entries<entries>(column.Q, place + entries / step + 1);
 }
 
 // x comes from lane `source`, for all lanes at once.

@@ -34,16 +34,21 @@ import metalsvd
 metalsvd.emulator.enable()  # for tensors on mps: the shim that was loaded first is the one that is found
 shapes = [(n, n) for n in (*range(1, 34), *range(34, 130, 5))] + [(n + 9, n) for n in range(3, 130, 25)]
 shapes += [(600, 3), (512, 8), (700, 12), (200, 40), (130, 129), (350, 300), (9, 600), (40, 200)]
-for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32):
-    for count, m, n in [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)]:
-        A = torch.empty(count, m, n, dtype=dtype, device="mps")
-        for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr", "recover"):
-            for full_matrices, compute_uv in ((False, False), (False, True), (True, True)):
-                try:
-                    metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)
-                except RuntimeError as error:
-                    if driver is None or "does not fit" not in str(error):
-                        raise
+dtypes = (torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32)
+sizes = [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)]
+wide_sizes = [(1, 41, 41), (9, 21, 21), (9, 25, 25), *((2, n, n) for n in range(41, 105, 7))]
+cases = [(False, dtype, *size) for dtype in dtypes for size in sizes]
+cases += [(True, dtype, *size) for dtype in dtypes for size in wide_sizes]
+for wide_lanes, dtype, count, m, n in cases:
+    ctypes.c_bool.in_dll(recording, "recording_wide_lanes").value = wide_lanes
+    A = torch.empty(count, m, n, dtype=dtype, device="mps")
+    for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr", "recover"):
+        for full_matrices, compute_uv in ((False, False), (False, True), (True, True)):
+            try:
+                metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)
+            except RuntimeError as error:
+                if driver is None or "does not fit" not in str(error):
+                    raise
 asked = range(recording.recording_count())
 recording.recording_source.restype = recording.recording_kernel.restype = ctypes.c_char_p
 names = [(recording.recording_source(i).decode(), recording.recording_kernel(i).decode()) for i in asked]

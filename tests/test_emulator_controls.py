@@ -162,13 +162,14 @@ def test_options_are_restored():
 
     def in_force():
         found = module.options()
-        return found.order.name, found.seed, found.check_memory, found.keep_denormals
+        return found.order.name, found.seed, found.check_memory, found.keep_denormals, found.wide_lanes
 
     outside = in_force()
     with emulator.options(order="random", seed=5):
         assert in_force() == ("random", 5, *outside[2:])
-        with contextlib.suppress(KeyError), emulator.options(order="reverse", check_memory=True, keep_denormals=True):
-            assert in_force() == ("reverse", 5, True, True)
+        wanted = {"order": "reverse", "check_memory": True, "keep_denormals": True, "wide_lanes": True}
+        with contextlib.suppress(KeyError), emulator.options(**wanted):
+            assert in_force() == ("reverse", 5, True, True, True)
             raise KeyError
         assert in_force() == ("random", 5, *outside[2:])
     assert in_force() == outside

@@ -43,6 +43,18 @@ std::string last_error() {
   return emulator_error != nullptr ? std::string(": ") + emulator_error() : std::string();
 }
 
+// The emulator may stand for a GPU that is not Apple's. There is none on macOS, where each call would look for it in
+// all libraries that are loaded.
+bool has_wide_lanes() {
+#ifdef __APPLE__
+  return false;
+#else
+  using HasWideLanes = bool (*)();
+  const auto of_emulator = reinterpret_cast<HasWideLanes>(dlsym(RTLD_DEFAULT, "metalsvd_emulator_has_wide_lanes"));
+  return of_emulator != nullptr && of_emulator();
+#endif
+}
+
 void check(AOTITorchError error, const char* what, const std::string& name) {
   STD_TORCH_CHECK(error == TORCH_SUCCESS, "metalsvd: ", what, " '", name, "' failed", last_error());
 }
@@ -130,6 +142,8 @@ void compile_on_mps(std::string library) {
   const std::lock_guard lock(cache.mutex);
   cache.library(library);
 }
+
+DeviceLimits mps_limits() { return has_wide_lanes() ? gpu_with_wide_lanes : apple_gpu; }
 
 void launch_on_mps(const Step& step) {
   KernelCache& cache = KernelCache::instance();

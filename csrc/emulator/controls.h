@@ -14,6 +14,7 @@ struct Options {
   std::uint64_t seed = 0;       // of Order::random
   bool check_memory = false;    // run the instrumented kernels: races, bounds and bytes of device memory
   bool keep_denormals = false;  // which Apple GPUs flush to zero, CUDA does not
+  bool wide_lanes = false;      // a lane has registers for more than 128 words, as on CUDA
 };
 
 struct Counters {

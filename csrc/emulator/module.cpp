@@ -21,7 +21,8 @@ PYBIND11_MODULE(_emulator, m) {
       .def_readwrite("order", &emulator::Options::order)
       .def_readwrite("seed", &emulator::Options::seed)
       .def_readwrite("check_memory", &emulator::Options::check_memory)
-      .def_readwrite("keep_denormals", &emulator::Options::keep_denormals);
+      .def_readwrite("keep_denormals", &emulator::Options::keep_denormals)
+      .def_readwrite("wide_lanes", &emulator::Options::wide_lanes);
   m.def("options", &emulator::options, "A copy of the options in force.");
   m.def("set_options", &emulator::set_options, py::arg("options"));
 

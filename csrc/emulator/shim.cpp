@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "controls.h"
 #include "memory.h"
 #include "runtime.h"
 
@@ -111,6 +112,11 @@ extern "C" {
 
 // The text of the last error of this OS thread, or "".
 __attribute__((visibility("default"))) const char* metalsvd_emulator_last_error() { return last_error.c_str(); }
+
+// What the planner asks besides.
+__attribute__((visibility("default"))) bool metalsvd_emulator_has_wide_lanes() {
+  return metalsvd::emulator::options().wide_lanes;
+}
 
 AOTITorchError aoti_torch_mps_create_shader_library(const char* metal_shader_source,
                                                     AOTIMetalShaderLibraryHandle* library_handle) {

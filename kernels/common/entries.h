@@ -29,14 +29,19 @@ inline void add_products(thread const T* x, thread const T* y, thread PartialSum
   }
 }
 
-// Their sum, halves first, as lanes add theirs whose partners are farthest first.
+template <int distance, typename T, int count>
+inline void add_halves(thread PartialSums<T, count>& sums) {
+#pragma unroll
+  for (int c = 0; c < distance; ++c) sums.at[c % count] += sums.at[(c + distance) % count];
+}
+
+// Their sum, halves first, as lanes add theirs whose partners are farthest first. Up to 16 of them.
 template <typename T, int count>
 inline T total(PartialSums<T, count> sums) {
-#pragma unroll
-  for (int distance = count / 2; distance > 0; distance /= 2) {
-#pragma unroll
-    for (int c = 0; c < distance; ++c) sums.at[c] += sums.at[c + distance];
-  }
+  if (count > 8) add_halves<8>(sums);
+  if (count > 4) add_halves<4>(sums);
+  if (count > 2) add_halves<2>(sums);
+  if (count > 1) add_halves<1>(sums);
   return sums.at[0];
 }
 

@@ -172,6 +172,7 @@ def options(
     seed: int | None = None,
     check_memory: bool | None = None,
     keep_denormals: bool | None = None,
+    wide_lanes: bool | None = None,
 ) -> Iterator[None]:
     """Run Metal kernels differently inside a ``with`` block. What is None stays as it is; all is restored at the end.
 
@@ -182,6 +183,8 @@ def options(
         seed: of ``order="random"``.
         check_memory: watch device memory: races, accesses out of bounds, and the bytes read and written. Slow.
         keep_denormals: compute with denormal numbers, as the kernels do on CUDA, where an Apple GPU has zeros.
+        wide_lanes: plan as for lanes with registers for more than 128 words, which run other kernels of method
+            ``simdgroup`` from 41 columns on, as on CUDA.
 
     Raises:
         ValueError: if ``order`` is none of the three, or ``seed`` is negative or has more than 64 bits.
@@ -202,6 +205,8 @@ def options(
         wanted.check_memory = check_memory
     if keep_denormals is not None:
         wanted.keep_denormals = keep_denormals
+    if wide_lanes is not None:
+        wanted.wide_lanes = wide_lanes
     _counts_bytes = _counts_bytes or wanted.check_memory
     module.set_options(wanted)
     try:

@@ -1,5 +1,6 @@
 /* A Metal runtime that runs nothing and keeps what it is asked for: the functions of torch's shim_mps.h that the operator
    library calls. A library's handle is its text, a function's the kernel's name. */
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,10 @@ static int count;
 int recording_count() { return count; }
 const char* recording_source(int i) { return asked[i].source; }
 const char* recording_kernel(int i) { return asked[i].kernel; }
+
+/* What the library asks the emulator, whose tensors these are. */
+bool recording_wide_lanes;
+bool metalsvd_emulator_has_wide_lanes() { return recording_wide_lanes; }
 
 int aoti_torch_mps_create_shader_library(const char* source, const char** library) {
   *library = source;

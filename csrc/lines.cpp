@@ -1,0 +1,136 @@
+#include "lines.h"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace metalsvd {
+namespace {
+
+// Whether SIMD-groups that share so many matrices have the threads, and the memory for the boxes of their lines.
+bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
+  if (simdgroups * limits::simd_width > limits::simdgroup_spread_threads) return false;
+  const int number_bytes = (is_complex(problem) ? 2 : 1) * limits::word_bytes;
+  if (line.recovers) {
+    return limits::simdgroup_recovering_bytes(line.entries, number_bytes, line.parts, simdgroups) <=
+           limits::simdgroup_recovering_tile(line.entries, number_bytes);
+  }
+  const std::int64_t boxes = matrices > 1 ? 2 * simdgroups : std::max<std::int64_t>(simdgroups, 2);
+  return boxes * line.parts * limits::simdgroup_box_bytes(line.entries, number_bytes, true) <=
+         limits::simdgroup_boxes_bytes;
+}
+
+// What a matrix costs where there are many: the part of a SIMD-group that it takes, times what a lane has to do, and
+// times what exchange through memory and waiting for each other make of that.
+double cost_of(const Line& line, double spread_cost) {
+  const auto lanes =
+      static_cast<double>(line.is_spread ? line.pairs * line.parts : limits::simd_width / line.matrices(1));
+  return (line.is_spread ? spread_cost : 1.0) * lanes * (line.entries + limits::simdgroup_work_of_pair);
+}
+
+std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
+  constexpr std::array complex_entries{8, 10};
+  constexpr std::array real_entries{8, 12, 16, 20};
+  const auto all_entries =
+      is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
+  // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
+  const double spread_cost = is_complex(problem) ? 1.4 : 1.7;
+  std::optional<Line> best;
+  for (const int entries : all_entries) {
+    for (const bool is_spread : {false, true}) {
+      if (is_spread && entries == 8 && !is_complex(problem)) continue;
+      const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
+                      is_spread, false};
+      if (line.parts > limits::simd_width) continue;
+      if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
+      if (!best || cost_of(line, spread_cost) < cost_of(*best, spread_cost)) best = line;
+    }
+  }
+  return best;
+}
+
+// The fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of a SIMD-group hold
+// half a complex column each, or a real one.
+std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  const bool is_of_complex = is_complex(problem);
+  const std::int64_t fewest =
+      is_of_complex ? limits::simdgroup_recovering_complex_fewest : limits::simdgroup_recovering_fewest;
+  const std::int64_t most =
+      is_of_complex ? limits::simdgroup_recovering_complex_most : limits::simdgroup_recovering_most;
+  if (!problem.device.has_wide_lanes || rows > most || columns > rows || columns < fewest) return std::nullopt;
+  struct Kernel {
+    int entries;
+    bool is_spread;
+  };
+  constexpr std::array complex_kernels{Kernel{32, true}, Kernel{24, true}, Kernel{16, false}, Kernel{12, false}};
+  constexpr std::array real_kernels{Kernel{64, true}, Kernel{64, false}, Kernel{56, true}, Kernel{56, false},
+                                    Kernel{48, true}, Kernel{48, false}, Kernel{40, true}};
+  const auto kernels = is_of_complex ? std::span<const Kernel>(complex_kernels) : std::span<const Kernel>(real_kernels);
+  std::optional<Line> best;
+  for (const auto [entries, is_spread] : kernels) {
+    const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2), is_spread,
+                    true};
+    if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
+    if (!best || line.simdgroups() <= best->simdgroups()) best = line;
+  }
+  return best;
+}
+
+std::optional<Line> line_for(const Problem& problem, std::int64_t rows, std::int64_t columns) {
+  const std::optional<Line> recovering = recovering_line(problem, rows, columns);
+  return recovering ? recovering : sharing_line(problem, rows, columns);
+}
+
+}  // namespace
+
+std::optional<Line> line_of_many(const Problem& problem) {
+  return line_for(problem, std::max(problem.m, problem.n), std::min(problem.m, problem.n));
+}
+
+namespace {
+
+// The same columns in lanes of so few entries, if there is room.
+std::optional<Line> line_of_entries(const Problem& problem, const Line& line, int entries) {
+  const std::int64_t parts =
+      line.parts * limits::simdgroup_few_lanes(line.entries) / limits::simdgroup_few_lanes(entries);
+  const Line few{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.recovers};
+  if (parts > limits::simd_width) return std::nullopt;
+  return !few.is_spread || has_room(problem, few, few.simdgroups(), 1) ? std::optional(few) : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
+  if (const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries)) {
+    const std::int64_t simdgroups =
+        few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
+    return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;
+  }
+  // A threadgroup that fills a core: as many matrices as there are cores.
+  if (!line.recovers || is_complex(problem) || problem.batch > problem.device.cores) return std::nullopt;
+  return line_of_entries(problem, line, limits::simdgroup_recovering_few_entries);
+}
+
+std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
+  std::int64_t best = line.simdgroups();
+  std::int64_t best_matrices = line.matrices(best);
+  for (std::int64_t simdgroups = best + 1; simdgroups <= limits::simdgroup_sharing_simdgroups; ++simdgroups) {
+    const std::int64_t matrices = line.matrices(simdgroups);
+    const bool is_enough = problem.batch >= matrices * limits::simdgroup_enough_threadgroups;
+    if (!is_enough || !has_room(problem, line, simdgroups, matrices)) break;
+    if (simdgroups * best_matrices < best * matrices) {
+      best = simdgroups;
+      best_matrices = matrices;
+    }
+  }
+  return best;
+}
+
+std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {
+  std::int64_t rows = limits::simdgroup_most_rows;
+  while (rows > 0 && !line_for(problem, rows, columns)) --rows;
+  return rows;
+}
+
+}  // namespace metalsvd

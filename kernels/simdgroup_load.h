@@ -1,0 +1,69 @@
+// How the kernels of method `simdgroup` come to their columns of B.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/power_of_two.h"
+#include "common/scalar.h"
+#include "common/shape.h"
+#include "common/storage.h"
+#include "simdgroup_line.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// What the kernel was called with, from some matrix of the batch on.
+template <typename Storage>
+struct Tensors {
+  device const Storage* A;
+  device Storage* left;
+  device typename StorageTraits<Storage>::Real* S;
+  device Storage* right;
+  device int* info;
+  long row_stride;
+  long column_stride;
+};
+
+template <typename Storage>
+inline Tensors<Storage> make_tensors(device const Storage* A, device Storage* left,
+                                     device typename StorageTraits<Storage>::Real* S, device Storage* right,
+                                     device int* info, long row_stride, long column_stride) {
+  Tensors<Storage> tensors;
+  tensors.A = A;
+  tensors.left = left;
+  tensors.S = S;
+  tensors.right = right;
+  tensors.info = info;
+  tensors.row_stride = row_stride;
+  tensors.column_stride = column_stride;
+  return tensors;
+}
+
+// Column j of B as A has it, not yet conjugated. Zeros where `exists` is false.
+template <typename Storage, typename T, int entries, bool is_spread>
+inline uint load_column(device const Storage* A, long row_stride, long column_stride, int j, bool exists, Shape shape,
+                        Stand<is_spread> stand, thread Column<T, entries>& column) {
+  uint largest = 0u;
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    const int i = row_of(stand, t);
+    T entry = from_real<T>(0.0f);
+    if (exists && i < shape.rows && j < shape.columns) entry = to_number(A[i * row_stride + j * column_stride]);
+    largest = max(largest, magnitude_bits(entry));
+    column.W[t] = entry;
+  }
+  return largest;
+}
+
+// A GPU may flush denormal numbers when it negates them: conjugates are taken of scaled entries. A matrix that is not
+// finite becomes zero.
+template <typename T, int entries>
+inline void scale_column(thread Column<T, entries>& column, int exponent, bool is_finite, bool conjugated) {
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    const T entry = is_finite ? scale(column.W[t], exponent) : from_real<T>(0.0f);
+    column.W[t] = conjugated ? conjugate(entry) : entry;
+  }
+}
+
+}  // namespace metalsvd

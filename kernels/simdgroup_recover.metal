@@ -1,0 +1,76 @@
+#include "simdgroup_recover.h"
+
+namespace metalsvd {
+
+template
+    [[host_name("svd_recovering_48_f32")]] [[kernel]] decltype(svd_recovering<float, 48>) svd_recovering<float, 48>;
+template [[host_name("svd_recovering_48_f16")]] [[kernel]] decltype(svd_recovering<half, 48>) svd_recovering<half, 48>;
+template [[host_name(
+    "svd_recovering_48_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 48>) svd_recovering<BFloat16, 48>;
+template
+    [[host_name("svd_recovering_56_f32")]] [[kernel]] decltype(svd_recovering<float, 56>) svd_recovering<float, 56>;
+template [[host_name("svd_recovering_56_f16")]] [[kernel]] decltype(svd_recovering<half, 56>) svd_recovering<half, 56>;
+template [[host_name(
+    "svd_recovering_56_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 56>) svd_recovering<BFloat16, 56>;
+template
+    [[host_name("svd_recovering_64_f32")]] [[kernel]] decltype(svd_recovering<float, 64>) svd_recovering<float, 64>;
+template [[host_name("svd_recovering_64_f16")]] [[kernel]] decltype(svd_recovering<half, 64>) svd_recovering<half, 64>;
+template [[host_name(
+    "svd_recovering_64_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 64>) svd_recovering<BFloat16, 64>;
+template
+    [[host_name("svd_recovering_12_c64")]] [[kernel]] decltype(svd_recovering<float2, 12>) svd_recovering<float2, 12>;
+template
+    [[host_name("svd_recovering_12_c32")]] [[kernel]] decltype(svd_recovering<half2, 12>) svd_recovering<half2, 12>;
+template
+    [[host_name("svd_recovering_16_c64")]] [[kernel]] decltype(svd_recovering<float2, 16>) svd_recovering<float2, 16>;
+template
+    [[host_name("svd_recovering_16_c32")]] [[kernel]] decltype(svd_recovering<half2, 16>) svd_recovering<half2, 16>;
+template
+    [[host_name("svd_recoverings_4_f32")]] [[kernel]] decltype(svd_recoverings<float, 4>) svd_recoverings<float, 4>;
+template [[host_name("svd_recoverings_4_f16")]] [[kernel]] decltype(svd_recoverings<half, 4>) svd_recoverings<half, 4>;
+template [[host_name(
+    "svd_recoverings_4_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 4>) svd_recoverings<BFloat16, 4>;
+template
+    [[host_name("svd_recoverings_16_f32")]] [[kernel]] decltype(svd_recoverings<float, 16>) svd_recoverings<float, 16>;
+template
+    [[host_name("svd_recoverings_16_f16")]] [[kernel]] decltype(svd_recoverings<half, 16>) svd_recoverings<half, 16>;
+template [[host_name(
+    "svd_recoverings_16_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 16>) svd_recoverings<BFloat16, 16>;
+template
+    [[host_name("svd_recoverings_40_f32")]] [[kernel]] decltype(svd_recoverings<float, 40>) svd_recoverings<float, 40>;
+template
+    [[host_name("svd_recoverings_40_f16")]] [[kernel]] decltype(svd_recoverings<half, 40>) svd_recoverings<half, 40>;
+template [[host_name(
+    "svd_recoverings_40_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 40>) svd_recoverings<BFloat16, 40>;
+template
+    [[host_name("svd_recoverings_48_f32")]] [[kernel]] decltype(svd_recoverings<float, 48>) svd_recoverings<float, 48>;
+template
+    [[host_name("svd_recoverings_48_f16")]] [[kernel]] decltype(svd_recoverings<half, 48>) svd_recoverings<half, 48>;
+template [[host_name(
+    "svd_recoverings_48_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 48>) svd_recoverings<BFloat16, 48>;
+template
+    [[host_name("svd_recoverings_56_f32")]] [[kernel]] decltype(svd_recoverings<float, 56>) svd_recoverings<float, 56>;
+template
+    [[host_name("svd_recoverings_56_f16")]] [[kernel]] decltype(svd_recoverings<half, 56>) svd_recoverings<half, 56>;
+template [[host_name(
+    "svd_recoverings_56_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 56>) svd_recoverings<BFloat16, 56>;
+template
+    [[host_name("svd_recoverings_64_f32")]] [[kernel]] decltype(svd_recoverings<float, 64>) svd_recoverings<float, 64>;
+template
+    [[host_name("svd_recoverings_64_f16")]] [[kernel]] decltype(svd_recoverings<half, 64>) svd_recoverings<half, 64>;
+template [[host_name(
+    "svd_recoverings_64_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 64>) svd_recoverings<BFloat16, 64>;
+template
+    [[host_name("svd_recoverings_4_c64")]] [[kernel]] decltype(svd_recoverings<float2, 4>) svd_recoverings<float2, 4>;
+template
+    [[host_name("svd_recoverings_4_c32")]] [[kernel]] decltype(svd_recoverings<half2, 4>) svd_recoverings<half2, 4>;
+template [[host_name(
+    "svd_recoverings_24_c64")]] [[kernel]] decltype(svd_recoverings<float2, 24>) svd_recoverings<float2, 24>;
+template
+    [[host_name("svd_recoverings_24_c32")]] [[kernel]] decltype(svd_recoverings<half2, 24>) svd_recoverings<half2, 24>;
+template [[host_name(
+    "svd_recoverings_32_c64")]] [[kernel]] decltype(svd_recoverings<float2, 32>) svd_recoverings<float2, 32>;
+template
+    [[host_name("svd_recoverings_32_c32")]] [[kernel]] decltype(svd_recoverings<half2, 32>) svd_recoverings<half2, 32>;
+
+}  // namespace metalsvd

@@ -1,0 +1,159 @@
+"""The recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h): those of GPUs whose lanes have registers
+enough, which the emulator stands for if asked."""
+
+from __future__ import annotations
+
+import contextlib
+
+import checks
+import matrices
+import metalsvd
+import pytest
+import torch
+
+# A SIMD-group a matrix, of the most rows and columns and of fewer rows than lanes hold; two SIMD-groups to five.
+REAL, COMPLEX = torch.float32, torch.complex64
+SHAPES = [(shape, REAL) for shape in [(41, 41), (64, 64), (60, 43), (43, 50), (65, 65), (98, 97), (115, 113)]]
+SHAPES += [(shape, COMPLEX) for shape in [(21, 21), (32, 32), (25, 30), (40, 22), (33, 34), (66, 65)]]
+
+
+@pytest.fixture(autouse=True)
+def wide_lanes(emulated):
+    with metalsvd.emulator.options(wide_lanes=True) if emulated else contextlib.nullcontext():
+        yield
+
+
+def batch_of_all(shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
+    return matrices.batch_of(list(matrices.FAMILIES), shape, dtype, seed=3)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), SHAPES)
+@pytest.mark.parametrize("full", [False, True])
+def test_accurate_on_every_family(shape, dtype, full, target):
+    A = batch_of_all(shape, dtype)
+    found = metalsvd.svd_ex(A.to(target), full_matrices=full)
+    for i, family in enumerate(matrices.FAMILIES):
+        assert found.info[i] == 0
+        checks.assert_accurate(A[i], found.U[i], found.S[i], found.Vh[i], family)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((41, 41), REAL), ((64, 64), REAL), ((41, 60), REAL), ((80, 66), REAL), ((23, 22), COMPLEX), ((33, 33), COMPLEX)],
+)
+def test_one_matrix_has_the_bits_that_it_has_in_a_batch(shape, dtype, target):
+    """One has four to sixteen times the lanes."""
+    A = batch_of_all(shape, dtype).to(target)
+    together = metalsvd.svd_ex(A, full_matrices=True)
+    for i in range(len(A)):
+        alone = metalsvd.svd_ex(A[i], full_matrices=True)
+        for factor in ("U", "S", "V"):
+            checks.assert_same_bits(getattr(alone, factor), getattr(together, factor)[i], f"{factor} of {i}")
+
+
+@pytest.mark.parametrize("rows", [64, 65, 80])
+@pytest.mark.parametrize("columns", [22, 31, 64])
+def test_lines_of_one_complex_matrix_find_room(rows, columns, target):
+    """Where lanes of four entries would need more threadgroup memory than their kernel has."""
+    A = matrices.make("normal", rows, columns, COMPLEX)
+    found = metalsvd.svd_ex(A.to(target))
+    checks.assert_accurate(A, found.U, found.S, found.Vh)
+
+
+@pytest.mark.parametrize(("shape", "dtype"), [((60, 43), REAL), ((70, 66), REAL), ((30, 22), COMPLEX)])
+def test_thin_factors_are_those_of_full_ones(shape, dtype, target):
+    A = batch_of_all(shape, dtype).to(target)
+    thin = metalsvd.svd_ex(A, full_matrices=False)
+    full = metalsvd.svd_ex(A, full_matrices=True)
+    columns = min(shape)
+    checks.assert_same_bits(thin.U, full.U[..., :columns], "U")
+    checks.assert_same_bits(thin.S, full.S, "S")
+    checks.assert_same_bits(thin.Vh, full.Vh[..., :columns, :], "Vh")
+    checks.assert_same_bits(thin.S, metalsvd.svd_ex(A, compute_uv=False).S, "values only")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_are_rounded_once(dtype, target):
+    A = matrices.batch_of(["normal", "geometric", "half_rank"], (50, 45), dtype, seed=1).to(target)
+    half = metalsvd.svd_ex(A, full_matrices=False)
+    single = metalsvd.svd_ex(A.float(), full_matrices=False)
+    for factor in ("U", "S", "Vh"):
+        assert torch.equal(getattr(half, factor), getattr(single, factor).to(dtype)), factor
+
+
+def test_a_matrix_that_is_not_finite_spoils_no_other(target):
+    A = matrices.batch_of(["normal"] * 3, (44, 44), REAL, seed=2)
+    good = metalsvd.svd_ex(A.to(target))
+    A[1, 5, 7] = float("inf")
+    bad = metalsvd.svd_ex(A.to(target))
+    assert bad.info.tolist() == [0, 1, 0]
+    assert all(torch.isnan(getattr(bad, factor)[1]).all() for factor in ("U", "S", "Vh"))
+    for factor in ("U", "S", "Vh"):
+        checks.assert_same_bits(getattr(good, factor)[::2], getattr(bad, factor)[::2], factor)
+
+
+@pytest.mark.parametrize("shape", [(45, 45), (90, 80)])
+def test_any_strides(shape, target):
+    A = matrices.batch_of(["normal", "geometric"], shape, REAL, seed=5).to(target)
+    expected = metalsvd.svd_ex(A)
+    spaced = torch.zeros(2, 2 * shape[0], 3 * shape[1], device=target)[:, ::2, ::3]
+    spaced.copy_(A)
+    for strided in (A.mT.contiguous().mT, spaced):
+        found = metalsvd.svd_ex(strided)
+        for factor in ("U", "S", "Vh"):
+            checks.assert_same_bits(getattr(expected, factor), getattr(found, factor), factor)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("job", [{"compute_uv": False}, {}, {"full_matrices": True}])
+@pytest.mark.parametrize(
+    ("shape", "dtype", "families"),
+    [
+        ((42, 41), REAL, ["half_rank", "normal", "normal"]),  # a SIMD-group a matrix
+        ((50, 44), REAL, ["normal"]),  # few: sixteen lanes a column
+        ((44, 50), REAL, ["half_rank"]),
+        ((66, 65), REAL, ["half_rank", "normal"]),  # spread over three
+        ((66, 65), REAL, ["half_rank"]),  # over nine
+        ((22, 21), COMPLEX, ["half_rank", *5 * ["normal"]]),
+        ((25, 30), COMPLEX, ["half_rank"]),
+        ((34, 33), COMPLEX, ["half_rank", "normal"]),
+    ],
+)
+def test_no_race_no_stray_access_and_the_same_bits_in_every_order(shape, dtype, families, job, emulated, target):
+    A = torch.stack([matrices.make(name, *shape, dtype) for name in families]).to(target)
+    checks.assert_safe_in_every_order(A, emulated, checked_orders=("random",), **job)
+
+
+@pytest.mark.parametrize(
+    ("shape", "kernel"),
+    [
+        ((2, 40, 40), "svd_simdgroups_20_f32"),
+        ((2, 41, 41), "svd_recovering_48_f32"),
+        ((1, 41, 41), "svd_recoverings_4_f32"),
+        ((2, 56, 49), "svd_recovering_56_f32"),
+        ((2, 64, 64), "svd_recovering_64_f32"),
+        ((2, 65, 65), "svd_recoverings_40_f32"),
+        ((2, 96, 81), "svd_recoverings_48_f32"),
+        ((2, 104, 97), "svd_recoverings_56_f32"),
+        ((1, 65, 65), "svd_recoverings_16_f32"),
+        ((1, 128, 128), "svd_recoverings_16_f32"),
+        ((2, 128, 50), "svd_recoverings_64_f32"),
+        ((2, 129, 50), "svd_recovering_56_f32"),  # of R
+        ((9, 20, 20), "svd_simdgroups_10_c64"),
+        ((9, 21, 21), "svd_recovering_12_c64"),
+        ((9, 25, 25), "svd_recovering_16_c64"),
+        ((1, 64, 64), "svd_recoverings_4_c64"),
+        ((9, 40, 20), "svd_simdgroups_10_c64"),
+        ((9, 40, 22), "svd_recoverings_24_c64"),
+        ((9, 64, 64), "svd_recoverings_32_c64"),
+        ((9, 80, 80), "svd_recoverings_24_c64"),
+        ((9, 81, 80), "svd_recoverings_24_c64"),  # of R
+    ],
+)
+def test_plans(shape, kernel, emulated):
+    if not emulated:
+        pytest.skip("few matrices are more on another device")
+    is_complex = kernel.endswith("c64")
+    plan = metalsvd.plan(shape, COMPLEX if is_complex else REAL, device="mps")
+    assert f"kernel {kernel}," in plan
+    assert plan.startswith("tall QR") == (shape[1] > (80 if is_complex else 128))
