@@ -95,7 +95,6 @@ inline void store_factors(thread Column<T, entries>& x, thread Column<T, entries
 template <typename Storage, int entries, bool is_spread>
 inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
-  typedef typename StorageTraits<Storage>::Real Real;
   const bool is_first = exists && stand.pair == 0 && stand.part == 0;
   Column<T, entries> x;
   Column<T, entries> y;
@@ -132,14 +131,9 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   }
   if (is_first) *tensors.info = !is_finite ? info_not_finite : active ? info_not_converged : info_ok;
 
-  measure_pair(x, y, stand);
-  const float2 sigmas = float2(x.square >= least_square() ? precise::sqrt(x.square) : 0.0f,
-                               y.square >= least_square() ? precise::sqrt(y.square) : 0.0f);
+  const float2 sigmas = norms_of_pair(x, y, stand);
   const Places places = rank_columns(sigmas, sweeps % 2 != 0, stand);
-  if (has_factors && stand.part == 0) {
-    if (places.x < shape.columns) tensors.S[places.x] = to_storage<Real>(scale(sigmas.x, -exponent));
-    if (places.y < shape.columns) tensors.S[places.y] = to_storage<Real>(scale(sigmas.y, -exponent));
-  }
+  if (has_factors && stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
   if (stand.q_used > 0) store_factors(x, y, sigmas, places, has_factors, tensors, shape, stand);
 }
 
@@ -150,12 +144,7 @@ inline void factor_group(Tensors<Storage> tensors, long first, long batch, long 
                          Stand<is_spread> stand) {
   const bool exists = has_matrix(stand) && first + stand.matrix < batch;
   const long index = exists ? first + stand.matrix : first;
-  tensors.A += index * batch_stride;
-  tensors.left += index * shape.rows * shape.left_columns;
-  tensors.S += index * shape.columns;
-  tensors.right += shape.left_columns > 0 ? index * shape.columns * shape.columns : 0;
-  tensors.info += index;
-  factor_matrix<Storage, entries>(tensors, exists, shape, stand);
+  factor_matrix<Storage, entries>(tensors_from(tensors, index, batch_stride, shape), exists, shape, stand);
 }
 
 // Grid: SIMD-groups of as many matrices as they have lanes for, as many of them a threadgroup as the host likes; those
@@ -176,11 +165,7 @@ template <typename Storage, int entries>
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 boxes[limits::simdgroup_method_simdgroups][limits::simdgroup_words_bytes / 16];
-  LineMemory memory;
-  memory.boxes = boxes[simdgroup];
-  memory.float4s = limits::simdgroup_words_bytes / 16;
-  memory.origins = nullptr;
-  memory.marks = nullptr;
+  const LineMemory memory = make_line_memory(boxes[simdgroup], limits::simdgroup_words_bytes / 16, nullptr, nullptr);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<false> stand = make_stand<false>(shape, int(parts), memory, team);
@@ -207,11 +192,7 @@ template <typename Storage, int entries>
   threadgroup float4 boxes[limits::simdgroup_boxes_bytes / 16];
   threadgroup int origins[limits::simdgroup_spread_origins];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
-  LineMemory memory;
-  memory.boxes = boxes;
-  memory.float4s = limits::simdgroup_boxes_bytes / 16;
-  memory.origins = origins;
-  memory.marks = marks;
+  const LineMemory memory = make_line_memory(boxes, limits::simdgroup_boxes_bytes / 16, origins, marks);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<true> stand = make_stand<true>(shape, int(parts), memory, team);

@@ -8,6 +8,7 @@
 #include "common/shape.h"
 #include "common/storage.h"
 #include "simdgroup_line.h"
+#include "simdgroup_load.h"
 #include "simdgroup_qr.h"
 
 namespace metalsvd {
@@ -33,6 +34,14 @@ inline Factor<Storage> make_factor(device Storage* entries, Place place, int row
   factor.columns = columns;
   factor.origins = nullptr;
   return factor;
+}
+
+// Both singular values of a pair, of the matrix as it was scaled, to their places in S.
+template <typename Storage>
+inline void store_values(float2 sigmas, Places places, int exponent, Tensors<Storage> tensors, Shape shape) {
+  typedef typename StorageTraits<Storage>::Real Real;
+  if (places.x < shape.columns) tensors.S[places.x] = to_storage<Real>(scale(sigmas.x, -exponent));
+  if (places.y < shape.columns) tensors.S[places.y] = to_storage<Real>(scale(sigmas.y, -exponent));
 }
 
 // The row of the factor that a lane's entry t is.

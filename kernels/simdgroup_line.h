@@ -27,6 +27,16 @@ struct LineMemory {
   threadgroup uint* marks;    // where lines are spread a word for each SIMD-group
 };
 
+inline LineMemory make_line_memory(threadgroup float4* boxes, int float4s, threadgroup int* origins,
+                                   threadgroup uint* marks) {
+  LineMemory memory;
+  memory.boxes = boxes;
+  memory.float4s = float4s;
+  memory.origins = origins;
+  memory.marks = marks;
+  return memory;
+}
+
 // One lane's entries of a column of W, which is B until it has been factored, and of the column of Q below it: rows
 // part, part + parts, part + 2 parts, ... They count in two halves, which sweeps skip where they are not used.
 template <typename T, int entries>

@@ -39,6 +39,17 @@ inline Tensors<Storage> make_tensors(device const Storage* A, device Storage* le
   return tensors;
 }
 
+// From matrix `index` on.
+template <typename Storage>
+inline Tensors<Storage> tensors_from(Tensors<Storage> tensors, long index, long batch_stride, Shape shape) {
+  tensors.A += index * batch_stride;
+  tensors.left += index * shape.rows * shape.left_columns;
+  tensors.S += index * shape.columns;
+  tensors.right += shape.left_columns > 0 ? index * shape.columns * shape.columns : 0;
+  tensors.info += index;
+  return tensors;
+}
+
 // Column j of B as A has it, not yet conjugated. Zeros where `exists` is false.
 template <typename Storage, typename T, int entries, bool is_spread>
 inline uint load_column(device const Storage* A, long row_stride, long column_stride, int j, bool exists, Shape shape,

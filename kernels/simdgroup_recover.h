@@ -48,6 +48,18 @@ struct Workspace {
   device T* square;         // R^H, then Pi V: rows of 2 pairs_in_line
 };
 
+// Without what lies in device memory.
+template <typename T>
+inline Workspace<T> make_workspace(threadgroup int* places, threadgroup T* turns, threadgroup float* taus,
+                                   threadgroup T* diagonals) {
+  Workspace<T> work;
+  work.places = places;
+  work.turns = turns;
+  work.reflectors.taus = taus;
+  work.reflectors.diagonals = diagonals;
+  return work;
+}
+
 // Where the two columns of W that this lane has part of stand in an order; lanes without any, nowhere.
 template <bool is_spread>
 inline Places rank_pair(float2 sizes, bool is_reversed, Stand<is_spread> stand) {
@@ -131,7 +143,6 @@ template <typename Storage, typename T, int entries, bool is_spread>
 inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, Places places,
                                    Workspace<T> work, thread Column<T, entries>& x, thread Column<T, entries>& y,
                                    Stand<is_spread> stand) {
-  const int step = 16 / sizeof(T);
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
     x.W[t] = from_real<T>(0.0f);
@@ -260,7 +271,6 @@ template <typename Storage, int entries, bool is_spread>
 inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                          Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
-  typedef typename StorageTraits<Storage>::Real Real;
   const uint largest = largest_entry<entries, T>(tensors, shape, stand);
   if (largest >= not_finite_bits) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, thread_of(stand), threads_of(stand));
@@ -282,14 +292,9 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   }
   if (thread_of(stand) == 0) *tensors.info = is_unfinished ? info_not_converged : info_ok;
 
-  measure_pair(x, y, stand);
-  const float2 sigmas = float2(x.square >= least_square() ? precise::sqrt(x.square) : 0.0f,
-                               y.square >= least_square() ? precise::sqrt(y.square) : 0.0f);
+  const float2 sigmas = norms_of_pair(x, y, stand);
   const Places places = rank_pair(sigmas, sweeps % 2 != 0, stand);
-  if (stand.part == 0) {
-    if (places.x < shape.columns) tensors.S[places.x] = to_storage<Real>(scale(sigmas.x, -exponent));
-    if (places.y < shape.columns) tensors.S[places.y] = to_storage<Real>(scale(sigmas.y, -exponent));
-  }
+  if (stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
   if (shape.left_columns > 0) recover_factors(x, y, sigmas, places, exponent, tensors, shape, work, stand);
 }
 
@@ -298,16 +303,10 @@ template <typename Storage, int entries, bool is_spread>
 inline void factor_one(Tensors<Storage> tensors, device typename StorageTraits<Storage>::Number* scratch, long index,
                        long batch_stride, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                        Stand<is_spread> stand) {
-  stand.factors = true;
   stand.tells_Q = false;
   work.square = scratch + index * limits::simdgroup_recovering_numbers(shape.columns, stand.parts * entries);
   work.reflectors.kept = work.square + limits::simdgroup_recovering_vectors(shape.columns);
-  tensors.A += index * batch_stride;
-  tensors.left += index * shape.rows * shape.left_columns;
-  tensors.S += index * shape.columns;
-  tensors.right += shape.left_columns > 0 ? index * shape.columns * shape.columns : 0;
-  tensors.info += index;
-  factor_alone<Storage, entries>(tensors, shape, work, stand);
+  factor_alone<Storage, entries>(tensors_from(tensors, index, batch_stride, shape), shape, work, stand);
 }
 
 // Grid: a SIMD-group a matrix. Ownership: the lanes of a pair own its two columns, lane `part` the rows part, part +
@@ -333,16 +332,8 @@ template <typename Storage, int entries>
   threadgroup float taus[2 * limits::simd_width];
   threadgroup T turns[2 * limits::simd_width];
   threadgroup T diagonals[2 * limits::simd_width];
-  LineMemory memory;
-  memory.boxes = boxes;
-  memory.float4s = float4s;
-  memory.origins = origins;
-  memory.marks = nullptr;
-  Workspace<T> work;
-  work.places = places;
-  work.turns = turns;
-  work.reflectors.taus = taus;
-  work.reflectors.diagonals = diagonals;
+  const LineMemory memory = make_line_memory(boxes, float4s, origins, nullptr);
+  const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<false> stand = make_stand<false>(shape, int(parts), memory, team);
@@ -373,16 +364,8 @@ template <typename Storage, int entries>
   threadgroup T turns[limits::simdgroup_recovering_most];
   threadgroup T diagonals[limits::simdgroup_recovering_most];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
-  LineMemory memory;
-  memory.boxes = boxes;
-  memory.float4s = float4s;
-  memory.origins = origins;
-  memory.marks = marks;
-  Workspace<T> work;
-  work.places = places;
-  work.turns = turns;
-  work.reflectors.taus = taus;
-  work.reflectors.diagonals = diagonals;
+  const LineMemory memory = make_line_memory(boxes, float4s, origins, marks);
+  const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<true> stand = make_stand<true>(shape, int(parts), memory, team);

@@ -26,6 +26,14 @@ inline void measure_pair(thread Column<T, entries>& x, thread Column<T, entries>
   y.square = square_of_column<entries>(y.W, stand);
 }
 
+// Their norms, summed up anew, and zero where they count as zero.
+template <typename T, int entries, bool is_spread>
+inline float2 norms_of_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
+  measure_pair(x, y, stand);
+  return float2(x.square >= least_square() ? precise::sqrt(x.square) : 0.0f,
+                y.square >= least_square() ? precise::sqrt(y.square) : 0.0f);
+}
+
 // Takes out of the norms of the columns of Q what the rotations of a sweep have added: a difference between two norms
 // would be an error of their angle as soon as the columns meet at 45 degrees. Where the matrix is not `active` they
 // stay as they are, however long its neighbours take.
