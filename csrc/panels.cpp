@@ -28,10 +28,12 @@ std::int64_t groups_for_rows(std::int64_t rows) {
   return std::min<std::int64_t>(divide_up(rows * limits::simd_width, limits::tall_threads), limits::tall_strips);
 }
 
-PanelQr::PanelQr(const Reduction& reduction, const Matrices& like, std::optional<Source> source)
+PanelQr::PanelQr(const Reduction& reduction, const Matrices& like, std::optional<Source> source,
+                 std::optional<torch::stable::Tensor> settled)
     : reduction_(reduction),
       like_(like),
       source_(std::move(source)),
+      settled_(std::move(settled)),
       columns_(reduction_.panels.back().first + reduction_.panels.back().columns),
       stride_(reduction_.padded(columns_)),
       left_stride_(reduction_.padded(reduction_.left_columns)) {
@@ -96,8 +98,14 @@ bool PanelQr::keeps(std::size_t panel) const { return wants_vectors() || panel +
 // Full matrices have more to apply Q to than the vectors of R.
 bool PanelQr::starts_at_root() const { return reduction_.left_columns == columns_; }
 
+std::vector<Argument> PanelQr::settled_arguments() const {
+  // Metal wants a buffer for every argument.
+  return {settled_ ? *settled_ : numbers_.tensor, std::int64_t{settled_.has_value()}};
+}
+
 Launch PanelQr::launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                        std::int64_t threads) const {
+  append(arguments, settled_arguments());
   return tall_launch(like_.batch, kernel, threadgroups, std::move(arguments), threads);
 }
 

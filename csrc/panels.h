@@ -38,8 +38,9 @@ class PanelQr {
   };
 
   // Reflectors are kept where the reduction wants left vectors. Without a source B is in `numbers` always. `like` has
-  // the batch and the dtype.
-  PanelQr(const Reduction& reduction, const Matrices& like, std::optional<Source> source);
+  // the batch and the dtype. Where there is `settled`, nothing is done to matrices whose word in it is not zero.
+  PanelQr(const Reduction& reduction, const Matrices& like, std::optional<Source> source,
+          std::optional<torch::stable::Tensor> settled = std::nullopt);
 
   // One launch a panel and level, and one more for those that have columns behind them.
   void factor(std::vector<Launch>& launches) const;
@@ -59,6 +60,8 @@ class PanelQr {
   // the squares.
   const torch::stable::Tensor& largest() const { return largest_; }
   const torch::stable::Tensor& squares() const { return squares_; }
+  // The last two arguments of each of its launches.
+  std::vector<Argument> settled_arguments() const;
 
  private:
   using Offset = std::int64_t;  // in numbers of one matrix
@@ -91,6 +94,7 @@ class PanelQr {
   Reduction reduction_;
   Matrices like_;
   std::optional<Source> source_;
+  std::optional<torch::stable::Tensor> settled_;
   std::int64_t columns_;                    // of B
   std::vector<std::vector<Level>> levels_;  // of each panel
   std::int64_t stride_;

@@ -1,9 +1,14 @@
 #include "recovery.h"
 
+#include <utility>
+
 #include "../kernels/device_limits.h"
+#include "aten.h"
 
 namespace metalsvd {
 namespace {
+
+using torch::headeronly::ScalarType;
 
 // conj(X). Of R = Z diag(sigma) X^H the right vectors are in Vh = X^H, which is column-major. When A is wide the method
 // has factored R^T = conj(X) diag(sigma) Z^T, and they are in U.
@@ -14,43 +19,68 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
   return {transposed ? U : Vh, R.batch, n * n, n, n, transposed ? 1 : n, transposed ? n : 1};
 }
 
+bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() == 1; }
+
 }  // namespace
 
 Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R)
     : reduction_(*plan.recovery),
       R_(plan.reduction->transposed ? transpose(R) : R),
       X_(right_vectors(plan, R, factors_of_R)),
-      panels_(reduction_, R, std::nullopt) {}
+      sigma_(std::get<1>(factors_of_R)),
+      settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
+      panels_(reduction_, R, std::nullopt, is_one_panel(reduction_) ? std::nullopt : std::optional(settled_)),
+      defects_(empty_vector(R.tensor, R.batch * tiles(), ScalarType::Float)) {}
 
 Matrices Recovery::row_major(const Numbers& numbers) const {
   const std::int64_t n = panels_.columns();
   return {numbers.tensor, R_.batch, numbers.stride, n, n, panels_.stride(), 1};
 }
 
-Launch Recovery::product(const Matrices& left, const Matrices& right, const Numbers& product, Kind kind) const {
-  const std::int64_t n = panels_.columns();
-  const std::int64_t tiles_across = divide_up(panels_.stride() / reduction_.packed, limits::tall_product_packs);
-  return tall_launch(
-      R_.batch, "product_" + reduction_.number, divide_up(n, limits::tall_product_rows) * tiles_across,
-      {left.tensor, right.tensor, product.tensor, n, panels_.stride(), left.batch_stride, left.row_stride,
-       left.column_stride, right.batch_stride, right.row_stride, right.column_stride, std::int64_t{kind == Kind::upper},
-       std::int64_t{kind != Kind::plain}, std::int64_t{kind == Kind::reflected}});
+std::int64_t Recovery::tiles() const {
+  const std::int64_t across = divide_up(panels_.stride() / reduction_.packed, limits::tall_product_packs);
+  return across * divide_up(panels_.columns(), limits::tall_product_rows);
+}
+
+Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
+  return tall_launch(R_.batch, "product_" + reduction_.number, tiles(),
+                     {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
+                      left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
+                      kind, sigma_, defects_});
+}
+
+void Recovery::orthogonalize(const Numbers& source, const Numbers& target, const Numbers& square, Step& step) const {
+  const Matrices Z = row_major(source);
+  step.launches.push_back(product(limits::tall_product_of_gram, transpose(Z), Z, square));
+  step.launches.push_back(product(limits::tall_product_by_upper, Z, row_major(square), target));
 }
 
 Step Recovery::recover() const {
   const std::int64_t n = panels_.columns();
-  const Numbers square = allocate_numbers(R_, n * panels_.stride());  // I - E, then D
-  // R X. Of one panel what Q is applied to takes the place of its reflectors.
-  const Numbers nearly = panels_.is_one_panel() ? allocate_numbers(R_, square.stride) : panels_.left();
+  const Numbers square = allocate_numbers(R_, n * panels_.stride());  // I - E, then Gram matrices, then D
+  const bool settles = !panels_.is_one_panel();
+  // Of one panel what Q is applied to takes the place of its reflectors.
+  const Numbers spare = settles ? panels_.left() : allocate_numbers(R_, square.stride);
+  const Numbers& product_of_R = settles ? panels_.numbers() : spare;
+  const Numbers& nearly = settles ? spare : panels_.numbers();
   Step step{"metalsvd::qr recover", {}};
-  step.launches = {product(transpose(X_), X_, square, Kind::reflected), product(R_, X_, nearly, Kind::upper),
-                   product(row_major(nearly), row_major(square), panels_.numbers(), Kind::plain)};
+  step.launches = {
+      product(limits::tall_product_reflected, transpose(X_), X_, square),
+      product(limits::tall_product_of_upper, R_, X_, product_of_R),
+      product(limits::tall_product_over_values, row_major(product_of_R), row_major(square), nearly),
+  };
+  if (settles) {
+    orthogonalize(nearly, panels_.numbers(), square, step);
+    orthogonalize(panels_.numbers(), panels_.left(), square, step);
+    step.launches.push_back(tall_launch(R_.batch, "settle_f32", 1, {defects_, settled_, tiles()}, limits::simd_width));
+  }
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);
-  step.launches.push_back(tall_launch(
-      R_.batch, "phases_" + reduction_.number, groups,
-      {panels_.roots().tensor, square.tensor, n, panels_.is_one_panel() ? panels_.stride() : reduction_.panel_columns,
-       panels_.roots().stride, groups}));
+  std::vector<Argument> arguments{
+      panels_.roots().tensor, square.tensor, n, settles ? reduction_.panel_columns : panels_.stride(),
+      panels_.roots().stride, groups};
+  for (const Argument& argument : panels_.settled_arguments()) arguments.push_back(argument);
+  step.launches.push_back(tall_launch(R_.batch, "phases_" + reduction_.number, groups, std::move(arguments)));
   panels_.expand({square.tensor, R_.batch, n * n, n, n, n, 1}, step.launches);
   return step;
 }

@@ -1,5 +1,5 @@
 // The left vectors of R behind the tall QR where method `block` has not accumulated them: the launches of
-// kernels/tall_recover.h around those of another QR.
+// kernels/tall_recover.h, and those of another QR for the matrices that they do not settle.
 #pragma once
 
 #include "launch.h"
@@ -16,22 +16,26 @@ class Recovery {
   // `plan` has a recovery. R, and the right vectors of R among `factors_of_R`, are read when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Four launches and those of PanelQr::factor and PanelQr::expand.
+  // Nine launches and those of PanelQr::factor and PanelQr::expand; of one panel, which takes little time, four and
+  // those.
   Step recover() const;
   // Z, once that has run.
   Matrices vectors() const;
 
  private:
-  // Of a product: left right; left conj(right) with an upper triangular left; 2 I - left conj(right).
-  enum class Kind { plain, upper, reflected };
-
   Matrices row_major(const Numbers& numbers) const;
-  Launch product(const Matrices& left, const Matrices& right, const Numbers& product, Kind kind) const;
+  std::int64_t tiles() const;  // of a product
+  Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
+  // Z in `source` becomes more orthogonal in `target`; its Gram matrix, and then what it is multiplied by, in `square`.
+  void orthogonalize(const Numbers& source, const Numbers& target, const Numbers& square, Step& step) const;
 
   const Reduction reduction_;
   Matrices R_;
   Matrices X_;  // its conjugate
+  torch::stable::Tensor sigma_;
+  torch::stable::Tensor settled_;  // a word a matrix
   PanelQr panels_;
+  torch::stable::Tensor defects_;  // a number a tile
 };
 
 }  // namespace metalsvd

@@ -153,8 +153,8 @@ enum : int {
   // a core would solve, the same more than once.
   block_wide_turning_per_core = 2,
 
-  // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones by
-  // another QR (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
+  // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones
+  // (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
   // a batch of 1024x1024 would gain a seventh, one matrix lose as much. With complex ones the rotations take longer: a
   // batch of 256x256 gains a quarter, one loses a seventh, and one of 512x512 gains a tenth.
   block_recovered_columns = 1536,
@@ -180,6 +180,12 @@ enum : int {
   // Rows and packs of a tile of a product that a threadgroup makes, 8 KiB of real rows at a time.
   tall_product_rows = 128,
   tall_product_packs = 16,
+  // What a product is of, and what becomes of it (tall_recover.h).
+  tall_product_reflected = 0,
+  tall_product_of_upper = 1,
+  tall_product_of_gram = 2,
+  tall_product_over_values = 3,
+  tall_product_by_upper = 4,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,

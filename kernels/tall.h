@@ -47,6 +47,11 @@ inline Node make_node(uint index, long rows, long nodes, long share, long rest) 
   return node;
 }
 
+// Whether a matrix needs no QR, where one may_settle (tall_recover.h).
+inline bool is_settled(device const uint* settled, long may_settle, long matrix) {
+  return may_settle != 0 && settled[matrix] != 0u;
+}
+
 // The largest magnitude bits of a matrix, from those that its strips left, told to every thread. Two barriers.
 inline uint magnitude_of_matrix(device const uint* magnitudes, long matrix, long strips, threadgroup uint* slots,
                                 Team team) {

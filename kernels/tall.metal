@@ -59,6 +59,7 @@ template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<floa
 template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2>) tall_product<float2>;
 template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
+template [[host_name("tall_settle_f32")]] [[kernel]] decltype(tall_settle<float>) tall_settle<float>;
 template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;
 template [[host_name("tall_start_f32")]] [[kernel]] decltype(tall_start<float>) tall_start<float>;

@@ -129,6 +129,7 @@ template <typename T, int packs>
     constant long& unit_rows [[buffer(19)]], constant long& unit_step [[buffer(20)]],
     constant long& chunk_share [[buffer(21)]], constant long& chunk_rest [[buffer(22)]],
     constant long& adjoint [[buffer(23)]], constant long& reports [[buffer(24)]],
+    device const uint* settled [[buffer(25)]], constant long& may_settle [[buffer(26)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -140,6 +141,7 @@ template <typename T, int packs>
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
+  if (is_settled(settled, may_settle, node.matrix)) return;
   const int v_packs = int(columns) / packed_count<T>();
   const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
@@ -254,7 +256,8 @@ template <typename T, int packs>
     constant long& Z_column_stride [[buffer(20)]], constant long& Z_rows [[buffer(21)]],
     constant long& Z_columns [[buffer(22)]], constant long& C_offset [[buffer(23)]],
     constant long& C_batch_stride [[buffer(24)]], constant long& C_row_stride [[buffer(25)]],
-    constant long& reports [[buffer(26)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    constant long& reports [[buffer(26)]], device const uint* settled [[buffer(27)]],
+    constant long& may_settle [[buffer(28)]], uint threadgroup_index [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 staged_V[staged_v_packs];
@@ -264,6 +267,7 @@ template <typename T, int packs>
   const long C_packs = C_row_stride / packed_count<T>();
   const uint tiles = uint((C_packs + packs - 1) / packs);
   const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
+  if (is_settled(settled, may_settle, node.matrix)) return;
   const int v_packs = int(columns) / packed_count<T>();
   const Tiling tiling = make_tiling<packs>(threadgroup_index % tiles, C_packs, v_packs, node.rows, team);
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;

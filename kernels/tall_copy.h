@@ -282,9 +282,11 @@ template <typename T>
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
     constant long& batch_stride [[buffer(6)]], constant long& row_stride [[buffer(7)]],
     constant long& column_stride [[buffer(8)]], constant long& groups [[buffer(9)]],
+    device const uint* settled [[buffer(10)]], constant long& may_settle [[buffer(11)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  if (is_settled(settled, may_settle, own.matrix)) return;
   vectors += own.matrix * batch_stride;
   numbers += own.matrix * rows * stride;
   for (long i = own.first; i < count; i += own.step) {

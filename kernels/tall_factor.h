@@ -303,6 +303,7 @@ template <typename Storage>
     constant long& V_row_stride [[buffer(18)]], constant long& R_offset [[buffer(19)]],
     constant long& R_batch_stride [[buffer(20)]], constant long& joint_offset [[buffer(21)]],
     constant long& joint_batch_stride [[buffer(22)]], constant long& is_packed [[buffer(23)]],
+    device const uint* settled [[buffer(24)]], constant long& may_settle [[buffer(25)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
@@ -321,6 +322,7 @@ template <typename Storage>
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Node node = make_node(threadgroup_index, rows, nodes, share, rest);
+  if (is_settled(settled, may_settle, node.matrix)) return;
   const int stride = (int(columns) + packed_count<T>() - 1) / packed_count<T>() * packed_count<T>();
   const int mine = team.simdgroup * held_columns;
   source += source_offset + node.matrix * batch_stride + node.first_row * row_stride + mine * column_stride;
