@@ -482,7 +482,7 @@ std::string describe(const Plan& plan) {
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +
          " threads" + (plan.transposed ? ", on the conjugate transpose" : "") +
-         (plan.recovery ? ", left vectors by another QR" : "");
+         (plan.recovery ? ", left vectors from the right ones" : "");
 }
 
 }  // namespace metalsvd

@@ -30,28 +30,32 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
       panels_(reduction_, R, std::nullopt, is_one_panel(reduction_) ? std::nullopt : std::optional(settled_)),
-      defects_(empty_vector(R.tensor, R.batch * tiles(), ScalarType::Float)) {}
+      defects_(empty_vector(R.tensor, R.batch * tiles(is_wide()), ScalarType::Int)) {}
 
 Matrices Recovery::row_major(const Numbers& numbers) const {
   const std::int64_t n = panels_.columns();
   return {numbers.tensor, R_.batch, numbers.stride, n, n, panels_.stride(), 1};
 }
 
-std::int64_t Recovery::tiles() const {
-  const std::int64_t across = divide_up(panels_.stride() / reduction_.packed, limits::tall_product_packs);
-  return across * divide_up(panels_.columns(), limits::tall_product_rows);
+std::int64_t Recovery::tiles(bool wide) const {
+  const std::int64_t packs = wide ? limits::tall_product_packs : limits::tall_narrow_product_packs;
+  const std::int64_t rows = wide ? limits::tall_product_rows : limits::tall_narrow_product_rows;
+  return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(panels_.columns(), rows);
 }
 
+bool Recovery::is_wide() const { return R_.batch * tiles(true) >= reduction_.cores; }
+
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
-  return tall_launch(R_.batch, "product_" + reduction_.number, tiles(),
+  return tall_launch(R_.batch, (is_wide() ? "product_" : "product_narrow_") + reduction_.number, tiles(is_wide()),
                      {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
                       left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
                       kind, sigma_, defects_});
 }
 
-void Recovery::orthogonalize(const Numbers& source, const Numbers& target, const Numbers& square, Step& step) const {
+void Recovery::orthogonalize(std::int64_t gram_kind, const Numbers& source, const Numbers& target,
+                             const Numbers& square, Step& step) const {
   const Matrices Z = row_major(source);
-  step.launches.push_back(product(limits::tall_product_of_gram, transpose(Z), Z, square));
+  step.launches.push_back(product(gram_kind, transpose(Z), Z, square));
   step.launches.push_back(product(limits::tall_product_by_upper, Z, row_major(square), target));
 }
 
@@ -70,9 +74,10 @@ Step Recovery::recover() const {
       product(limits::tall_product_over_values, row_major(product_of_R), row_major(square), nearly),
   };
   if (settles) {
-    orthogonalize(nearly, panels_.numbers(), square, step);
-    orthogonalize(panels_.numbers(), panels_.left(), square, step);
-    step.launches.push_back(tall_launch(R_.batch, "settle_f32", 1, {defects_, settled_, tiles()}, limits::simd_width));
+    orthogonalize(limits::tall_product_of_gram, nearly, panels_.numbers(), square, step);
+    orthogonalize(limits::tall_product_of_last_gram, panels_.numbers(), panels_.left(), square, step);
+    step.launches.push_back(
+        tall_launch(R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide())}, limits::simd_width));
   }
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);

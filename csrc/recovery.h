@@ -24,10 +24,13 @@ class Recovery {
 
  private:
   Matrices row_major(const Numbers& numbers) const;
-  std::int64_t tiles() const;  // of a product
+  // Tiles of a product: wide ones, if that is all cores' work, or narrow ones.
+  bool is_wide() const;
+  std::int64_t tiles(bool wide) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
-  // Z in `source` becomes more orthogonal in `target`; its Gram matrix, and then what it is multiplied by, in `square`.
-  void orthogonalize(const Numbers& source, const Numbers& target, const Numbers& square, Step& step) const;
+  // Z in `source` becomes more orthogonal in `target`. What it is multiplied by, of its Gram matrix, is in `square`.
+  void orthogonalize(std::int64_t gram_kind, const Numbers& source, const Numbers& target, const Numbers& square,
+                     Step& step) const;
 
   const Reduction reduction_;
   Matrices R_;

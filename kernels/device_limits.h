@@ -149,16 +149,16 @@ enum : int {
   // given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
-  // Wide pairs are rotated in three steps, of which the second only solves, where with two more threadgroups than this
-  // a core would solve, the same more than once.
-  block_wide_turning_per_core = 2,
+  // Wide pairs are rotated in three steps, of which the second only solves, where more threadgroups than this a core
+  // would solve, the same more than once.
+  block_wide_turning_per_core = 1,
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones
-  // (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides:
-  // a batch of 1024x1024 would gain a seventh, one matrix lose as much. With complex ones the rotations take longer: a
-  // batch of 256x256 gains a quarter, one loses a seventh, and one of 512x512 gains a tenth.
-  block_recovered_columns = 1536,
-  block_recovered_complex_columns = 256,
+  // (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides: batches of
+  // 256x256 and 512x512 gain a tenth and a seventh, one of them loses a tenth or a twentieth; from 640 columns on one
+  // gains too, and so do complex ones of any size.
+  block_recovered_columns = 256,
+  block_recovered_complex_columns = 80,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
@@ -177,15 +177,18 @@ enum : int {
   tall_apply_threads = tall_quarters * simd_width,
   tall_apply_resident = 4,
   tall_apply_few_resident = 6,
-  // Rows and packs of a tile of a product that a threadgroup makes, 8 KiB of real rows at a time.
+  // Rows and packs of a tile of a product that a threadgroup makes, narrow where there is no wide one for each core.
   tall_product_rows = 128,
-  tall_product_packs = 16,
+  tall_product_packs = 32,
+  tall_narrow_product_rows = 64,
+  tall_narrow_product_packs = 16,
   // What a product is of, and what becomes of it (tall_recover.h).
   tall_product_reflected = 0,
   tall_product_of_upper = 1,
-  tall_product_of_gram = 2,
-  tall_product_over_values = 3,
-  tall_product_by_upper = 4,
+  tall_product_over_values = 2,
+  tall_product_of_gram = 3,
+  tall_product_of_last_gram = 4,
+  tall_product_by_upper = 5,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,

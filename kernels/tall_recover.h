@@ -11,11 +11,11 @@
 // has to be well-conditioned.
 //
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
-// by the upper triangle I - F, where F is what Z^H Z has above the diagonal, and by the inverse of each length. This is
-// Gram-Schmidt to the first order; what is left is of the order of F^2, as in Newton's iteration, and two of these
-// steps make it rounding where sigma_1 is up to some 10^5 sigma_n. A matrix for which F is not small by then, as where
-// the rank is not full, is not settled: the tall QR factors what there is, Z = Q D, where D has the phases of the
-// diagonal of R of Z, and completes what is missing.
+// by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
+// what is left is of the order of F^2, as in Newton's iteration, and two of these steps make it rounding where sigma_1
+// is up to some 10^5 sigma_n, or 10^6 of the last few. A matrix for which F is not small by then, as where the rank is
+// not full, is not settled: the tall QR factors what there is, Z = Q D, where D has the phases of the diagonal of R of
+// Z, and completes what is missing.
 #pragma once
 #include <metal_stdlib>
 
@@ -31,88 +31,186 @@ namespace metalsvd {
 
 using namespace metal;
 
-// A threadgroup makes a tile of a product, a thread eight rows of a pack of it. Slices of as many columns of the left
-// factor, and rows of the right one, are staged: those columns one after the other, padded so that they do not begin in
-// the same bank.
-enum : int {
-  product_rows = limits::tall_product_rows,
-  product_packs = limits::tall_product_packs,
-  product_slice = 16,
-  product_held_rows = product_rows * product_packs / int(limits::tall_threads),
-  product_stride = product_rows + 4,
-  // What a thread moves of a slice of the left factor, every so many rows.
-  product_moved = product_rows * product_slice / int(limits::tall_threads),
-  product_moved_step = int(limits::tall_threads) / product_slice
+// A factor of a product, from where the tile meets it.
+template <typename T>
+struct Operand {
+  device const T* first;
+  long row_stride, column_stride;
+  int rows, columns;  // that there are from there on, or more than are read
 };
 
-// What a thread moves of a slice: numbers of the left factor, and a pack of a row of the right one.
+// Packs of so many numbers, `stride` apart, of which the first `there` exist; zeros beyond. Where they are `whole`, and
+// packs of 16 bytes, rows have zeros to the end of the last pack.
 template <typename T>
+inline float4 fetch_pack(device const T* first, long stride, int there, bool whole) {
+  if (whole) return there > 0 ? *(device const float4*)first : zero_pack();
+  T numbers[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) {
+    numbers[q] = from_real<T>(0.0f);
+    if (q < there) numbers[q] = first[q * stride];
+  }
+  return pack_of(numbers);
+}
+
+// A threadgroup makes a tile of a product of so many rows and packs: wide ones, for which a thread reads less for what
+// it multiplies, or narrow ones, which are more. How large they are changes no bit. Slices of so many columns of the
+// left factor, and rows of the right one, are staged: those columns one after the other, padded so that they do not
+// begin in the same bank.
+template <int rows_of_tile, int packs_of_tile>
+struct ProductTile {
+  enum : int {
+    rows = rows_of_tile,
+    packs = packs_of_tile,
+    slice = 16,
+    stride = rows + 4,
+    // What a thread owns: rows that follow each other, and packs `packs_across` from each other.
+    packs_across = 16,
+    held_packs = packs / int(packs_across),
+    held_rows = rows * int(packs_across) / int(limits::tall_threads),
+    // What it moves of a slice: numbers of the left factor, and packs of the right one.
+    moved = rows * int(slice) / int(limits::tall_threads),
+    moved_packs = packs * int(slice) / int(limits::tall_threads)
+  };
+};
+
+// What a thread moves of a slice: packs of numbers of the left factor which follow each other in its rows or, where it
+// is read `across`, in its columns, and packs of rows of the right one.
+template <typename T, typename Tile>
 struct HeldSlice {
-  T left[product_moved];
-  T right[packed_count<T>()];
+  float4 left[Tile::moved / packed_count<T>()];
+  float4 right[Tile::moved_packs];
 };
 
-// Where that comes from: a column of the slice of the left factor from some row on, and a row of that of the right one
-// from some column on. There are `rows` and `columns` from there on.
-template <typename T>
+// Which: packs of lines of a slice, rows or columns, from some on in steps of so many.
+template <typename T, typename Tile>
 struct SliceOfThread {
-  device const T* left;
-  device const T* right;
-  int left_k, left_row;  // in the tile
-  int right_k, right_pack;
-  int rows, columns;
+  bool across;
+  bool whole_left, whole_right;
+  int left_pack, left_line, left_step;
+  int right_pack, right_k, right_pack_step, right_k_step;
 };
 
-// Threads side by side read the left factor along its rows, the right one along whichever side its numbers lie.
+// Whether numbers of so many a step are packs that begin at 16 bytes, if the first one does.
 template <typename T>
-inline SliceOfThread<T> make_slice_of_thread(device const T* left, long left_row_stride, long left_column_stride,
-                                             device const T* right, long right_row_stride, long right_column_stride,
-                                             long columns, long first_row, long first_column, Team team) {
-  SliceOfThread<T> slice;
-  const bool down = right_row_stride < right_column_stride;
-  slice.left_k = team.index % product_slice;
-  slice.left_row = team.index / product_slice;
-  slice.right_k = down ? team.index % product_slice : team.index / product_packs;
-  slice.right_pack = down ? team.index / product_slice : team.index % product_packs;
-  const long row = first_row + slice.left_row;
-  const long column = first_column + slice.right_pack * packed_count<T>();
-  slice.left = left + row * left_row_stride + slice.left_k * left_column_stride;
-  slice.right = right + slice.right_k * right_row_stride + column * right_column_stride;
-  slice.rows = int(columns - row);
-  slice.columns = int(columns - column);
+inline bool are_whole(long stride, long line_stride, long batch_stride) {
+  const long count = packed_count<T>();
+  return stride == 1 && line_stride % count == 0 && batch_stride % count == 0;
+}
+
+template <typename Tile, typename T>
+inline SliceOfThread<T, Tile> make_slice_of_thread(Operand<T> left, long left_batch_stride, Operand<T> right,
+                                                   long right_batch_stride, Team team) {
+  const int count = packed_count<T>();
+  SliceOfThread<T, Tile> slice;
+  slice.across = left.row_stride < left.column_stride;
+  const int packs_of_line = (slice.across ? int(Tile::rows) : int(Tile::slice)) / count;
+  slice.left_pack = team.index % packs_of_line * count;
+  slice.left_line = team.index / packs_of_line;
+  slice.left_step = int(limits::tall_threads) / packs_of_line;
+  slice.whole_left = slice.across ? are_whole<T>(left.row_stride, left.column_stride, left_batch_stride)
+                                  : are_whole<T>(left.column_stride, left.row_stride, left_batch_stride);
+  slice.whole_right = are_whole<T>(right.column_stride, right.row_stride, right_batch_stride);
+  // Threads side by side read the right factor along whichever side its numbers lie.
+  const bool down = right.row_stride < right.column_stride;
+  slice.right_k = down ? team.index % Tile::slice : team.index / Tile::packs;
+  slice.right_pack = down ? team.index / Tile::slice : team.index % Tile::packs;
+  slice.right_k_step = down ? 0 : int(limits::tall_threads) / Tile::packs;
+  slice.right_pack_step = down ? int(limits::tall_threads) / Tile::slice : 0;
   return slice;
 }
 
-// Those of the slice from column `start` of `columns` on; zeros beyond.
-template <typename T>
-inline void fetch_slice(SliceOfThread<T> slice, long left_row_stride, long left_column_stride, long right_row_stride,
-                        long right_column_stride, bool conjugates, long start, long columns,
-                        thread HeldSlice<T>& held) {
-  const bool has_left = start + slice.left_k < columns;
-  device const T* left = slice.left + start * left_column_stride;
+// Those of the slice from column `start` of `end` on; zeros beyond.
+template <typename Tile, typename T>
+inline void fetch_slice(SliceOfThread<T, Tile> slice, Operand<T> left, Operand<T> right, long start, long end,
+                        thread HeldSlice<T, Tile>& held) {
+  const int count = packed_count<T>();
+  const int there = int(min(end - start, long(Tile::slice)));  // of the slice
+  device const T* const left_slice = left.first + start * left.column_stride;
 #pragma unroll
-  for (int s = 0; s < product_moved; ++s) {
-    held.left[s] = from_real<T>(0.0f);
-    if (has_left && s * product_moved_step < slice.rows) held.left[s] = left[s * product_moved_step * left_row_stride];
+  for (int s = 0; s < Tile::moved / count; ++s) {
+    const int line = slice.left_line + s * slice.left_step;
+    const int k = slice.across ? line : slice.left_pack;
+    const int row = slice.across ? slice.left_pack : line;
+    const int exist = slice.across ? (k < there ? left.rows - row : 0) : (row < left.rows ? there - k : 0);
+    held.left[s] = fetch_pack(left_slice + k * left.column_stride + row * left.row_stride,
+                              slice.across ? left.row_stride : left.column_stride, exist, slice.whole_left);
   }
-  const bool has_right = start + slice.right_k < columns;
-  device const T* right = slice.right + start * right_row_stride;
+  device const T* const right_slice = right.first + start * right.row_stride;
 #pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) {
-    held.right[q] = from_real<T>(0.0f);
-    if (!has_right || q >= slice.columns) continue;
-    const T number = right[q * right_column_stride];
-    held.right[q] = conjugates ? conjugate(number) : number;
+  for (int s = 0; s < Tile::moved_packs; ++s) {
+    const int k = slice.right_k + s * slice.right_k_step;
+    const int column = (slice.right_pack + s * slice.right_pack_step) * count;
+    held.right[s] = fetch_pack(right_slice + k * right.row_stride + column * right.column_stride, right.column_stride,
+                               k < there ? right.columns - column : 0, slice.whole_right);
   }
 }
 
-template <typename T>
-inline void stage_slice(SliceOfThread<T> slice, thread const HeldSlice<T>& held, threadgroup T* left,
-                        threadgroup float4* right) {
-  left += slice.left_k * product_stride + slice.left_row;
+inline float4 conjugate_of_pack(float4 pack, float) { return pack; }
+inline float4 conjugate_of_pack(float4 pack, float2) { return float4(pack.x, -pack.y, pack.z, -pack.w); }
+
+template <typename Tile, typename T>
+inline void stage_slice(SliceOfThread<T, Tile> slice, thread const HeldSlice<T, Tile>& held, bool conjugates,
+                        threadgroup T* left, threadgroup float4* right) {
+  const int count = packed_count<T>();
 #pragma unroll
-  for (int s = 0; s < product_moved; ++s) left[s * product_moved_step] = held.left[s];
-  right[slice.right_k * product_packs + slice.right_pack] = pack_of(held.right);
+  for (int s = 0; s < Tile::moved / count; ++s) {
+    const int line = slice.left_line + s * slice.left_step;
+    if (slice.across) {
+      *(threadgroup float4*)(left + line * Tile::stride + slice.left_pack) = held.left[s];
+      continue;
+    }
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      left[(slice.left_pack + q) * Tile::stride + line] = number_at<T>(held.left[s], q);
+    }
+  }
+#pragma unroll
+  for (int s = 0; s < Tile::moved_packs; ++s) {
+    const int k = slice.right_k + s * slice.right_k_step;
+    const int pack = slice.right_pack + s * slice.right_pack_step;
+    right[k * Tile::packs + pack] = conjugates ? conjugate_of_pack(held.right[s], T()) : held.right[s];
+  }
+}
+
+// Where a thread's part of a tile begins. Neighbouring threads read the same rows, and every other the same pack
+// (block_wide_gram.h says why).
+struct PartOfTile {
+  int row, pack;
+};
+
+template <typename Tile>
+inline PartOfTile make_part_of_tile(Team team) {
+  PartOfTile part;
+  part.pack = team.index % 2 + team.index / 4 % (Tile::packs_across / 2) * 2;
+  part.row = (team.index / 2 % 2 + team.index / (2 * Tile::packs_across) * 2) * Tile::held_rows;
+  return part;
+}
+
+// Adds the products of a slice.
+template <typename Tile, typename T>
+inline void add_slice(threadgroup const float4* left, threadgroup const float4* right, PartOfTile part,
+                      thread float4 (&sums)[Tile::held_packs][Tile::held_rows]) {
+  constexpr int count = packed_count<T>();
+#pragma unroll 4
+  for (int k = 0; k < Tile::slice; ++k) {
+    float4 of_right[Tile::held_packs];
+#pragma unroll
+    for (int p = 0; p < Tile::held_packs; ++p) {
+      of_right[p] = right[k * Tile::packs + part.pack + p * Tile::packs_across];
+    }
+#pragma unroll
+    for (int r = 0; r < Tile::held_rows / count; ++r) {
+      const float4 of_left = left[(k * Tile::stride + part.row) / count + r];
+#pragma unroll
+      for (int i = 0; i < count; ++i) {
+#pragma unroll
+        for (int p = 0; p < Tile::held_packs; ++p) {
+          sums[p][r * count + i] = multiply_add(number_at<T>(of_left, i), of_right[p], sums[p][r * count + i]);
+        }
+      }
+    }
+  }
 }
 
 // The sum of an entry of a product, and where it stands.
@@ -122,8 +220,9 @@ struct ProductEntry {
   long row, column;
 };
 
-// What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by; a length
-// that is far off is corrected by no more than a factor of two, and is not settled.
+// What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by. It leaves
+// lengths as they are, since a column that is far from unit length would not become orthogonal with them; the last one
+// corrects what is left, by no more than a factor of two.
 template <typename T>
 inline T finished_entry(ProductEntry<T> entry, long kind, device const float* values) {
   const bool is_diagonal = entry.row == entry.column;
@@ -133,31 +232,40 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
     const float sigma = max(values[entry.column], values[0] * power_of_two(-22));
     return (sigma > 0.0f ? precise::divide(1.0f, sigma) : 0.0f) * entry.sum;
   }
-  if (kind != limits::tall_product_of_gram) return entry.sum;
+  if (kind != limits::tall_product_of_gram && kind != limits::tall_product_of_last_gram) return entry.sum;
+  if (kind == limits::tall_product_of_gram && is_diagonal) return from_real<T>(1.0f);
   if (!is_diagonal) return entry.row > entry.column ? from_real<T>(0.0f) : -conjugate(entry.sum);
   return from_real<T>(clamp(precise::divide(1.0f, precise::sqrt(real_part(entry.sum))), 0.5f, 2.0f));
 }
 
-// What an entry of a Gram matrix adds to the defect: squares of those above the diagonal, which are to add up to 2^-20,
-// and far more for a column that is not nearly of unit length.
+// What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it all
+// that may be where a column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum
+// need be larger than what a settled matrix has less of.
+enum : uint { most_defect = 1u << 20 };
+
 template <typename T>
-inline float defect_of(ProductEntry<T> entry) {
-  if (entry.row == entry.column) return fabs(real_part(entry.sum) - 1.0f) <= 0.25f ? 0.0f : 1.0f;
-  return entry.row < entry.column ? square_add(entry.sum, 0.0f) : 0.0f;
+inline uint defect_of(ProductEntry<T> entry) {
+  if (entry.row > entry.column) return 0u;
+  if (entry.row == entry.column) return fabs(real_part(entry.sum) - 1.0f) <= power_of_two(-8) ? 0u : uint(most_defect);
+  const float square = square_add(entry.sum, 0.0f);
+  return square < power_of_two(-20) ? uint(square * power_of_two(40)) : uint(most_defect);
 }
+
+// The sum of what the lanes of a SIMD-group have.
+inline uint sum_of_defects(uint defect) { return min(simd_sum(min(defect, uint(most_defect))), uint(most_defect)); }
 
 // A product of matrices of columns x columns, by its kind:
 // - reflected: 2 I - left conj(right)
 // - of_upper: left conj(right) with an upper triangular left
 // - over_values: left right, each column divided by its value
-// - of_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left out, and to
-//   `defects` the sum of what defect_of says, a number a tile
+// - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
+//   out, and to `defects` the sum of what defect_of says, a number a tile
 // - by_upper: left right with an upper triangular right.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
-// Grid: one threadgroup of tall_threads a tile of the product, across first. Ownership: a thread owns a pack of eight
-// rows. Barriers: two a slice, before and after it is read, and one for the defect.
-template <typename T>
+// Grid: one threadgroup of tall_threads a tile of the product, across first. Ownership: a thread owns packs
+// of the rows that follow each other. Barriers: two a slice, before and after it is read, and one for the defect.
+template <typename T, int rows_of_tile, int packs_of_tile>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_product(
     device const T* left [[buffer(0)]], device const T* right [[buffer(1)]], device T* product [[buffer(2)]],
     constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]],
@@ -167,96 +275,94 @@ template <typename T>
     constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device float* defects [[buffer(13)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef ProductTile<rows_of_tile, packs_of_tile> Tile;
   constexpr int count = packed_count<T>();
-  threadgroup float4 left_packs[product_slice * product_stride / 2];
-  threadgroup float4 right_packs[product_slice * product_packs];
-  threadgroup float defects_of_simdgroups[limits::tall_threads / limits::simd_width];
+  threadgroup float4 left_packs[int(Tile::slice) * int(Tile::stride) * sizeof(T) / sizeof(float4)];
+  threadgroup float4 right_packs[int(Tile::slice) * packs_of_tile];
+  threadgroup uint defects_of_simdgroups[limits::tall_threads / limits::simd_width];
   const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
-  const uint across = uint(stride / count + product_packs - 1) / uint(product_packs);
-  const uint down = uint(columns + product_rows - 1) / uint(product_rows);
+  const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
+  const uint down = uint(columns + Tile::rows - 1) / uint(Tile::rows);
   const long matrix = threadgroup_index / (across * down);
-  const long first_row = long(threadgroup_index / across % down) * product_rows;
-  const long first_pack = long(threadgroup_index % across) * product_packs;
-  const long end_of_tile = min((first_pack + product_packs) * count, long(columns));
-  if (kind == limits::tall_product_of_gram && first_row >= end_of_tile) {
-    if (team.index == 0) defects[threadgroup_index] = 0.0f;
+  const long first_row = long(threadgroup_index / across % down) * Tile::rows;
+  const long first_pack = long(threadgroup_index % across) * Tile::packs;
+  const long end_of_tile = min((first_pack + Tile::packs) * count, long(columns));
+  const bool is_gram = kind == limits::tall_product_of_gram || kind == limits::tall_product_of_last_gram;
+  if (is_gram && first_row >= end_of_tile) {
+    if (team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
-  const bool conjugates = kind <= limits::tall_product_of_gram;
-  const SliceOfThread<T> slice = make_slice_of_thread(
-      left + matrix * left_batch_stride, left_row_stride, left_column_stride, right + matrix * right_batch_stride,
-      right_row_stride, right_column_stride, columns, first_row, first_pack * count, team);
-  // Neighbouring threads read the same rows, and every other the same pack (block_wide_gram.h says why).
-  const int pack = team.index % 2 + team.index / 4 % (product_packs / 2) * 2;
-  const int rows_of_thread = (team.index / 2 % 2 + team.index / (2 * product_packs) * 2) * product_held_rows;
+  const bool conjugates = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_of_upper;
+  const long first_column = first_pack * count;
+  const Operand<T> of_left = {left + matrix * left_batch_stride + first_row * left_row_stride, left_row_stride,
+                              left_column_stride, int(columns - first_row), 0};
+  const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
+                               right_row_stride, right_column_stride, 0, int(columns - first_column)};
+  const SliceOfThread<T, Tile> slice =
+      make_slice_of_thread<Tile>(of_left, left_batch_stride, of_right, right_batch_stride, team);
+  const PartOfTile part = make_part_of_tile<Tile>(team);
 
-  float4 sums[product_held_rows];
+  float4 sums[Tile::held_packs][Tile::held_rows];
 #pragma unroll
-  for (int r = 0; r < product_held_rows; ++r) sums[r] = zero_pack();
-  HeldSlice<T> held;
+  for (int p = 0; p < Tile::held_packs; ++p) {
+#pragma unroll
+    for (int r = 0; r < Tile::held_rows; ++r) sums[p][r] = zero_pack();
+  }
+  HeldSlice<T, Tile> held;
   const long first = kind == limits::tall_product_of_upper ? first_row : 0;
   const long end = kind == limits::tall_product_by_upper ? end_of_tile : long(columns);
-  fetch_slice(slice, left_row_stride, left_column_stride, right_row_stride, right_column_stride, conjugates, first, end,
-              held);
-  for (long start = first; start < end; start += product_slice) {
-    stage_slice(slice, held, (threadgroup T*)left_packs, right_packs);
+  fetch_slice(slice, of_left, of_right, first, end, held);
+  for (long start = first; start < end; start += Tile::slice) {
+    stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next slice is on its way while this one is multiplied.
-    fetch_slice(slice, left_row_stride, left_column_stride, right_row_stride, right_column_stride, conjugates,
-                start + product_slice, end, held);
-#pragma unroll 4
-    for (int k = 0; k < product_slice; ++k) {
-      const float4 of_right = right_packs[k * product_packs + pack];
-#pragma unroll
-      for (int p = 0; p < product_held_rows / count; ++p) {
-        const float4 of_left = left_packs[(k * product_stride + rows_of_thread) / count + p];
-#pragma unroll
-        for (int i = 0; i < count; ++i) {
-          sums[p * count + i] = multiply_add(number_at<T>(of_left, i), of_right, sums[p * count + i]);
-        }
-      }
-    }
+    fetch_slice(slice, of_left, of_right, start + Tile::slice, end, held);
+    add_slice<Tile, T>(left_packs, right_packs, part, sums);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
-  const long first_column = (first_pack + pack) * count;
-  float defect = 0.0f;
+  uint defect = 0u;
 #pragma unroll
-  for (int r = 0; r < product_held_rows; ++r) {
-    const long row = first_row + rows_of_thread + r;
-    if (row >= columns || first_column >= stride) break;
-    T numbers[count];
+  for (int p = 0; p < Tile::held_packs; ++p) {
+    const long pack = first_pack + part.pack + p * Tile::packs_across;
 #pragma unroll
-    for (int q = 0; q < count; ++q) {
-      const ProductEntry<T> entry = {number_at<T>(sums[r], q), row, first_column + q};
-      numbers[q] = from_real<T>(0.0f);
-      if (entry.column >= columns) continue;
-      numbers[q] = finished_entry(entry, kind, values + matrix * columns);
-      if (kind == limits::tall_product_of_gram) defect += defect_of(entry);
+    for (int r = 0; r < Tile::held_rows; ++r) {
+      const long row = first_row + part.row + r;
+      if (row >= columns || pack * count >= stride) break;
+      T numbers[count];
+#pragma unroll
+      for (int q = 0; q < count; ++q) {
+        const ProductEntry<T> entry = {number_at<T>(sums[p][r], q), row, pack * count + q};
+        numbers[q] = from_real<T>(0.0f);
+        if (entry.column >= columns) continue;
+        numbers[q] = finished_entry(entry, kind, values + matrix * columns);
+        if (is_gram) defect += defect_of(entry);
+      }
+      ((device float4*)(product + (matrix * columns + row) * stride))[pack] = pack_of(numbers);
     }
-    ((device float4*)(product + (matrix * columns + row) * stride))[first_pack + pack] = pack_of(numbers);
   }
-  if (kind != limits::tall_product_of_gram) return;
-  defect = simd_sum(defect);
+  if (!is_gram) return;
+  defect = sum_of_defects(defect);
   if (team.lane == 0) defects_of_simdgroups[team.simdgroup] = defect;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (team.index != 0) return;
-  float of_tile = 0.0f;
-  for (int s = 0; s < team.simdgroups; ++s) of_tile += defects_of_simdgroups[s];
-  defects[threadgroup_index] = of_tile;
+  if (team.simdgroup != 0) return;
+  defect = sum_of_defects(team.lane < team.simdgroups ? defects_of_simdgroups[team.lane] : 0u);
+  if (team.lane == 0) defects[threadgroup_index] = defect;
 }
 
-// Which matrices are settled: those whose defects, one of each tile, add up to little.
+// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-20.
 //
 // Grid: one SIMD-group a matrix. No barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::simd_width)]] void tall_settle(
     device const T* defects [[buffer(0)]], device uint* settled [[buffer(1)]], constant long& tiles [[buffer(2)]],
     uint matrix [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
-  float sum = 0.0f;
-  for (long tile = lane; tile < tiles; tile += limits::simd_width) sum += defects[matrix * tiles + tile];
-  sum = simd_sum(sum);
-  if (lane == 0) settled[matrix] = sum <= power_of_two(-20) ? 1u : 0u;
+  uint sum = 0u;
+  for (long tile = lane; tile < tiles; tile += limits::simd_width) {
+    sum = min(sum + defects[matrix * tiles + tile], uint(most_defect));
+  }
+  sum = sum_of_defects(sum);
+  if (lane == 0) settled[matrix] = sum < most_defect ? 1u : 0u;
 }
 
 // D: the phases of the diagonal of R on that of a square matrix, row-major. R is in the roots of its panels, as

@@ -86,10 +86,18 @@ def test_block_has_no_race_no_stray_access_and_the_same_bits(shape, families, jo
     assert_block_safe_in_every_order(A, emulated, **JOBS[job], driver="block")
 
 
-# One panel and several.
-@pytest.mark.parametrize(("shape", "dtype"), [((9, 7), torch.complex64), ((36, 40), torch.float32)], ids=str)
-def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(shape, dtype, emulated, target):
-    A = matrices.make("half_rank", *shape, dtype).to(target)
+# One panel and several, with another QR and without.
+@pytest.mark.parametrize(
+    ("family", "shape", "dtype"),
+    [
+        ("half_rank", (9, 7), torch.complex64),
+        ("half_rank", (36, 40), torch.float32),
+        ("normal", (36, 40), torch.float32),
+    ],
+    ids=str,
+)
+def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(family, shape, dtype, emulated, target):
+    A = matrices.make(family, *shape, dtype).to(target)
     assert_block_safe_in_every_order(A, emulated, driver="recover")
 
 

@@ -24,7 +24,7 @@ JOBS = {"values": {"compute_uv": False}, "thin": {}, "full": {"full_matrices": T
 def test_the_planner_sorts_in_front_of_block(shape):
     words = metalsvd.plan(shape, torch.complex64 if shape in COMPLEX else torch.float32)
     assert "sorted by norm, then block: " in words
-    assert words.endswith(", on the conjugate transpose") == (shape[0] > shape[1])
+    assert (", on the conjugate transpose" in words) == (shape[0] > shape[1])
 
 
 @pytest.mark.parametrize("shape", COMPLEX, ids=str)
