@@ -41,7 +41,10 @@ template [[host_name("block_rotate_f32")]] [[kernel]] decltype(block_rotate<floa
 template [[host_name("block_normalize_f32")]] [[kernel]] decltype(block_normalize<float>) block_normalize<float>;
 template [[host_name("block_panel_f32")]] [[kernel]] decltype(block_panel<float>) block_panel<float>;
 template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<float>) block_reflect<float>;
-template [[host_name("block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float>) block_wide_gram<float>;
+template [[host_name(
+    "block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float, false>) block_wide_gram<float, false>;
+template [[host_name(
+    "block_wide_cross_f32")]] [[kernel]] decltype(block_wide_gram<float, true>) block_wide_gram<float, true>;
 template [[host_name("block_wide_round_f32")]] [[kernel]] decltype(block_wide_round<float>) block_wide_round<float>;
 template [[host_name("block_wide_solve_f32")]] [[kernel]] decltype(block_wide_solve<float>) block_wide_solve<float>;
 template [[host_name("block_wide_rotate_f32")]] [[kernel]] decltype(block_wide_rotate<float>) block_wide_rotate<float>;

@@ -33,7 +33,13 @@ enum : int {
   wide_entries_per_thread = wide_entries_of_lane / int(limits::block_simdgroups),
   wide_exchanged = wide_entries_of_lane / 4,  // of a thread at a time, which takes a little more memory than a tile
   wide_tile_entries = wide_exchanged * int(limits::block_threads),
-  wide_partial_entries = limits::block_wide_partial
+  wide_partial_entries = limits::block_wide_partial,
+  // Where only one block with the other is summed, a lane sums 8 x 4 entries.
+  wide_cross_side = 4,
+  wide_cross_entries_of_lane = wide_side * wide_cross_side,
+  wide_cross_entries_per_thread = wide_cross_entries_of_lane / int(limits::block_simdgroups),
+  wide_cross_partial_entries = limits::block_wide_cross_partial,
+  wide_own_entries = limits::block_wide_own
 };
 
 inline bool exists_in_pair(int index, Blocks blocks) { return index % wide_columns < blocks.width; }

@@ -100,23 +100,73 @@ inline void share_wide_sums(threadgroup float* words, int thread_index, thread f
   }
 }
 
-// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks: its entries are left to the threads
+// Of a row of a tile, from where its SIMD-group's part of it begins: the entries of a lane.
+inline void add_wide_row(threadgroup const float4* row, WideEntriesOfLane entries, int simdgroup, thread float* sums) {
+  float left[wide_side];
+  float right[wide_side];
+  read_four(row + (entries.left ^ simdgroup) + entries.leading / 4, left);
+  read_four(row + (entries.left ^ simdgroup) + (entries.leading ^ wide_columns) / 4, left + 4);
+  read_four(row + (entries.right ^ simdgroup), right);
+  read_four(row + (entries.right ^ simdgroup) + wide_columns / 4, right + 4);
+  const float2 far = ((threadgroup const float2*)row)[(entries.far ^ simdgroup * 4) / 2];
+#pragma unroll
+  for (int a = 0; a < wide_side; ++a) {
+#pragma unroll
+    for (int b = 0; b < wide_side; ++b) {
+      const int k = a * wide_entries_per_thread + b;
+      sums[k] = fma(left[a], right[b], sums[k]);
+    }
+  }
+#pragma unroll
+  for (int a = 0; a < 4; ++a) {
+    const int k = 2 * a * wide_entries_per_thread + wide_side;
+    sums[k] = fma(left[a], far.x, sums[k]);
+    sums[k + wide_entries_per_thread] = fma(left[a], far.y, sums[k + wide_entries_per_thread]);
+  }
+}
+
+// Where only one block meets the other: a lane has fours p and p + 4 of the columns of the first, and four q of the
+// second.
+struct WideCrossOfLane {
+  int p, q;
+};
+
+inline WideCrossOfLane wide_cross_of(uint lane) {
+  WideCrossOfLane cross;
+  cross.p = int(lane) / 2 % 2 + int(lane) / 16 * 2;
+  cross.q = int(lane) % 2 + int(lane) / 4 % 4 * 2;
+  return cross;
+}
+
+inline void add_wide_row(threadgroup const float4* row, WideCrossOfLane cross, int simdgroup, thread float* sums) {
+  float left[wide_side];
+  float right[wide_cross_side];
+  read_four(row + (cross.p ^ simdgroup), left);
+  read_four(row + ((cross.p + 4) ^ simdgroup), left + 4);
+  read_four(row + (cross.q ^ simdgroup) + wide_columns / 4, right);
+#pragma unroll
+  for (int a = 0; a < wide_side; ++a) {
+#pragma unroll
+    for (int b = 0; b < wide_cross_side; ++b) {
+      sums[a * wide_cross_side + b] = fma(left[a], right[b], sums[a * wide_cross_side + b]);
+    }
+  }
+}
+
+// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks, or what one block has in common with
+// the other: `count` entries of each lane of a SIMD-group, as `entries` says, of which an eighth is left to each thread
 // in `kept`; always in the same order, so that the bits do not depend on who runs when. `W` is that of the matrix. Two
 // barriers for each tile, before and after it is read, and those of share_wide_sums.
+template <int count, typename Entries>
 inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
-                          threadgroup float4* tile, int thread_index, thread float* kept) {
+                          Entries entries, threadgroup float4* tile, int thread_index, thread float* kept) {
   const int fours_of_row = wide_pair / 4;
   threadgroup float* const words = (threadgroup float*)tile;
   const int simdgroup = thread_index / limits::simd_width;
-  const WideEntriesOfLane entries = wide_entries_of(uint(thread_index % limits::simd_width));
   threadgroup const float4* const rows_of_simdgroup = tile + simdgroup * 4 * fours_of_row;
-  threadgroup const float4* const left_fours = rows_of_simdgroup + (entries.left ^ simdgroup);
-  threadgroup const float4* const right_fours = rows_of_simdgroup + (entries.right ^ simdgroup);
-  threadgroup const float2* const far_twos =
-      (threadgroup const float2*)rows_of_simdgroup + ((entries.far ^ simdgroup * 4) / 2);
-  float sums[wide_entries_of_lane];
+  float sums[count];
 #pragma unroll
-  for (int k = 0; k < wide_entries_of_lane; ++k) sums[k] = 0.0f;
+  for (int k = 0; k < count; ++k) sums[k] = 0.0f;
 
   const int four_moved = thread_index % limits::block_simdgroups;
   const int column_moved = thread_index / limits::block_simdgroups;
@@ -142,37 +192,16 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
     for (int part = 0; part < 2; ++part) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {
-        const int row = (part * wide_half_rows + r) * fours_of_row;
-        float left[wide_side];
-        float right[wide_side];
-        read_four(left_fours + row + entries.leading / 4, left);
-        read_four(left_fours + row + (entries.leading ^ wide_columns) / 4, left + 4);
-        read_four(right_fours + row, right);
-        read_four(right_fours + row + wide_columns / 4, right + 4);
-        const float2 far = far_twos[2 * row];
-#pragma unroll
-        for (int a = 0; a < wide_side; ++a) {
-#pragma unroll
-          for (int b = 0; b < wide_side; ++b) {
-            const int k = a * wide_entries_per_thread + b;
-            sums[k] = fma(left[a], right[b], sums[k]);
-          }
-        }
-#pragma unroll
-        for (int a = 0; a < 4; ++a) {
-          const int k = 2 * a * wide_entries_per_thread + wide_side;
-          sums[k] = fma(left[a], far.x, sums[k]);
-          sums[k + wide_entries_per_thread] = fma(left[a], far.y, sums[k + wide_entries_per_thread]);
-        }
+        add_wide_row(rows_of_simdgroup + (part * wide_half_rows + r) * fours_of_row, entries, simdgroup, sums);
       }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  share_wide_sums<wide_entries_of_lane, limits::block_threads / 2>(words, thread_index, sums);
-  share_wide_sums<wide_entries_of_lane / 2, limits::block_threads / 4>(words, thread_index, sums);
-  share_wide_sums<wide_entries_of_lane / 4, limits::block_threads / 8>(words, thread_index, sums);
+  share_wide_sums<count, limits::block_threads / 2>(words, thread_index, sums);
+  share_wide_sums<count / 2, limits::block_threads / 4>(words, thread_index, sums);
+  share_wide_sums<count / 4, limits::block_threads / 8>(words, thread_index, sums);
 #pragma unroll
-  for (int k = 0; k < wide_entries_per_thread; ++k) kept[k] = sums[k];
+  for (int k = 0; k < count / int(limits::block_simdgroups); ++k) kept[k] = sums[k];
 }
 
 // The entries that sum_wide_gram leaves to a thread, and their mirror images: a SIMD-group has a column of each class
@@ -194,31 +223,56 @@ inline void store_wide_entries(thread const float* kept, int thread_index, threa
   G[far_left * wide_pair + far_right] = kept[wide_side];
 }
 
-// partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair.
+// The same of the entries of one block with the other: a SIMD-group has a column of the first.
+inline void store_wide_cross(thread const float* kept, int thread_index, threadgroup float* G) {
+  const WideCrossOfLane cross = wide_cross_of(uint(thread_index % limits::simd_width));
+  const int simdgroup = thread_index / limits::simd_width;
+  const int p = (cross.p + simdgroup / 4 * 4) * 4 + simdgroup % 4;
+#pragma unroll
+  for (int b = 0; b < wide_cross_side; ++b) {
+    const int q = wide_columns + cross.q * 4 + b;
+    G[p * wide_pair + q] = kept[b];
+    G[q * wide_pair + p] = kept[b];
+  }
+}
+
+// partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair, or
+// where it `crosses` of what one block has in common with the other.
 //
 // Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost. Ownership and barriers: those of
 // sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, `width` is at most
 // block_wide_columns.
-template <typename T>
+template <typename T, bool crosses>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_gram(
     device const T* W [[buffer(0)]], device T* partials [[buffer(1)]], device const int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunk_rows [[buffer(6)]], constant long& chunks [[buffer(7)]], constant long& round [[buffer(8)]],
     constant long& sweep [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]]) {
+  enum : int {
+    per_thread = crosses ? int(wide_cross_entries_per_thread) : int(wide_entries_per_thread),
+    per_chunk = crosses ? int(wide_cross_partial_entries) : int(wide_partial_entries)
+  };
   threadgroup float4 tile[wide_tile_entries / 4];
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
   if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
   // Found here, since the sums leave few registers.
-  partials += task.pair * limits::block_wide_pair_numbers(chunks) + task.chunk * wide_partial_entries + thread_index;
+  partials += task.pair * limits::block_wide_pair_numbers(chunks) + task.chunk * per_chunk + thread_index;
   W += task.matrix * padded_columns(blocks) * rows;
   const int first_row = task.chunk * int(chunk_rows);
   const int end_row = int(min(long(first_row) + chunk_rows, long(rows)));
-  float sums[wide_entries_per_thread];
-  sum_wide_gram(W, task, blocks, rows, first_row, end_row, tile, int(thread_index), sums);
+  const uint lane = thread_index % uint(limits::simd_width);
+  float sums[per_thread];
+  if (crosses) {
+    sum_wide_gram<wide_cross_entries_of_lane>(W, task, blocks, rows, first_row, end_row, wide_cross_of(lane), tile,
+                                              int(thread_index), sums);
+  } else {
+    sum_wide_gram<wide_entries_of_lane>(W, task, blocks, rows, first_row, end_row, wide_entries_of(lane), tile,
+                                        int(thread_index), sums);
+  }
 #pragma unroll
-  for (int k = 0; k < wide_entries_per_thread; ++k) partials[k * limits::block_threads] = sums[k];
+  for (int k = 0; k < per_thread; ++k) partials[k * limits::block_threads] = sums[k];
 }
 
 }  // namespace metalsvd

@@ -165,35 +165,64 @@ inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int 
   }
 }
 
-// The Gram matrix of a pair, added up chunk after chunk; known to all after a barrier. So many chunks as a large matrix
+// The entries of a thread of the Gram matrix of a pair, added up chunk after chunk. So many chunks as a large matrix
 // has are on their way at a time.
-inline void add_wide_partials(device const float* partials, long pair, long chunks, threadgroup float* G,
-                              int thread_index) {
+template <int per_thread>
+inline void add_wide_partials(device const float* partials, long pair, long chunks, int thread_index,
+                              thread float* sums) {
   const int together = limits::block_wide_chunks;
+  const int per_chunk = per_thread * limits::block_threads;
   partials += pair * limits::block_wide_pair_numbers(chunks) + thread_index;
-  float sums[wide_entries_per_thread];
 #pragma unroll
-  for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] = 0.0f;
+  for (int k = 0; k < per_thread; ++k) sums[k] = 0.0f;
 #pragma unroll 1
   for (int chunk = 0; chunk < int(chunks); chunk += together) {
-    float part[together][wide_entries_per_thread];
+    float part[together][per_thread];
 #pragma unroll
     for (int i = 0; i < together; ++i) {
       if (chunk + i >= int(chunks)) continue;
 #pragma unroll
-      for (int k = 0; k < wide_entries_per_thread; ++k) {
-        part[i][k] = partials[i * wide_partial_entries + k * limits::block_threads];
-      }
+      for (int k = 0; k < per_thread; ++k) part[i][k] = partials[i * per_chunk + k * limits::block_threads];
     }
 #pragma unroll
     for (int i = 0; i < together; ++i) {
       if (chunk + i >= int(chunks)) continue;
 #pragma unroll
-      for (int k = 0; k < wide_entries_per_thread; ++k) sums[k] += part[i][k];
+      for (int k = 0; k < per_thread; ++k) sums[k] += part[i][k];
     }
-    partials += together * wide_partial_entries;
+    partials += together * per_chunk;
   }
+}
+
+// G, known to all after a barrier.
+inline void load_wide_gram(device const float* partials, long pair, long chunks, threadgroup float* G,
+                           int thread_index) {
+  float sums[wide_entries_per_thread];
+  add_wide_partials<wide_entries_per_thread>(partials, pair, chunks, thread_index, sums);
   store_wide_entries(sums, thread_index, G);
+}
+
+// The same where the partial Gram matrices are of one block with the other, and what is within them has been carried
+// on.
+inline void load_wide_cross(device const float* partials, WideOwn own, long pair, long chunks, threadgroup float* G,
+                            int thread_index) {
+  float sums[wide_cross_entries_per_thread];
+  add_wide_partials<wide_cross_entries_per_thread>(partials, pair, chunks, thread_index, sums);
+  store_wide_cross(sums, thread_index, G);
+  const int fours_of_row = wide_columns / 4;
+  threadgroup float4* const four =
+      (threadgroup float4*)G + thread_index / fours_of_row * (wide_pair / 4) + thread_index % fours_of_row;
+  four[0] = ((device const float4*)own.p)[thread_index];
+  four[wide_columns * (wide_pair / 4) + fours_of_row] = ((device const float4*)own.q)[thread_index];
+}
+
+inline WideOwn make_wide_own(device float* own, bool carries, PairTask task, Blocks blocks) {
+  WideOwn of_pair;
+  of_pair.carries = carries;
+  own += task.matrix * even_count(blocks) * wide_own_entries;
+  of_pair.p = own + task.p / blocks.width * wide_own_entries;
+  of_pair.q = own + task.q / blocks.width * wide_own_entries;
+  return of_pair;
 }
 
 // In J as solve_wide leaves it, the place of four numbers of a row that are stored without gaps.
@@ -203,19 +232,21 @@ inline int place_of_four(int index) {
 
 // The rotations of every pair, where they are a step of their own: J - I in the place of the partial Gram matrices that
 // it comes from, and places[pair], the first of them negative where there is nothing to rotate. state_sweep asks for
-// one more sweep where this one has not made all columns orthogonal.
+// one more sweep where this one has not made all columns orthogonal. Where it `carries`, the entries of G within each
+// block stand in `own` from the first round of a sweep on, and the partial Gram matrices of the others are without
+// them.
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Barriers: one once the Gram matrix is added up, those of
-// solve_wide. The host promises: as for block_wide_gram. Threadgroups of one matrix meet in state_sweep only, which is
-// atomic, and which all of them raise to the same number.
+// solve_wide, or one. The host promises: as for block_wide_gram. Threadgroups of one matrix meet in state_sweep only,
+// which is atomic, and which all of them raise to the same number.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_solve(
     device T* partials [[buffer(0)]], device int* places [[buffer(1)]], device atomic_int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunks [[buffer(6)]], constant long& round [[buffer(7)]], constant long& sweep [[buffer(8)]],
-    constant long& passes [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& passes [[buffer(9)]], device T* own_entries [[buffer(10)]], constant long& carries [[buffer(11)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 told[2 * wide_told / 4];
   threadgroup int places_of_pair[wide_pair];
@@ -228,14 +259,26 @@ template <typename T>
   const PairTask task = make_pair_task(group, 1, int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  add_wide_partials(partials, task.pair, chunks, G, team.index);
+  const WideOwn own = make_wide_own(own_entries, carries != 0, task, blocks);
+  if (own.carries && round > 0) {
+    load_wide_cross(partials, own, task.pair, chunks, G, team.index);
+  } else {
+    load_wide_gram(partials, task.pair, chunks, G, team.index);
+  }
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
-  const uint found = solve_wide(memory, blocks, int(passes), make_tolerances(int(rows), padded_columns(blocks)), team);
+  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
   if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   if (team.index < wide_pair) {
     places[task.pair * wide_pair + team.index] = found == found_nothing ? -1 : places_of_pair[team.index];
   }
-  if (found == found_nothing) return;
+  if (found == found_nothing) {
+    if (!own.carries || round > 0) return;
+    if (team.index < wide_pair) places_of_pair[team.index] = team.index;
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    store_own(G, places_of_pair, blocks, own, team);
+    return;
+  }
   device float4* const J_minus_I = (device float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));
 #pragma unroll
   for (int k = 0; k < wide_product_fours; ++k) {
@@ -273,9 +316,10 @@ template <typename T>
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  add_wide_partials(partials, task.pair, chunks, G, team.index);
+  load_wide_gram(partials, task.pair, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, blocks, int(passes), make_tolerances(int(rows), padded_columns(blocks)), team);
+  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const uint found = solve_wide(memory, blocks, int(passes), tolerances, no_own(), team);
   if (found == found_nothing) return;
   if (found == found_large && task.chunk == 0 && team.index == 0) {
     atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);

@@ -32,15 +32,16 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
   for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
     float sums[wide_entries_per_thread];
-    sum_wide_gram(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, rows)), tile, team.index,
-                  sums);
+    sum_wide_gram<wide_entries_of_lane>(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, rows)),
+                                        wide_entries_of(uint(team.lane)), tile, team.index, sums);
 #pragma unroll
     for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
   }
   team = same_team(numbers, team);
   store_wide_entries(total, team.index, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, blocks, passes, make_tolerances(int(rows), padded_columns(blocks)), team);
+  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const uint found = solve_wide(memory, blocks, passes, tolerances, no_own(), team);
   if (found == found_nothing) return found;
   team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);

@@ -455,6 +455,35 @@ inline void wide_step(WidePlaces places, int parity, int move, float tolerance, 
   }
 }
 
+// What two blocks have in common with themselves, where that is carried on from round to round: for each block 32 x 32
+// entries of device memory.
+struct WideOwn {
+  bool carries;
+  device float* p;
+  device float* q;
+};
+
+inline WideOwn no_own() {
+  WideOwn own;
+  own.carries = false;
+  own.p = nullptr;
+  own.q = nullptr;
+  return own;
+}
+
+// That of the pair, from G, whose columns go to these places. Columns that do not exist stay where they are.
+inline void store_own(threadgroup const float* G, threadgroup const int* places, Blocks blocks, WideOwn own,
+                      Team team) {
+  const int i = team.index / 4;
+  const int row = exists_in_pair(i, blocks) ? places[i] : i;
+  device float* const block = row < wide_columns ? own.p : own.q;
+  for (int j = team.index % 4; j < wide_pair; j += 4) {
+    const int column = exists_in_pair(j, blocks) ? places[j] : j;
+    if ((row < wide_columns) != (column < wide_columns)) continue;
+    block[row % wide_columns * wide_columns + column % wide_columns] = G[i * wide_pair + j];
+  }
+}
+
 // What all hold stands where a pass leaves it, and then where the next one wants it: first G, then J - I. Three
 // barriers.
 inline void change_pass(threadgroup float* words, int before, int pass, int simdgroup, int lane, thread WideGram& gram,
@@ -472,10 +501,10 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   if (!holds_gram) load_product(words, rows, pass, product);
 }
 
-// J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column. Returns
-// what there was to rotate; where it was nothing, all stays as it was. G is known to all threads. One barrier a step
-// and one a pass, three between two passes, and two more.
-inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances tolerances, Team team) {
+// J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column; what is
+// left of G within the blocks goes to `own`. Returns what there was to rotate; where it was nothing, all stays as it
+// was. G is known to all threads. One barrier a step and one a pass, three between two passes, and two more, or four.
+inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances tolerances, WideOwn own, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
   const bool holds_gram = simdgroup < 4;
@@ -484,7 +513,7 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   thread WideGram& gram = state.gram;
   thread WideProduct& product = state.product;
   const WidePlaces places = make_wide_places(memory, rows, simdgroup, lane);
-  float2 own = float2(0.0f, 0.0f);
+  float2 rotation = float2(0.0f, 0.0f);  // of the lane's slot, in the first SIMD-group
   if (holds_gram) {
     load_gram(memory.G, 0, simdgroup, lane, gram);
   } else {
@@ -503,17 +532,17 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
     }
     if (simdgroup == 0) {
       const float scale = inverse_power(max(gram.at[0].pp, gram.at[0].qq));
-      own = choose_wide_rotation(gram.at[0], scale, tolerances.cosine);
-      tell_rotation(own, first_move(pass), lane, places.own);
+      rotation = choose_wide_rotation(gram.at[0], scale, tolerances.cosine);
+      tell_rotation(rotation, first_move(pass), lane, places.own);
     }
     if (holds_gram) leave_own_edges(gram, places.arriving + wide_told, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (done == 0 && found_by_all(memory.slots) == found_nothing) return found_nothing;
 #pragma unroll 1
     for (int move = first_move(pass); move < last_move(pass); move += 2) {
-      wide_step(places, 0, move, tolerances.cosine, rows, simdgroup, lane, gram, product, own);
+      wide_step(places, 0, move, tolerances.cosine, rows, simdgroup, lane, gram, product, rotation);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      wide_step(places, 1, move + 1, tolerances.cosine, rows, simdgroup, lane, gram, product, own);
+      wide_step(places, 1, move + 1, tolerances.cosine, rows, simdgroup, lane, gram, product, rotation);
       threadgroup_barrier(mem_flags::mem_threadgroup);
     }
     if (simdgroup == 0) {
@@ -530,11 +559,18 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
     keys[p] = wide_key(gram.at[0].pp, p, blocks);
     keys[q] = wide_key(gram.at[0].qq, q, blocks);
   }
-  if (!holds_gram) store_product(product, rows, pass, memory.G);
+  if (own.carries && holds_gram) store_gram(gram, pass, simdgroup, lane, memory.G);
+  if (!own.carries && !holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const int place = wide_place_in_order(keys, team.index / 4, team.index % 4, blocks);
   if (team.index % 4 == 0) memory.places[team.index / 4] = place;
   threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (own.carries) {
+    store_own(memory.G, memory.places, blocks, own, team);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (!holds_gram) store_product(product, rows, pass, memory.G);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
   return found_by_all(memory.slots);
 }
 

@@ -102,6 +102,10 @@ enum : int {
   block_wide_pair_columns = 2 * block_wide_columns,
   // What is kept of a Gram matrix of 64 x 64, which is symmetric: 9 numbers for each thread.
   block_wide_partial = 9 * block_threads,
+  // And of what one block has in common with the other: 4.
+  block_wide_cross_partial = 4 * block_threads,
+  // Numbers that a block has in common with itself.
+  block_wide_own = block_wide_columns * block_wide_columns,
   // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
   // this many threadgroups, nearly all that the cores of an H100 run at a time, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
