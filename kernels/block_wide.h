@@ -19,6 +19,8 @@ enum : int {
   wide_columns = limits::block_wide_columns,
   wide_pair = 2 * wide_columns,
   wide_gram_entries = wide_pair * wide_pair,
+  // So far apart stand its rows where lanes write down its columns too.
+  wide_solved_stride = wide_pair + 1,
   // A Gram matrix is summed over tiles of rows, each in two halves, of which a SIMD-group has four rows.
   wide_half_rows = 4 * int(limits::block_simdgroups),
   wide_tile_rows = 2 * wide_half_rows,

@@ -165,12 +165,11 @@ inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int 
   }
 }
 
-// The entries of a thread of the Gram matrix of a pair, added up chunk after chunk. So many chunks as a large matrix
-// has are on their way at a time.
-template <int per_thread>
+// The entries of a thread of the Gram matrix of a pair, added up chunk after chunk, of which so many are on their way
+// at a time.
+template <int per_thread, int together>
 inline void add_wide_partials(device const float* partials, long pair, long chunks, int thread_index,
                               thread float* sums) {
-  const int together = limits::block_wide_chunks;
   const int per_chunk = per_thread * limits::block_threads;
   partials += pair * limits::block_wide_pair_numbers(chunks) + thread_index;
 #pragma unroll
@@ -198,7 +197,7 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
 inline void load_wide_gram(device const float* partials, long pair, long chunks, threadgroup float* G,
                            int thread_index) {
   float sums[wide_entries_per_thread];
-  add_wide_partials<wide_entries_per_thread>(partials, pair, chunks, thread_index, sums);
+  add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, pair, chunks, thread_index, sums);
   store_wide_entries(sums, thread_index, G);
 }
 
@@ -206,14 +205,17 @@ inline void load_wide_gram(device const float* partials, long pair, long chunks,
 // on.
 inline void load_wide_cross(device const float* partials, WideOwn own, long pair, long chunks, threadgroup float* G,
                             int thread_index) {
+  const float4 of_p = ((device const float4*)own.p)[thread_index];
+  const float4 of_q = ((device const float4*)own.q)[thread_index];
   float sums[wide_cross_entries_per_thread];
-  add_wide_partials<wide_cross_entries_per_thread>(partials, pair, chunks, thread_index, sums);
+  add_wide_partials<wide_cross_entries_per_thread, 2 * limits::block_wide_chunks>(partials, pair, chunks, thread_index,
+                                                                                  sums);
   store_wide_cross(sums, thread_index, G);
   const int fours_of_row = wide_columns / 4;
   threadgroup float4* const four =
       (threadgroup float4*)G + thread_index / fours_of_row * (wide_pair / 4) + thread_index % fours_of_row;
-  four[0] = ((device const float4*)own.p)[thread_index];
-  four[wide_columns * (wide_pair / 4) + fours_of_row] = ((device const float4*)own.q)[thread_index];
+  four[0] = of_p;
+  four[wide_columns * (wide_pair / 4) + fours_of_row] = of_q;
 }
 
 inline WideOwn make_wide_own(device float* own, bool carries, PairTask task, Blocks blocks) {
@@ -276,7 +278,7 @@ template <typename T>
     if (!own.carries || round > 0) return;
     if (team.index < wide_pair) places_of_pair[team.index] = team.index;
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    store_own(G, places_of_pair, blocks, own, team);
+    store_own<wide_pair>(G, places_of_pair, own, team);
     return;
   }
   device float4* const J_minus_I = (device float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));

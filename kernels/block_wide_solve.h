@@ -278,14 +278,15 @@ inline void clear_product(thread WideProduct& product) {
   }
 }
 
+template <int stride>
 inline void load_gram(threadgroup const float* G, int pass, int simdgroup, int lane, thread WideGram& gram) {
   const int p = wide_column(pass, lane, false);
   const int q = wide_q_column(pass, lane, first_move(pass));
 #pragma unroll
   for (int k = 0; k < wide_distances_held; ++k) {
     const int slot = (lane + first_distance(simdgroup) + k) % wide_columns;
-    const int p_of_slot = wide_column(pass, slot, false) * wide_pair;
-    const int q_of_slot = wide_q_column(pass, slot, first_move(pass)) * wide_pair;
+    const int p_of_slot = wide_column(pass, slot, false) * stride;
+    const int q_of_slot = wide_q_column(pass, slot, first_move(pass)) * stride;
     gram.at[k].pp = G[p_of_slot + p];
     gram.at[k].qp = G[p_of_slot + q];
     gram.at[k].pq = G[q_of_slot + p];
@@ -293,7 +294,8 @@ inline void load_gram(threadgroup const float* G, int pass, int simdgroup, int l
   }
 }
 
-// Both triangles of G. Distance 16 is held twice, by lanes that agree but for rounding: those of the first half count.
+// Both triangles of G, its rows wide_solved_stride apart. Distance 16 is held twice, by lanes that agree but for
+// rounding: those of the first half count.
 inline void store_gram(thread const WideGram& gram, int pass, int simdgroup, int lane, threadgroup float* G) {
   const int p = wide_column(pass, lane, false);
   const int q = wide_q_column(pass, lane, last_move(pass));
@@ -305,15 +307,15 @@ inline void store_gram(thread const WideGram& gram, int pass, int simdgroup, int
     const int p_of_slot = wide_column(pass, slot, false);
     const int q_of_slot = wide_q_column(pass, slot, last_move(pass));
     const WideEntries entries = gram.at[k];
-    G[p_of_slot * wide_pair + p] = entries.pp;
-    G[q_of_slot * wide_pair + p] = entries.pq;
-    G[q_of_slot * wide_pair + q] = entries.qq;
-    G[p * wide_pair + q_of_slot] = entries.pq;
+    G[p_of_slot * wide_solved_stride + p] = entries.pp;
+    G[q_of_slot * wide_solved_stride + p] = entries.pq;
+    G[q_of_slot * wide_solved_stride + q] = entries.qq;
+    G[p * wide_solved_stride + q_of_slot] = entries.pq;
     if (distance == 0) continue;
-    G[p_of_slot * wide_pair + q] = entries.qp;
-    G[p * wide_pair + p_of_slot] = entries.pp;
-    G[q * wide_pair + q_of_slot] = entries.qq;
-    G[q * wide_pair + p_of_slot] = entries.qp;
+    G[p_of_slot * wide_solved_stride + q] = entries.qp;
+    G[p * wide_solved_stride + p_of_slot] = entries.pp;
+    G[q * wide_solved_stride + q_of_slot] = entries.qq;
+    G[q * wide_solved_stride + p_of_slot] = entries.qp;
   }
 }
 
@@ -471,16 +473,16 @@ inline WideOwn no_own() {
   return own;
 }
 
-// That of the pair, from G, whose columns go to these places. Columns that do not exist stay where they are.
-inline void store_own(threadgroup const float* G, threadgroup const int* places, Blocks blocks, WideOwn own,
-                      Team team) {
-  const int i = team.index / 4;
-  const int row = exists_in_pair(i, blocks) ? places[i] : i;
-  device float* const block = row < wide_columns ? own.p : own.q;
-  for (int j = team.index % 4; j < wide_pair; j += 4) {
-    const int column = exists_in_pair(j, blocks) ? places[j] : j;
-    if ((row < wide_columns) != (column < wide_columns)) continue;
-    block[row % wide_columns * wide_columns + column % wide_columns] = G[i * wide_pair + j];
+// That of the pair, from G, of whose columns these are the ones that go to each place.
+template <int stride>
+inline void store_own(threadgroup const float* G, threadgroup const int* sources, WideOwn own, Team team) {
+  const int fours_of_row = wide_columns / 4;
+#pragma unroll
+  for (int half = 0; half < wide_pair; half += wide_columns) {
+    threadgroup const float* const row = G + sources[half + team.index / fours_of_row] * stride;
+    threadgroup const int* const columns = sources + half + team.index % fours_of_row * 4;
+    device float4* const block = (device float4*)(half == 0 ? own.p : own.q);
+    block[team.index] = float4(row[columns[0]], row[columns[1]], row[columns[2]], row[columns[3]]);
   }
 }
 
@@ -494,7 +496,7 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   const bool holds_gram = simdgroup < 4;
   if (holds_gram) store_gram(gram, before, simdgroup, here, words);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (holds_gram) load_gram(words, pass, simdgroup, here, gram);
+  if (holds_gram) load_gram<wide_solved_stride>(words, pass, simdgroup, here, gram);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (!holds_gram) store_product(product, rows, before, words);
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -515,7 +517,7 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   const WidePlaces places = make_wide_places(memory, rows, simdgroup, lane);
   float2 rotation = float2(0.0f, 0.0f);  // of the lane's slot, in the first SIMD-group
   if (holds_gram) {
-    load_gram(memory.G, 0, simdgroup, lane, gram);
+    load_gram<wide_pair>(memory.G, 0, simdgroup, lane, gram);
   } else {
     clear_product(product);
     const uint here = look_for_wide_rotations(memory.G, passes > 1, tolerances, simdgroup - 4, lane);
@@ -562,11 +564,17 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   if (own.carries && holds_gram) store_gram(gram, pass, simdgroup, lane, memory.G);
   if (!own.carries && !holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const int place = wide_place_in_order(keys, team.index / 4, team.index % 4, blocks);
-  if (team.index % 4 == 0) memory.places[team.index / 4] = place;
+  const int column = team.index / 4;
+  const int place = wide_place_in_order(keys, column, team.index % 4, blocks);
+  threadgroup int* const sources = keys + wide_pair;
+  if (team.index % 4 == 0) {
+    memory.places[column] = place;
+    // Columns that do not exist stay where they are.
+    sources[exists_in_pair(column, blocks) ? place : column] = column;
+  }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (own.carries) {
-    store_own(memory.G, memory.places, blocks, own, team);
+    store_own<wide_solved_stride>(memory.G, sources, own, team);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (!holds_gram) store_product(product, rows, pass, memory.G);
     threadgroup_barrier(mem_flags::mem_threadgroup);
