@@ -46,7 +46,7 @@ struct Workspace {
   Tensor W, V;      // w_height x padded and v_height x padded: B and Q while they are rotated
   Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
   Tensor places;    // and where these bring the columns
-  Tensor own;       // what each block has in common with itself, where that is carried on
+  Tensor own;       // what each block has in common with itself (block_wide_own.h)
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
@@ -63,8 +63,8 @@ class Encoder {
     workspace_.partials = sums ? allocate(plan.block_pairs(0) * plan.block_partials, number_type) : workspace_.W;
     workspace_.places =
         solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
-    workspace_.own =
-        plan.block_carries ? allocate(2 * plan.block_pairs(0) * limits::block_wide_own, number_type) : workspace_.W;
+    const std::int64_t own = limits::block_wide_own_turns * limits::block_wide_own;
+    workspace_.own = plan.block_is_wide && sums ? allocate(2 * plan.block_pairs(0) * own, number_type) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -150,8 +150,7 @@ class Encoder {
 
   // The same of wide pairs, where the rotations may be found in a step of their own.
   void wide_steps(std::int64_t sweep, std::int64_t round) {
-    launch(plan_.block_carries && round > 0 ? "wide_cross_" : "wide_gram_", plan_.number_suffix,
-           plan_.block_pairs(round) * geometry_.chunks,
+    launch(round > 0 ? "wide_cross_" : "wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
             plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep});
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
@@ -159,13 +158,12 @@ class Encoder {
       launch("wide_turn_", plan_.number_suffix, plan_.block_pairs(round) * shares,
              {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height,
               geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
-              round, sweep, passes(round, sweep)});
+              round, sweep, passes(round, sweep), workspace_.own});
       return;
     }
     launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
            {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
-            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep), workspace_.own,
-            std::int64_t{plan_.block_carries}});
+            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep), workspace_.own});
     launch("wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
             geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,

@@ -262,8 +262,6 @@ void plan_block(const Problem& problem, Plan& plan) {
                        : turning <= cores * limits::block_wide_turning_per_core ? 2
                                                                                 : 3;
     plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
-    // Bits depend on it: by the shape alone.
-    plan.block_carries = plan.block_steps == 3 && turning / problem.batch > cores * limits::block_wide_turning_per_core;
   } else {
     plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
     const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);

@@ -104,7 +104,6 @@ struct Plan {
   std::int64_t block_count;
   bool block_is_wide;              // pairs of 64 columns rather than 32
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
-  bool block_carries;              // from round to round what blocks have in common with themselves
   std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair
   std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
   std::int64_t block_share;        // rows that a threadgroup rotates

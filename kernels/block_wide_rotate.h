@@ -193,38 +193,23 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
   }
 }
 
-// G, known to all after a barrier.
-inline void load_wide_gram(device const float* partials, long pair, long chunks, threadgroup float* G,
-                           int thread_index) {
-  float sums[wide_entries_per_thread];
-  add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, pair, chunks, thread_index, sums);
-  store_wide_entries(sums, thread_index, G);
-}
-
-// The same where the partial Gram matrices are of one block with the other, and what is within them has been carried
-// on.
-inline void load_wide_cross(device const float* partials, WideOwn own, long pair, long chunks, threadgroup float* G,
-                            int thread_index) {
-  const float4 of_p = ((device const float4*)own.p)[thread_index];
-  const float4 of_q = ((device const float4*)own.q)[thread_index];
-  float sums[wide_cross_entries_per_thread];
-  add_wide_partials<wide_cross_entries_per_thread, 2 * limits::block_wide_chunks>(partials, pair, chunks, thread_index,
-                                                                                  sums);
-  store_wide_cross(sums, thread_index, G);
-  const int fours_of_row = wide_columns / 4;
-  threadgroup float4* const four =
-      (threadgroup float4*)G + thread_index / fours_of_row * (wide_pair / 4) + thread_index % fours_of_row;
-  four[0] = of_p;
-  four[wide_columns * (wide_pair / 4) + fours_of_row] = of_q;
-}
-
-inline WideOwn make_wide_own(device float* own, bool carries, PairTask task, Blocks blocks) {
-  WideOwn of_pair;
-  of_pair.carries = carries;
-  own += task.matrix * even_count(blocks) * wide_own_entries;
-  of_pair.p = own + task.p / blocks.width * wide_own_entries;
-  of_pair.q = own + task.q / blocks.width * wide_own_entries;
-  return of_pair;
+// G, known to all after a barrier: of all columns of a pair, or where what is within the blocks has been `carried` on, of
+// one block with the other.
+inline void load_wide_gram(device const float* partials, WideOwn own, bool is_carried, long pair, long chunks,
+                           threadgroup float* G, int thread_index) {
+  if (is_carried) {
+    const float4 of_p = own.p[thread_index];
+    const float4 of_q = own.q[thread_index];
+    float sums[wide_cross_entries_per_thread];
+    add_wide_partials<wide_cross_entries_per_thread, 2 * limits::block_wide_chunks>(partials, pair, chunks,
+                                                                                    thread_index, sums);
+    store_wide_cross(sums, thread_index, G);
+    put_own(of_p, of_q, G, thread_index);
+  } else {
+    float sums[wide_entries_per_thread];
+    add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, pair, chunks, thread_index, sums);
+    store_wide_entries(sums, thread_index, G);
+  }
 }
 
 // In J as solve_wide leaves it, the place of four numbers of a row that are stored without gaps.
@@ -234,19 +219,18 @@ inline int place_of_four(int index) {
 
 // The rotations of every pair, where they are a step of their own: J - I in the place of the partial Gram matrices that
 // it comes from, and places[pair], the first of them negative where there is nothing to rotate. state_sweep asks for
-// one more sweep where this one has not made all columns orthogonal. Where it `carries`, the entries of G within each
-// block stand in `own` from the first round of a sweep on, and the partial Gram matrices of the others are without
-// them.
+// one more sweep where this one has not made all columns orthogonal.
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Barriers: one once the Gram matrix is added up, those of
-// solve_wide, or one. The host promises: as for block_wide_gram. Threadgroups of one matrix meet in state_sweep only,
+// solve_wide, or one. The host promises: as for block_wide_gram, of what one block has in common with the other but in
+// the first round. Threadgroups of one matrix meet in state_sweep only,
 // which is atomic, and which all of them raise to the same number.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_solve(
     device T* partials [[buffer(0)]], device int* places [[buffer(1)]], device atomic_int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunks [[buffer(6)]], constant long& round [[buffer(7)]], constant long& sweep [[buffer(8)]],
-    constant long& passes [[buffer(9)]], device T* own_entries [[buffer(10)]], constant long& carries [[buffer(11)]],
+    constant long& passes [[buffer(9)]], device T* own_entries [[buffer(10)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
@@ -261,12 +245,8 @@ template <typename T>
   const PairTask task = make_pair_task(group, 1, int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  const WideOwn own = make_wide_own(own_entries, carries != 0, task, blocks);
-  if (own.carries && round > 0) {
-    load_wide_cross(partials, own, task.pair, chunks, G, team.index);
-  } else {
-    load_wide_gram(partials, task.pair, chunks, G, team.index);
-  }
+  const WideOwn own = make_wide_own(own_entries, true, int(round), task, blocks);
+  load_wide_gram(partials, own, round > 0, task.pair, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
   const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
@@ -275,10 +255,7 @@ template <typename T>
     places[task.pair * wide_pair + team.index] = found == found_nothing ? -1 : places_of_pair[team.index];
   }
   if (found == found_nothing) {
-    if (!own.carries || round > 0) return;
-    if (team.index < wide_pair) places_of_pair[team.index] = team.index;
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    store_own<wide_pair>(G, places_of_pair, own, team);
+    store_own_as_it_is(G, places_of_pair, own, team.index);
     return;
   }
   device float4* const J_minus_I = (device float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));
@@ -302,7 +279,7 @@ template <typename T>
     device atomic_int* states [[buffer(3)]], constant long& rows [[buffer(4)]], constant long& columns [[buffer(5)]],
     constant long& width [[buffer(6)]], constant long& block_count [[buffer(7)]], constant long& chunks [[buffer(8)]],
     constant long& share [[buffer(9)]], constant long& shares [[buffer(10)]], constant long& round [[buffer(11)]],
-    constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]],
+    constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]], device T* own_entries [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
@@ -318,11 +295,15 @@ template <typename T>
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
-  load_wide_gram(partials, task.pair, chunks, G, team.index);
+  const WideOwn own = make_wide_own(own_entries, task.chunk == 0, int(round), task, blocks);
+  load_wide_gram(partials, own, round > 0, task.pair, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
-  const uint found = solve_wide(memory, blocks, int(passes), tolerances, no_own(), team);
-  if (found == found_nothing) return;
+  const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
+  if (found == found_nothing) {
+    if (own.stores) store_own_as_it_is(G, places, own, team.index);
+    return;
+  }
   if (found == found_large && task.chunk == 0 && team.index == 0) {
     atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
   }

@@ -23,6 +23,7 @@
 
 #include "block_solve.h"
 #include "block_wide.h"
+#include "block_wide_own.h"
 #include "common/convergence.h"
 #include "common/rotation.h"
 #include "common/team.h"
@@ -457,35 +458,6 @@ inline void wide_step(WidePlaces places, int parity, int move, float tolerance, 
   }
 }
 
-// What two blocks have in common with themselves, where that is carried on from round to round: for each block 32 x 32
-// entries of device memory.
-struct WideOwn {
-  bool carries;
-  device float* p;
-  device float* q;
-};
-
-inline WideOwn no_own() {
-  WideOwn own;
-  own.carries = false;
-  own.p = nullptr;
-  own.q = nullptr;
-  return own;
-}
-
-// That of the pair, from G, of whose columns these are the ones that go to each place.
-template <int stride>
-inline void store_own(threadgroup const float* G, threadgroup const int* sources, WideOwn own, Team team) {
-  const int fours_of_row = wide_columns / 4;
-#pragma unroll
-  for (int half = 0; half < wide_pair; half += wide_columns) {
-    threadgroup const float* const row = G + sources[half + team.index / fours_of_row] * stride;
-    threadgroup const int* const columns = sources + half + team.index % fours_of_row * 4;
-    device float4* const block = (device float4*)(half == 0 ? own.p : own.q);
-    block[team.index] = float4(row[columns[0]], row[columns[1]], row[columns[2]], row[columns[3]]);
-  }
-}
-
 // What all hold stands where a pass leaves it, and then where the next one wants it: first G, then J - I. Three
 // barriers.
 inline void change_pass(threadgroup float* words, int before, int pass, int simdgroup, int lane, thread WideGram& gram,
@@ -561,8 +533,8 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
     keys[p] = wide_key(gram.at[0].pp, p, blocks);
     keys[q] = wide_key(gram.at[0].qq, q, blocks);
   }
-  if (own.carries && holds_gram) store_gram(gram, pass, simdgroup, lane, memory.G);
-  if (!own.carries && !holds_gram) store_product(product, rows, pass, memory.G);
+  if (own.stores && holds_gram) store_gram(gram, pass, simdgroup, lane, memory.G);
+  if (!own.stores && !holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const int column = team.index / 4;
   const int place = wide_place_in_order(keys, column, team.index % 4, blocks);
@@ -573,8 +545,8 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
     sources[exists_in_pair(column, blocks) ? place : column] = column;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (own.carries) {
-    store_own<wide_solved_stride>(memory.G, sources, own, team);
+  if (own.stores) {
+    store_own<wide_solved_stride>(memory.G, sources, own, team.index);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (!holds_gram) store_product(product, rows, pass, memory.G);
     threadgroup_barrier(mem_flags::mem_threadgroup);

@@ -104,8 +104,9 @@ enum : int {
   block_wide_partial = 9 * block_threads,
   // And of what one block has in common with the other: 4.
   block_wide_cross_partial = 4 * block_threads,
-  // Numbers that a block has in common with itself.
+  // Numbers that a block has in common with itself, and how often they stand in device memory.
   block_wide_own = block_wide_columns * block_wide_columns,
+  block_wide_own_turns = 3,
   // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
   // this many threadgroups, nearly all that the cores of an H100 run at a time, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
