@@ -63,7 +63,7 @@ class Encoder {
     workspace_.partials = sums ? allocate(plan.block_pairs(0) * plan.block_partials, number_type) : workspace_.W;
     workspace_.places =
         solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
-    const std::int64_t own = limits::block_wide_own_turns * limits::block_wide_own;
+    const std::int64_t own = limits::block_wide_own_turns(static_cast<int>(plan.block_count)) * limits::block_wide_own;
     workspace_.own = plan.block_is_wide && sums ? allocate(2 * plan.block_pairs(0) * own, number_type) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
@@ -152,21 +152,22 @@ class Encoder {
   void wide_steps(std::int64_t sweep, std::int64_t round) {
     launch(round > 0 ? "wide_cross_" : "wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
-            plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep});
+            plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep, plan_.block_partials});
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
     if (plan_.block_steps == 2) {
       launch("wide_turn_", plan_.number_suffix, plan_.block_pairs(round) * shares,
              {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height,
               geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
-              round, sweep, passes(round, sweep), workspace_.own});
+              round, sweep, passes(round, sweep), workspace_.own, plan_.block_partials});
       return;
     }
     launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
            {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
-            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep), workspace_.own});
+            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep), workspace_.own,
+            plan_.block_partials});
     launch("wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
-            geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
+            geometry_.v_height, plan_.block_width, plan_.block_count, plan_.block_partials, plan_.block_share, shares,
             round, sweep},
            limits::block_wide_strip_threads);
   }

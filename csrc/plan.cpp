@@ -251,8 +251,6 @@ void plan_block(const Problem& problem, Plan& plan) {
   plan.block_chunk_rows =
       plan.block_is_wide ? limits::block_wide_chunk(height, pairs_of_matrix) : limits::block_chunk_rows(height);
   const std::int64_t chunks = divide_up(height, plan.block_chunk_rows);
-  plan.block_partials = plan.block_is_wide ? limits::block_wide_pair_numbers(chunks)
-                                           : chunks * limits::block_pair_columns * limits::block_pair_columns;
   const std::int64_t cores = problem.device.cores;
   const std::int64_t rotated_rows = height + (plan.block_accumulates() ? limits::block_height(plan.columns) : 0);
   if (plan.block_is_wide) {
@@ -262,8 +260,11 @@ void plan_block(const Problem& problem, Plan& plan) {
                        : turning <= cores * limits::block_wide_turning_per_core ? 2
                                                                                 : 3;
     plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
+    const std::int64_t product = limits::block_wide_pair_columns * limits::block_wide_pair_columns;
+    plan.block_partials = std::max(chunks * limits::block_wide_partial, plan.block_steps == 3 ? product : 0);
   } else {
     plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
+    plan.block_partials = chunks * limits::block_pair_columns * limits::block_pair_columns;
     const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
     plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
   }

@@ -236,8 +236,8 @@ inline void store_wide_cross(thread const float* kept, int thread_index, threadg
   }
 }
 
-// partials[pair][chunk][k][thread] = the thread's k-th entry of X^H X, where X is the chunk's rows of the pair, or
-// where it `crosses` of what one block has in common with the other.
+// partials[pair][chunk][k][thread], pair_numbers a pair, = the thread's k-th entry of X^H X, where X is the chunk's
+// rows of the pair, or where it `crosses` of what one block has in common with the other.
 //
 // Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost. Ownership and barriers: those of
 // sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, `width` is at most
@@ -247,8 +247,8 @@ template <typename T, bool crosses>
     device const T* W [[buffer(0)]], device T* partials [[buffer(1)]], device const int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunk_rows [[buffer(6)]], constant long& chunks [[buffer(7)]], constant long& round [[buffer(8)]],
-    constant long& sweep [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
+    constant long& sweep [[buffer(9)]], constant long& pair_numbers [[buffer(10)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
   enum : int {
     per_thread = crosses ? int(wide_cross_entries_per_thread) : int(wide_entries_per_thread),
     per_chunk = crosses ? int(wide_cross_partial_entries) : int(wide_partial_entries)
@@ -258,7 +258,7 @@ template <typename T, bool crosses>
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
   if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
   // Found here, since the sums leave few registers.
-  partials += task.pair * limits::block_wide_pair_numbers(chunks) + task.chunk * per_chunk + thread_index;
+  partials += task.pair * pair_numbers + task.chunk * per_chunk + thread_index;
   W += task.matrix * padded_columns(blocks) * rows;
   const int first_row = task.chunk * int(chunk_rows);
   const int end_row = int(min(long(first_row) + chunk_rows, long(rows)));

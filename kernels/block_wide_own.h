@@ -1,10 +1,10 @@
 // Method `block` on real numbers: what blocks have in common with themselves, 32 x 32 entries of Gram matrices each, is
-// found when a pair is solved and carried on from round to round in device memory. So all but the first round of a sweep
-// sum up only what one block has in common with the other, half of the work. What rounding errors add to the entries is
-// gone with the next sweep, and one that rotates nothing adds none.
+// found when a pair is solved and carried on from round to round in device memory. So all but the first round of a
+// sweep sum up only what one block has in common with the other, half of the work. What rounding errors add to the
+// entries is gone with the next sweep, and one that rotates nothing adds none.
 //
 // Threadgroups that share a pair read what an earlier round has left while the first of them writes for the next ones:
-// rounds write in three places in turn, since a block that rests has been written two rounds before.
+// rounds write in two places in turn, or in three where a block may rest, which has been written two rounds before.
 #pragma once
 #include <metal_stdlib>
 
@@ -15,8 +15,6 @@
 namespace metalsvd {
 
 using namespace metal;
-
-enum : int { own_turns = limits::block_wide_own_turns };
 
 // Of a pair: where the entries of its blocks stand, and where they are to be left, if this threadgroup `stores` them.
 struct WideOwn {
@@ -43,11 +41,12 @@ inline int last_round_of(int block, int round, Blocks blocks) {
 }
 
 inline device float4* own_of_block(device float* own, int block, int round, Blocks blocks) {
-  return (device float4*)(own + (round % own_turns * even_count(blocks) + block) * wide_own_entries);
+  const int turn = round % limits::block_wide_own_turns(blocks.count);
+  return (device float4*)(own + (turn * even_count(blocks) + block) * wide_own_entries);
 }
 
 inline WideOwn make_wide_own(device float* own, bool stores, int round, PairTask task, Blocks blocks) {
-  own += task.matrix * own_turns * even_count(blocks) * wide_own_entries;
+  own += task.matrix * limits::block_wide_own_turns(blocks.count) * even_count(blocks) * wide_own_entries;
   const int p = task.p / blocks.width;
   const int q = task.q / blocks.width;
   WideOwn of_pair;
@@ -73,10 +72,10 @@ template <int stride>
 inline void store_own(threadgroup const float* G, threadgroup const int* sources, WideOwn own, int thread_index) {
   const int fours_of_row = wide_columns / 4;
 #pragma unroll
-  for (int half = 0; half < wide_pair; half += wide_columns) {
-    threadgroup const float* const row = G + sources[half + thread_index / fours_of_row] * stride;
-    threadgroup const int* const columns = sources + half + thread_index % fours_of_row * 4;
-    device float4* const block = half == 0 ? own.next_p : own.next_q;
+  for (int first = 0; first < wide_pair; first += wide_columns) {
+    threadgroup const float* const row = G + sources[first + thread_index / fours_of_row] * stride;
+    threadgroup const int* const columns = sources + first + thread_index % fours_of_row * 4;
+    device float4* const block = first == 0 ? own.next_p : own.next_q;
     block[thread_index] = float4(row[columns[0]], row[columns[1]], row[columns[2]], row[columns[3]]);
   }
 }

@@ -168,10 +168,9 @@ inline void rotate_wide_rows(WideStack stack, PairTask task, Blocks blocks, int 
 // The entries of a thread of the Gram matrix of a pair, added up chunk after chunk, of which so many are on their way
 // at a time.
 template <int per_thread, int together>
-inline void add_wide_partials(device const float* partials, long pair, long chunks, int thread_index,
-                              thread float* sums) {
+inline void add_wide_partials(device const float* partials, long chunks, int thread_index, thread float* sums) {
   const int per_chunk = per_thread * limits::block_threads;
-  partials += pair * limits::block_wide_pair_numbers(chunks) + thread_index;
+  partials += thread_index;
 #pragma unroll
   for (int k = 0; k < per_thread; ++k) sums[k] = 0.0f;
 #pragma unroll 1
@@ -193,21 +192,21 @@ inline void add_wide_partials(device const float* partials, long pair, long chun
   }
 }
 
-// G, known to all after a barrier: of all columns of a pair, or where what is within the blocks has been `carried` on, of
-// one block with the other.
-inline void load_wide_gram(device const float* partials, WideOwn own, bool is_carried, long pair, long chunks,
+// G, known to all after a barrier: of all columns of a pair, or where what is within the blocks has been `carried` on,
+// of one block with the other.
+inline void load_wide_gram(device const float* partials, WideOwn own, bool is_carried, long chunks,
                            threadgroup float* G, int thread_index) {
   if (is_carried) {
     const float4 of_p = own.p[thread_index];
     const float4 of_q = own.q[thread_index];
     float sums[wide_cross_entries_per_thread];
-    add_wide_partials<wide_cross_entries_per_thread, 2 * limits::block_wide_chunks>(partials, pair, chunks,
-                                                                                    thread_index, sums);
+    add_wide_partials<wide_cross_entries_per_thread, 2 * limits::block_wide_chunks>(partials, chunks, thread_index,
+                                                                                    sums);
     store_wide_cross(sums, thread_index, G);
     put_own(of_p, of_q, G, thread_index);
   } else {
     float sums[wide_entries_per_thread];
-    add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, pair, chunks, thread_index, sums);
+    add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, chunks, thread_index, sums);
     store_wide_entries(sums, thread_index, G);
   }
 }
@@ -231,8 +230,9 @@ template <typename T>
     constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
     constant long& chunks [[buffer(6)]], constant long& round [[buffer(7)]], constant long& sweep [[buffer(8)]],
     constant long& passes [[buffer(9)]], device T* own_entries [[buffer(10)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& pair_numbers [[buffer(11)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 told[2 * wide_told / 4];
   threadgroup int places_of_pair[wide_pair];
@@ -245,8 +245,9 @@ template <typename T>
   const PairTask task = make_pair_task(group, 1, int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  partials += task.pair * pair_numbers;
   const WideOwn own = make_wide_own(own_entries, true, int(round), task, blocks);
-  load_wide_gram(partials, own, round > 0, task.pair, chunks, G, team.index);
+  load_wide_gram(partials, own, round > 0, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
   const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
@@ -258,7 +259,7 @@ template <typename T>
     store_own_as_it_is(G, places_of_pair, own, team.index);
     return;
   }
-  device float4* const J_minus_I = (device float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));
+  device float4* const J_minus_I = (device float4*)partials;
 #pragma unroll
   for (int k = 0; k < wide_product_fours; ++k) {
     const int index = team.index + k * limits::block_threads;
@@ -280,8 +281,9 @@ template <typename T>
     constant long& width [[buffer(6)]], constant long& block_count [[buffer(7)]], constant long& chunks [[buffer(8)]],
     constant long& share [[buffer(9)]], constant long& shares [[buffer(10)]], constant long& round [[buffer(11)]],
     constant long& sweep [[buffer(12)]], constant long& passes [[buffer(13)]], device T* own_entries [[buffer(14)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& pair_numbers [[buffer(15)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 told[2 * wide_told / 4];
@@ -295,8 +297,9 @@ template <typename T>
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
   states += task.matrix * state_words + state_sweep;
   if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  partials += task.pair * pair_numbers;
   const WideOwn own = make_wide_own(own_entries, task.chunk == 0, int(round), task, blocks);
-  load_wide_gram(partials, own, round > 0, task.pair, chunks, G, team.index);
+  load_wide_gram(partials, own, round > 0, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
   const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);

@@ -116,8 +116,8 @@ template <typename T>
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
     device const int* places [[buffer(3)]], device const int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
     constant long& columns [[buffer(6)]], constant long& width [[buffer(7)]], constant long& block_count [[buffer(8)]],
-    constant long& chunks [[buffer(9)]], constant long& share [[buffer(10)]], constant long& shares [[buffer(11)]],
-    constant long& round [[buffer(12)]], constant long& sweep [[buffer(13)]],
+    constant long& pair_numbers [[buffer(9)]], constant long& share [[buffer(10)]],
+    constant long& shares [[buffer(11)]], constant long& round [[buffer(12)]], constant long& sweep [[buffer(13)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane_index [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 J_minus_I[wide_gram_entries / 4];
@@ -128,8 +128,7 @@ template <typename T>
   if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
   places += task.pair * wide_pair;
   if (places[0] < 0) return;
-  device const float4* const product =
-      (device const float4*)(partials + task.pair * limits::block_wide_pair_numbers(chunks));
+  device const float4* const product = (device const float4*)(partials + task.pair * pair_numbers);
 #pragma unroll
   for (int k = 0; k < wide_gram_entries / 4; k += limits::block_wide_strip_threads) {
     J_minus_I[k + int(thread_index)] = product[k + int(thread_index)];

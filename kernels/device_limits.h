@@ -104,9 +104,8 @@ enum : int {
   block_wide_partial = 9 * block_threads,
   // And of what one block has in common with the other: 4.
   block_wide_cross_partial = 4 * block_threads,
-  // Numbers that a block has in common with itself, and how often they stand in device memory.
+  // Numbers that a block has in common with itself.
   block_wide_own = block_wide_columns * block_wide_columns,
-  block_wide_own_turns = 3,
   // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
   // this many threadgroups, nearly all that the cores of an H100 run at a time, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
@@ -300,11 +299,8 @@ constexpr int block_wide_chunk(long rows, long pairs) {
   return int(tiles > 2 ? tiles : 2) * block_wide_chunk_rows;
 }
 
-// Numbers that a pair has for the Gram matrices of its chunks, and then for J.
-constexpr long block_wide_pair_numbers(long chunks) {
-  const long product = block_wide_pair_columns * block_wide_pair_columns;
-  return chunks * block_wide_partial > product ? chunks * block_wide_partial : product;
-}
+// How often what blocks have in common with themselves stands in device memory (block_wide_own.h).
+constexpr int block_wide_own_turns(int blocks) { return 2 + blocks % 2; }
 
 }  // namespace limits
 

@@ -55,10 +55,20 @@ template
         tall_expand<float2, limits::tall_narrow_tile_packs>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
-template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_product_rows, limits::tall_product_packs>) tall_product<float, limits::tall_product_rows, limits::tall_product_packs>;
-template [[host_name("tall_product_narrow_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>) tall_product<float, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>;
-template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_product_rows, limits::tall_product_packs>) tall_product<float2, limits::tall_product_rows, limits::tall_product_packs>;
-template [[host_name("tall_product_narrow_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>) tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>;
+template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_product_rows,
+                                                                            limits::tall_product_packs>)
+    tall_product<float, limits::tall_product_rows, limits::tall_product_packs>;
+template
+    [[host_name("tall_product_narrow_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_narrow_product_rows,
+                                                                              limits::tall_narrow_product_packs>)
+        tall_product<float, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>;
+template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_product_rows,
+                                                                            limits::tall_product_packs>)
+    tall_product<float2, limits::tall_product_rows, limits::tall_product_packs>;
+template
+    [[host_name("tall_product_narrow_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_narrow_product_rows,
+                                                                              limits::tall_narrow_product_packs>)
+        tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>;
 template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
 template [[host_name("tall_settle")]] [[kernel]] decltype(tall_settle<uint>) tall_settle<uint>;

@@ -193,3 +193,15 @@ def test_costs(shape, options, emulated, target):
     assert counters.host_waits == 0
     workspace = peak - before - sum(factor.nbytes for factor in factors)
     assert workspace <= 3 * A.nbytes
+
+
+# An odd number of blocks, of which one rests, and an even one.
+@pytest.mark.parametrize("shape", [(150, 70), (135, 100)], ids=str)
+def test_what_blocks_have_in_common_with_themselves_is_carried_in_rounds_of_two_steps_and_of_three(shape, target):
+    """One matrix takes two steps a round, in which many threadgroups solve for one pair; many take three."""
+    A = batch_of(["normal", "half_rank", "clusters"], shape, torch.float32).to(target)
+    many = metalsvd.svd(A.repeat(12, 1, 1), driver="block")
+    for index in range(3):
+        for name, expected, actual in zip("USV", metalsvd.svd(A[index], driver="block"), many, strict=True):
+            checks.assert_same_bits(actual[index], expected, f"{name} of {index}")
+            checks.assert_same_bits(actual[index + 33], expected, f"{name} of {index + 33}")
