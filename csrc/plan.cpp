@@ -386,12 +386,12 @@ void check_grid(const Problem& problem, const Plan& plan) {
                            std::string(name_of(plan.method)) + "' takes fewer" + advice);
 }
 
-// The plan for B itself.
+// The plan for B itself. With a recovery `block` accumulates no left vectors.
 Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver,
                 std::optional<Reduction> recovery = std::nullopt) {
   Plan plan{};
-  plan.recovery = std::move(recovery);
   plan.method = choose_method(problem, driver);
+  if (plan.method == Method::block) plan.recovery = std::move(recovery);
   plan.transposed = problem.m < problem.n;
   plan.rows = std::max(problem.m, problem.n);
   plan.columns = std::min(problem.m, problem.n);

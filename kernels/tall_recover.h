@@ -241,14 +241,14 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
 // What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it all
 // that may be where a column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum
 // need be larger than what a settled matrix has less of.
-enum : uint { most_defect = 1u << 20 };
+enum : uint { most_defect = 1u << 18 };
 
 template <typename T>
 inline uint defect_of(ProductEntry<T> entry) {
   if (entry.row > entry.column) return 0u;
-  if (entry.row == entry.column) return fabs(real_part(entry.sum) - 1.0f) <= power_of_two(-8) ? 0u : uint(most_defect);
+  if (entry.row == entry.column) return fabs(real_part(entry.sum) - 1.0f) <= power_of_two(-5) ? 0u : uint(most_defect);
   const float square = square_add(entry.sum, 0.0f);
-  return square < power_of_two(-20) ? uint(square * power_of_two(40)) : uint(most_defect);
+  return square < power_of_two(-22) ? uint(square * power_of_two(40)) : uint(most_defect);
 }
 
 // The sum of what the lanes of a SIMD-group have.
@@ -350,7 +350,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   if (team.lane == 0) defects[threadgroup_index] = defect;
 }
 
-// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-20.
+// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-22.
 //
 // Grid: one SIMD-group a matrix. No barrier.
 template <typename T>

@@ -43,6 +43,14 @@ def test_the_planner_recovers_the_left_vectors_of_many_columns(shape, options, r
     assert words.endswith(", left vectors from the right ones") == recovers
 
 
+@pytest.mark.parametrize("shape", [(80, 80), (81, 80)], ids=str)
+def test_other_methods_behind_the_qr_have_made_the_left_vectors(shape, target):
+    A = matrices.make("normal", *shape, torch.complex64)
+    assert "left vectors" not in metalsvd.plan(shape, torch.complex64, driver="qr")
+    U, S, V = metalsvd.svd(A.to(target), driver="qr")
+    checks.assert_accurate(A, U, S, V.mH)
+
+
 @pytest.mark.parametrize(("dtype", "shape"), CASES, ids=str)
 def test_every_family(dtype, shape, target):
     checks.assert_families_accurate(list(matrices.FAMILIES), shape, dtype, target, driver="recover")
