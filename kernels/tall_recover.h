@@ -272,7 +272,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     constant long& left_batch_stride [[buffer(5)]], constant long& left_row_stride [[buffer(6)]],
     constant long& left_column_stride [[buffer(7)]], constant long& right_batch_stride [[buffer(8)]],
     constant long& right_row_stride [[buffer(9)]], constant long& right_column_stride [[buffer(10)]],
-    constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device float* defects [[buffer(13)]],
+    constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device uint* defects [[buffer(13)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef ProductTile<rows_of_tile, packs_of_tile> Tile;

@@ -133,6 +133,35 @@ def test_another_qr_factors_only_what_products_do_not_settle(emulated):
     assert unsettled - settled >= n
 
 
+def falling(decades: float, n: int = 70) -> torch.Tensor:
+    """Singular values that fall evenly over so many decades."""
+    left, right = (torch.linalg.qr(matrices.make("normal", n, n, torch.float64, seed)).Q for seed in (1, 2))
+    return ((left * torch.logspace(0, -decades, n, dtype=torch.float64)) @ right).float()
+
+
+def test_what_products_leave_within_the_bound_is_settled(emulated):
+    """The sum of defects was read as other numbers than were written: only matrices without any were settled."""
+
+    def barriers_of_vectors(A):
+        counts = []
+        for vectors in (True, False):  # of the same sweeps
+            before = emulated.counters().critical_barriers
+            torch.ops.metalsvd.svd_ex(A.to("mps"), False, vectors, driver="recover")
+            counts.append(emulated.counters().critical_barriers - before)
+        return counts[0] - counts[1]
+
+    settled = barriers_of_vectors(falling(2))
+    assert barriers_of_vectors(falling(5)) == settled
+    assert barriers_of_vectors(falling(7)) >= settled + 70
+
+
+@pytest.mark.parametrize("decades", [4, 4.5, 5, 5.25, 5.5, 5.75, 6])
+def test_left_vectors_are_orthonormal_on_both_sides_of_the_bound(decades, target):
+    A = falling(decades)
+    U, S, V = metalsvd.svd(A.to(target), driver="recover")
+    checks.assert_accurate(A, U, S, V.mH)
+
+
 @pytest.mark.parametrize("smallest", [1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 0.0])
 def test_one_small_singular_value_leaves_the_left_vectors_orthonormal(smallest, target):
     left, right = (torch.linalg.qr(matrices.make("normal", 70, 70, torch.float64, seed)).Q for seed in (1, 2))
