@@ -220,6 +220,10 @@ struct ProductEntry {
   long row, column;
 };
 
+inline bool is_of_gram(long kind) {
+  return kind == limits::tall_product_of_gram || kind == limits::tall_product_of_last_gram;
+}
+
 // What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by. It leaves
 // lengths as they are, since a column that is far from unit length would not become orthogonal with them; the last one
 // corrects what is left, by no more than a factor of two.
@@ -232,7 +236,7 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
     const float sigma = max(values[entry.column], values[0] * power_of_two(-22));
     return (sigma > 0.0f ? precise::divide(1.0f, sigma) : 0.0f) * entry.sum;
   }
-  if (kind != limits::tall_product_of_gram && kind != limits::tall_product_of_last_gram) return entry.sum;
+  if (!is_of_gram(kind)) return entry.sum;
   if (kind == limits::tall_product_of_gram && is_diagonal) return from_real<T>(1.0f);
   if (!is_diagonal) return entry.row > entry.column ? from_real<T>(0.0f) : -conjugate(entry.sum);
   return from_real<T>(clamp(precise::divide(1.0f, precise::sqrt(real_part(entry.sum))), 0.5f, 2.0f));
@@ -287,7 +291,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   const long first_row = long(threadgroup_index / across % down) * Tile::rows;
   const long first_pack = long(threadgroup_index % across) * Tile::packs;
   const long end_of_tile = min((first_pack + Tile::packs) * count, long(columns));
-  const bool is_gram = kind == limits::tall_product_of_gram || kind == limits::tall_product_of_last_gram;
+  const bool is_gram = is_of_gram(kind);
   if (is_gram && first_row >= end_of_tile) {
     if (team.index == 0) defects[threadgroup_index] = 0u;
     return;
