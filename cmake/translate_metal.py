@@ -162,12 +162,10 @@ _SPECIAL_BOUNDS = {
     "svd_recovering_48_": "32, 12",
     "svd_recovering_56_": "32, 8",
     "svd_recovering_64_": "32, 8",
+    "svd_recovering_blocks_8_": "256, 2",
+    "svd_recovering_blocks_12_": "96, 4",
     "svd_recoverings_24_": "192, 2",
     "svd_recoverings_32_": "64, 4",
-    "svd_recoverings_40_": "128, 4",
-    "svd_recoverings_48_": "128, 3",
-    "svd_recoverings_56_": "128, 3",
-    "svd_recoverings_64_": "128, 2",
 }
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}

@@ -11,6 +11,7 @@ namespace {
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   if (simdgroups * limits::simd_width > limits::simdgroup_spread_threads) return false;
   const int number_bytes = (is_complex(problem) ? 2 : 1) * limits::word_bytes;
+  if (line.of_blocks) return true;
   if (line.recovers) {
     return limits::simdgroup_recovering_bytes(line.entries, number_bytes, line.parts, simdgroups) <=
            limits::simdgroup_recovering_tile(line.entries, number_bytes);
@@ -50,6 +51,20 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
   return best;
 }
 
+// Columns of so many rows, in pairs of blocks.
+Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
+  const int entries =
+      rows <= limits::simdgroup_block_entries * limits::simdgroup_block_parts(limits::simdgroup_block_entries)
+          ? limits::simdgroup_block_entries
+          : limits::simdgroup_block_few_entries;
+  return Line{entries,
+              limits::simdgroup_block_parts(entries),
+              divide_up(columns, 2 * limits::simdgroup_block_columns),
+              true,
+              true,
+              true};
+}
+
 // The fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of a SIMD-group hold
 // half a complex column each, or a real one.
 std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
@@ -59,13 +74,13 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
   const std::int64_t most =
       is_of_complex ? limits::simdgroup_recovering_complex_most : limits::simdgroup_recovering_most;
   if (!problem.device.has_wide_lanes || rows > most || columns > rows || columns < fewest) return std::nullopt;
+  if (!is_of_complex && rows > limits::simdgroup_recovering_long_rows) return line_of_blocks(rows, columns);
   struct Kernel {
     int entries;
     bool is_spread;
   };
   constexpr std::array complex_kernels{Kernel{32, true}, Kernel{24, true}, Kernel{16, false}, Kernel{12, false}};
-  constexpr std::array real_kernels{Kernel{64, true}, Kernel{64, false}, Kernel{56, true}, Kernel{56, false},
-                                    Kernel{48, true}, Kernel{48, false}, Kernel{40, true}};
+  constexpr std::array real_kernels{Kernel{64, false}, Kernel{56, false}, Kernel{48, false}};
   const auto kernels = is_of_complex ? std::span<const Kernel>(complex_kernels) : std::span<const Kernel>(real_kernels);
   std::optional<Line> best;
   for (const auto [entries, is_spread] : kernels) {
@@ -102,14 +117,11 @@ std::optional<Line> line_of_entries(const Problem& problem, const Line& line, in
 }  // namespace
 
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
-  if (const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries)) {
-    const std::int64_t simdgroups =
-        few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
-    return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;
-  }
-  // A threadgroup that fills a core: as many matrices as there are cores.
-  if (!line.recovers || is_complex(problem) || problem.batch > problem.device.cores) return std::nullopt;
-  return line_of_entries(problem, line, limits::simdgroup_recovering_few_entries);
+  const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries);
+  if (line.of_blocks || !few) return std::nullopt;
+  const std::int64_t simdgroups =
+      few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
+  return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;
 }
 
 std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {

@@ -166,7 +166,8 @@ void plan_simdgroup(const Problem& problem, Plan& plan) {
   const Line of_many = *line_of_many(problem);
   const Line line = line_of_few(problem, of_many).value_or(of_many);
   plan.parts = line.parts;
-  plan.kernel = std::string(line.recovers ? "svd_recovering" : "svd_simdgroup") + (line.is_spread ? "s_" : "_") +
+  const std::string_view lanes = line.of_blocks ? "_blocks_" : line.is_spread ? "s_" : "_";
+  plan.kernel = std::string(line.recovers ? "svd_recovering" : "svd_simdgroup") + std::string(lanes) +
                 std::to_string(line.entries) + "_" + plan.suffix;
   if (line.recovers) {
     plan.library = "simdgroup_recover";

@@ -60,14 +60,18 @@ enum : int {
   simdgroup_sharing_simdgroups = 4,
   // Where there are few matrices more lanes hold each, of so many entries: nothing else hides the time of a round.
   simdgroup_few_entries = 4,
-  // The same of the recovering kernels where that would be more threads than these have registers for.
-  simdgroup_recovering_few_entries = 16,
   // Enough SIMD-groups a threadgroup to hide each other's latency, one where few would not fill the cores.
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
   // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 64 entries of each a lane: 128 words
-  // and more, where a lane has so many. They take so many columns and more, of up to so many rows.
+  // and more, where a lane has so many. They take so many columns and more, of up to so many rows. Of real columns of
+  // more than so many rows they hold two blocks of four, of so many entries a lane, the fewer for more rows.
+  simdgroup_recovering_long_rows = 64,
+  simdgroup_block_columns = 4,
+  simdgroup_block_entries = 12,
+  simdgroup_block_few_entries = 8,
+  simdgroup_block_threads = 256,
   simdgroup_recovering_fewest = 41,
   simdgroup_recovering_most = 128,
   simdgroup_recovering_complex_fewest = 21,
@@ -259,14 +263,20 @@ constexpr long simdgroup_recovering_bytes(int entries, int number_bytes, long pa
   return columns > boxes ? columns : boxes;
 }
 
-// And what it has where lines are spread: for up to four SIMD-groups of two lanes a column, of complex numbers six of
-// four; of few matrices, whose lanes have few entries, sixteen of these or of eight.
+// And what it has where lines are spread: of complex numbers for up to six SIMD-groups of four lanes a column; of few
+// matrices, whose lanes have few entries, for sixteen of sixteen.
 constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
   return int(entries == simdgroup_few_entries ? simdgroup_recovering_bytes(entries, number_bytes, 16, 16)
-             : entries == simdgroup_recovering_few_entries && number_bytes == word_bytes
-                 ? simdgroup_recovering_bytes(entries, number_bytes, 8, 16)
-             : number_bytes == word_bytes ? simdgroup_recovering_bytes(entries, number_bytes, 2, 4)
-                                          : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
+                                              : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
+}
+
+// The lanes of a pair of blocks, for 96 rows or 128.
+constexpr int simdgroup_block_parts(int entries) { return entries == simdgroup_block_few_entries ? 16 : 8; }
+
+// What its kernels have of threadgroup memory: boxes for a block between each two SIMD-groups.
+constexpr int simdgroup_recovering_block_tile(int entries, int number_bytes) {
+  return simdgroup_block_threads / simd_width * simdgroup_block_parts(entries) *
+         simdgroup_box_bytes(simdgroup_block_columns * entries, number_bytes, false);
 }
 
 // Numbers of device memory that it has of a matrix: V, and the reflectors of columns of so many entries.

@@ -114,10 +114,10 @@ inline int slot_of(Stand<is_spread> stand) {
 }
 
 template <bool is_spread>
-inline Stand<is_spread> make_stand(Shape shape, int parts, LineMemory memory, Team team) {
+inline Stand<is_spread> make_stand(Shape shape, int columns_of_pair, int parts, LineMemory memory, Team team) {
   Stand<is_spread> stand;
   stand.parts = parts;
-  stand.pairs_in_line = (shape.columns + 1) / 2;
+  stand.pairs_in_line = (shape.columns + columns_of_pair - 1) / columns_of_pair;
   stand.columns = shape.columns;
   stand.factors = is_spread && shape.columns > limits::simdgroup_plain_columns;
   const int of_columns = (shape.columns + stand.parts - 1) / stand.parts;
@@ -237,11 +237,11 @@ inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
   return value;
 }
 
-// The sum over the lanes of a pair, told to each of them; partners that are farthest come first. Four lanes hear of
-// each other at once, which takes one shuffle's time rather than that of two in turn.
-template <typename T, bool is_spread>
-inline T sum_over_parts(T value, Stand<is_spread> stand) {
-  int far = stand.parts >> 1;
+// The sum over so many lanes next to each other, told to each of them; partners that are farthest come first. Four
+// lanes hear of each other at once, which takes one shuffle's time rather than that of two in turn.
+template <typename T>
+inline T sum_over_lanes(T value, int lanes) {
+  int far = lanes >> 1;
   for (; far > 1; far >>= 2) {
     const int near = far >> 1;
     const T of_far = simd_shuffle_xor(value, ushort(far));
@@ -251,6 +251,12 @@ inline T sum_over_parts(T value, Stand<is_spread> stand) {
   }
   if (far == 1) value += simd_shuffle_xor(value, ushort(1));
   return value;
+}
+
+// The same over the lanes of a pair.
+template <typename T, bool is_spread>
+inline T sum_over_parts(T value, Stand<is_spread> stand) {
+  return sum_over_lanes(value, stand.parts);
 }
 
 // x^H y of columns of a pair, told to each of its lanes: the same to the last bit, however many they are.

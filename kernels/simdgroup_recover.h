@@ -24,13 +24,13 @@
 #include "common/storage.h"
 #include "common/team.h"
 #include "device_limits.h"
+#include "simdgroup_blocks.h"
 #include "simdgroup_factors.h"
+#include "simdgroup_held.h"
 #include "simdgroup_line.h"
 #include "simdgroup_load.h"
-#include "simdgroup_qr.h"
 #include "simdgroup_reflect.h"
 #include "simdgroup_stage.h"
-#include "simdgroup_sweep.h"
 
 namespace metalsvd {
 
@@ -45,8 +45,10 @@ struct Workspace {
   Reflectors<T> reflectors;
   threadgroup int* places;  // of the columns of B in Pi
   threadgroup T* turns;     // of the columns of P and V
-  device T* square;         // R^H, then Pi V: rows of 2 pairs_in_line
+  device T* square;         // R^H, then Pi V, in rows of width_of_square
 };
+
+inline int width_of_square(int columns) { return columns + columns % 2; }
 
 // Without what lies in device memory.
 template <typename T>
@@ -60,60 +62,69 @@ inline Workspace<T> make_workspace(threadgroup int* places, threadgroup T* turns
   return work;
 }
 
-// Where the two columns of W that this lane has part of stand in an order; lanes without any, nowhere.
-template <bool is_spread>
-inline Places rank_pair(float2 sizes, bool is_reversed, Stand<is_spread> stand) {
-  Places places = rank_columns(sizes, is_reversed, stand);
-  places.nonzero = max_over_group(places.nonzero, stand);
-  if (!has_matrix(stand)) places.x = places.y = 2 * limits::simdgroup_recovering_most;
-  return places;
-}
-
 template <int entries, typename T, bool is_spread>
-inline void take_row_of_square(thread T* x, int row, Workspace<T> work, Stand<is_spread> stand) {
+inline void take_row_of_square(thread T* x, int row, Workspace<T> work, int width, Stand<is_spread> stand) {
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
     const int i = row_of(stand, t);
     x[t] = from_real<T>(0.0f);
-    if (row < stand.columns && i < stand.columns) x[t] = work.square[row * 2 * stand.pairs_in_line + i];
+    if (row < stand.columns && i < stand.columns) x[t] = work.square[row * width + i];
   }
 }
 
 // W = R^H of B Pi = Q R.
-template <typename T, int entries, bool is_spread>
-inline void factor_line(thread Column<T, entries>& x, thread Column<T, entries>& y, Workspace<T> work,
-                        Stand<is_spread> stand) {
-  measure_pair(x, y, stand);
-  const Places places = rank_pair(float2(x.square, y.square), false, stand);
-  if (stand.part == 0) {
-    if (places.x < stand.columns) stand.memory.origins[places.x] = 2 * stand.pair;
-    if (places.y < stand.columns) stand.memory.origins[places.y] = 2 * stand.pair + 1;
-    if (places.x < stand.columns) work.places[2 * stand.pair] = places.x;
-    if (places.y < stand.columns) work.places[2 * stand.pair + 1] = places.y;
+template <typename T, int entries, int count, bool is_spread>
+inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work, Stand<is_spread> stand) {
+  const int width = width_of_square(stand.columns);
+  float squares[count];
+  measure_held(held, squares, stand);
+  const HeldPlaces<count> places = rank_held<count>(squares, false, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (stand.part != 0 || places.of[c] >= stand.columns) continue;
+    stand.memory.origins[places.of[c]] = count * stand.pair + c;
+    work.places[count * stand.pair + c] = places.of[c];
   }
-  orthogonalize_by_boxes<entries>(x.W, y.W, places, work.square, 2 * stand.pairs_in_line, stand);
+  orthogonalize_by_boxes(held, places, work.square, width, stand);
   device_barrier(stand);
-  take_row_of_square<entries>(x.W, has_matrix(stand) ? 2 * stand.pair : stand.columns, work, stand);
-  take_row_of_square<entries>(y.W, has_matrix(stand) ? 2 * stand.pair + 1 : stand.columns, work, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    const int row = has_matrix(stand) ? count * stand.pair + c : stand.columns;
+    take_row_of_square<entries>(held.W[c], row, work, width, stand);
+  }
   device_barrier(stand);
 }
 
 // A column of W, whose norm is sigma, becomes one of V: only its length, to the last bit, is what a quotient would be.
-template <typename T, int entries, bool is_spread>
-inline void make_right_vector(thread Column<T, entries>& column, float sigma, Stand<is_spread> stand) {
-  const float inverse = sigma > 0.0f ? precise::divide(1.0f, sigma) : 0.0f;
+template <typename T, int entries, int count, bool is_spread>
+inline void make_right_vectors(thread Held<T, entries, count>& held, thread const float* sigmas,
+                               Stand<is_spread> stand) {
 #pragma unroll
-  for (int t = 0; t < entries; ++t) column.W[t] = inverse * column.W[t];
-  const float square = square_of_column<entries>(column.W, stand);
-  correct_entries<entries>(column.W, sigma > 0.0f ? square : 1.0f);
+  for (int c = 0; c < count; ++c) {
+    const float inverse = sigmas[c] > 0.0f ? precise::divide(1.0f, sigmas[c]) : 0.0f;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = inverse * held.W[c][t];
+  }
+  float squares[count];
+  measure_held(held, squares, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
 
-template <int entries, typename T, bool is_spread>
-inline void put_right_vector(thread const T* x, int place, Workspace<T> work, Stand<is_spread> stand) {
+// The columns of V with places `first` and following.
+template <typename T, int entries, int count, bool is_spread>
+inline void put_right_vectors(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int first,
+                              Workspace<T> work, Stand<is_spread> stand) {
+  const int width = width_of_square(stand.columns);
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    const int i = row_of(stand, t);
-    if (place < stand.columns && i < stand.columns) work.square[i * 2 * stand.pairs_in_line + place] = x[t];
+  for (int c = 0; c < count; ++c) {
+    const int place = places.of[c];
+    if (place < first || place >= stand.columns) continue;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      const int i = row_of(stand, t);
+      if (i < stand.columns) work.square[i * width + place] = held.W[c][t];
+    }
   }
 }
 
@@ -121,12 +132,13 @@ inline void put_right_vector(thread const T* x, int place, Workspace<T> work, St
 // real and positive: here where U is V, a thread a column.
 template <typename T, bool is_spread>
 inline void find_turns(Workspace<T> work, Stand<is_spread> stand) {
+  const int width = width_of_square(stand.columns);
   for (int k = thread_of(stand); k < stand.columns; k += threads_of(stand)) {
     float largest = 0.0f;
     int row = 0;
     T best = from_real<T>(1.0f);
     for (int i = 0; i < stand.columns; ++i) {
-      const T entry = work.square[i * 2 * stand.pairs_in_line + k];
+      const T entry = work.square[i * width + k];
       const float square = square_add(entry, 0.0f);
       const int origin = stand.memory.origins[i];
       if (square < largest || (square == largest && origin > row)) continue;
@@ -138,62 +150,79 @@ inline void find_turns(Workspace<T> work, Stand<is_spread> stand) {
   }
 }
 
-// x and y become columns of B V. Two barriers for each staged_columns, and one.
-template <typename Storage, typename T, int entries, bool is_spread>
-inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, Places places,
-                                   Workspace<T> work, thread Column<T, entries>& x, thread Column<T, entries>& y,
-                                   Stand<is_spread> stand) {
+// The numbers of a row of V for the columns of this pair: each lane reads one, where there are more than two.
+template <int count, typename T, bool is_spread>
+inline void read_row(device const T* row, HeldPlaces<count> places, thread T* numbers, Stand<is_spread> stand) {
+  const int last = stand.columns - 1;
+  if (count > 2) {
+    numbers[0] = row[min(places.own, last)];
+    return;
+  }
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x.W[t] = from_real<T>(0.0f);
-    y.W[t] = from_real<T>(0.0f);
+  for (int c = 0; c < count; ++c) numbers[c] = row[min(places.of[c], last)];
+}
+
+// The columns become those of B V. Two barriers for each staged_columns, and one.
+template <typename Storage, typename T, int entries, int count, bool is_spread>
+inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, HeldPlaces<count> places,
+                                   Workspace<T> work, thread Held<T, entries, count>& held, Stand<is_spread> stand) {
+  const int width = width_of_square(stand.columns);
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
   }
   device_barrier(stand);
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
     for (int begin = 0; begin < staged_columns; begin += multiplied_columns) {
-      T of_V[multiplied_columns][2];
+      T of_V[multiplied_columns][count];
 #pragma unroll
-      for (int c = 0; c < multiplied_columns; ++c) {
-        const int j = min(first + begin + c, shape.columns - 1);
-        device const T* row = work.square + work.places[j] * 2 * stand.pairs_in_line;
-        of_V[c][0] = row[min(places.x, stand.columns - 1)];
-        of_V[c][1] = row[min(places.y, stand.columns - 1)];
+      for (int b = 0; b < multiplied_columns; ++b) {
+        const int j = min(first + begin + b, shape.columns - 1);
+        read_row<count>(work.square + work.places[j] * width, places, of_V[b], stand);
       }
 #pragma unroll
-      for (int c = 0; c < multiplied_columns; ++c) {
-        threadgroup T* column = column_box<entries, T>(begin + c, stand);
+      for (int b = 0; b < multiplied_columns; ++b) {
+        if (count > 2) gather_shares<count>(of_V[b][0], of_V[b], stand);
+        threadgroup T* column = column_box<entries, T>(begin + b, stand);
         threadgroup const float4* part = part_of_column<entries, T>(column, stand);
-        add_box<entries>(part, of_V[c][0], x.W);
-        add_box<entries>(part, of_V[c][1], y.W);
+#pragma unroll
+        for (int c = 0; c < count; ++c) add_box<entries>(part, of_V[b][c], held.W[c]);
       }
     }
     group_barrier(stand);
   }
 }
 
-// A column that is orthogonal to the others becomes one of P, given its place. Where it comes from reflectors it has
-// the phase of R.
-template <typename Storage, typename T, int entries, bool is_spread>
-inline void make_left_vector(thread Column<T, entries>& column, int place, bool reflects, Factor<Storage> P,
-                             bool is_of_U, Workspace<T> work, Stand<is_spread> stand) {
-  const int k = min(place, stand.columns - 1);
-  const T diagonal = reflects ? work.reflectors.diagonals[k] : from_real<T>(1.0f);
-  const T unit = magnitude(diagonal) > 0.0f ? phase(diagonal) : from_real<T>(1.0f);
-  const T of_P = conjugate(phase_of_entries<entries>(column.W, P, stand));
-  if (is_of_U && place < stand.columns && stand.part == 0) work.turns[k] = multiply(of_P, conjugate(unit));
-  const float square = square_of_column<entries>(column.W, stand);
-  const float inverse = square > 0.0f ? precise::divide(1.0f, precise::sqrt(square)) : 0.0f;
-  const T turn = inverse * (is_of_U ? of_P : multiply(work.turns[k], unit));
+// Columns that are orthogonal to the others become those of P, given their places. Where they come from reflectors they
+// have the phase of R.
+template <typename Storage, typename T, int entries, int count, bool is_spread>
+inline void make_left_vectors(thread Held<T, entries, count>& held, HeldPlaces<count> places, bool reflects,
+                              Factor<Storage> P, bool is_of_U, Workspace<T> work, Stand<is_spread> stand) {
+  float squares[count];
+  measure_held(held, squares, stand);
 #pragma unroll
-  for (int t = 0; t < entries; ++t) column.W[t] = multiply(turn, column.W[t]);
-  correct_entries<entries>(column.W, square_of_column<entries>(column.W, stand));
+  for (int c = 0; c < count; ++c) {
+    const int k = min(places.of[c], stand.columns - 1);
+    const T diagonal = reflects ? work.reflectors.diagonals[k] : from_real<T>(1.0f);
+    const T unit = magnitude(diagonal) > 0.0f ? phase(diagonal) : from_real<T>(1.0f);
+    const T of_P = conjugate(phase_of_entries<entries>(held.W[c], P, stand));
+    if (is_of_U && places.of[c] < stand.columns && stand.part == 0) work.turns[k] = multiply(of_P, conjugate(unit));
+    const float inverse = squares[c] > 0.0f ? precise::divide(1.0f, precise::sqrt(squares[c])) : 0.0f;
+    const T turn = inverse * (is_of_U ? of_P : multiply(work.turns[k], unit));
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = multiply(turn, held.W[c][t]);
+  }
+  measure_held(held, squares, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], squares[c]);
 }
 
 template <typename Storage, typename T, bool is_spread>
 inline void store_right_vectors(Factor<Storage> V, Workspace<T> work, Stand<is_spread> stand) {
-  const int width = 2 * stand.pairs_in_line;
+  const int width = width_of_square(stand.columns);
   for (int k = thread_of(stand); k < stand.columns; k += threads_of(stand)) {
     const T turn = work.turns[k];
     for (int first = 0; first < stand.columns; first += moved_entries) {
@@ -213,61 +242,70 @@ inline void store_right_vectors(Factor<Storage> V, Workspace<T> work, Stand<is_s
 
 // Whether the columns of B V, with these norms, could be too dependent for modified Gram-Schmidt: they are orthogonal
 // to rounding errors of the largest, and what is lost besides is as much as those come to beside the smallest.
-template <bool is_spread>
-inline bool are_dependent(float2 sigmas, Places places, Stand<is_spread> stand) {
-  const float largest = as_type<float>(max_over_group(as_type<int>(max(sigmas.x, sigmas.y)), stand));
-  const float least = power_of_two(-16) * largest;
-  const bool is_x_small = places.x < stand.columns && sigmas.x <= least;
-  const bool is_y_small = places.y < stand.columns && sigmas.y <= least;
-  return where_it_holds(is_x_small || is_y_small, stand).in_group;
+template <int count, bool is_spread>
+inline bool are_dependent(thread const float* sigmas, HeldPlaces<count> places, Stand<is_spread> stand) {
+  float largest = 0.0f;
+#pragma unroll
+  for (int c = 0; c < count; ++c) largest = max(largest, sigmas[c]);
+  const float least = power_of_two(-16) * as_type<float>(max_over_group(as_type<int>(largest), stand));
+  bool has_small = false;
+#pragma unroll
+  for (int c = 0; c < count; ++c) has_small = has_small || (places.of[c] < stand.columns && sigmas[c] <= least);
+  return where_it_holds(has_small, stand).in_group;
+}
+
+// Where the columns of a pair stand when the unitary factor has so many columns before the first of its line.
+template <int count, bool is_spread>
+inline HeldPlaces<count> places_from(int first, Stand<is_spread> stand) {
+  HeldPlaces<count> places;
+#pragma unroll
+  for (int c = 0; c < count; ++c) places.of[c] = first + count * stand.pair + c;
+  places.own = 0;
+  places.nonzero = 0;
+  return places;
 }
 
 // P and V from the columns of W that the sweeps have left. Each pass makes columns of a unitary factor: the first of V,
 // where columns of W count as zero: those that the others leave take their places; the next of B V; others what full
 // matrices have besides.
-template <typename Storage, typename T, int entries, bool is_spread>
-inline void recover_factors(thread Column<T, entries>& x, thread Column<T, entries>& y, float2 sigmas, Places places,
+template <typename Storage, typename T, int entries, int count, bool is_spread>
+inline void recover_factors(thread Held<T, entries, count>& held, thread const float* sigmas, HeldPlaces<count> places,
                             int exponent, Tensors<Storage> tensors, Shape shape, Workspace<T> work,
                             Stand<is_spread> stand) {
   enum : int { completes_V, makes_P, completes_P };
   const Factor<Storage> P = make_factor(tensors.left, left_place(shape), shape.rows, shape.left_columns);
   const Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
-  const bool reflects = are_dependent(sigmas, places, stand);
-  make_right_vector(x, sigmas.x, stand);
-  make_right_vector(y, sigmas.y, stand);
-  put_right_vector<entries>(x.W, places.x, work, stand);
-  put_right_vector<entries>(y.W, places.y, work, stand);
+  const bool reflects = are_dependent<count>(sigmas, places, stand);
+  make_right_vectors(held, sigmas, stand);
+  put_right_vectors(held, places, 0, work, stand);
   int first = 0;  // column of P
   for (int pass = places.nonzero < shape.columns ? completes_V : makes_P; first < shape.left_columns; ++pass) {
-    const int x_place = pass < completes_P ? places.x : first + 2 * stand.pair;
-    const int y_place = pass < completes_P ? places.y : first + 2 * stand.pair + 1;
-    if (pass == makes_P) multiply_right_vectors(tensors, exponent, shape, places, work, x, y, stand);
+    const HeldPlaces<count> wanted = pass < completes_P ? places : places_from<count>(first, stand);
+    if (pass == makes_P) multiply_right_vectors(tensors, exponent, shape, places, work, held, stand);
     if (pass != makes_P || reflects) {
-      if (pass <= completes_P) factor_by_boxes<entries>(x.W, y.W, places, work.reflectors, stand);
-      form_by_boxes<entries>(x.W, y.W, x_place, y_place, work.reflectors, stand);
+      if (pass <= completes_P) factor_by_boxes(held, places, work.reflectors, stand);
+      form_by_boxes(held, wanted, work.reflectors, stand);
     } else {
-      orthogonalize_by_boxes<entries>(x.W, y.W, places, (device T*)nullptr, 0, stand);
+      orthogonalize_by_boxes(held, places, (device T*)nullptr, 0, stand);
     }
     if (pass == completes_V) {
-      if (places.x >= places.nonzero) put_right_vector<entries>(x.W, places.x, work, stand);
-      if (places.y >= places.nonzero) put_right_vector<entries>(y.W, places.y, work, stand);
+      put_right_vectors(held, places, places.nonzero, work, stand);
       continue;
     }
     if (pass == makes_P) {
       if (shape.transposed) find_turns(work, stand);
       group_barrier(stand);
-      make_left_vector(x, places.x, reflects, P, !shape.transposed, work, stand);
-      make_left_vector(y, places.y, reflects, P, !shape.transposed, work, stand);
+      make_left_vectors(held, places, reflects, P, !shape.transposed, work, stand);
     }
-    const int behind = min(pass == makes_P ? shape.columns : first + 2 * stand.pairs_in_line, shape.left_columns);
-    store_columns<entries>(x.W, y.W, x_place, y_place, first, behind, P, stand);
+    const int behind = min(pass == makes_P ? shape.columns : first + count * stand.pairs_in_line, shape.left_columns);
+    store_columns(held, wanted, first, behind, P, stand);
     first = behind;
   }
   store_right_vectors(V, work, stand);
 }
 
-// The matrix of a threadgroup.
-template <typename Storage, int entries, bool is_spread>
+// The matrix of a threadgroup, in lanes that hold so many columns.
+template <typename Storage, int entries, int count, bool is_spread>
 inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                          Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
@@ -278,35 +316,39 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
     return;
   }
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  Column<T, entries> x;
-  Column<T, entries> y;
-  load_pair(tensors, exponent, shape, x, y, stand);
-  factor_line(x, y, work, stand);
+  Held<T, entries, count> held;
+  load_held(tensors, exponent, shape, held, stand);
+  factor_line(held, work, stand);
 
   const Tolerances tolerances = make_tolerances(shape.columns, shape.columns);
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep_line(x, y, tolerances, true, with_used(stand, entries, 0));
+    const uint found = sweep_held(held, tolerances, stand);
     is_unfinished = where_it_holds(found == found_large, stand).in_group;
   }
   if (thread_of(stand) == 0) *tensors.info = is_unfinished ? info_not_converged : info_ok;
 
-  const float2 sigmas = norms_of_pair(x, y, stand);
-  const Places places = rank_pair(sigmas, sweeps % 2 != 0, stand);
-  if (stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
-  if (shape.left_columns > 0) recover_factors(x, y, sigmas, places, exponent, tensors, shape, work, stand);
+  float sigmas[count];
+  norms_of_held(held, sigmas, stand);
+  const HeldPlaces<count> places = rank_held<count>(sigmas, sweeps % 2 != 0, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (stand.part != 0 || places.of[c] >= shape.columns) continue;
+    tensors.S[places.of[c]] = to_storage<typename StorageTraits<Storage>::Real>(scale(sigmas[c], -exponent));
+  }
+  if (shape.left_columns > 0) recover_factors(held, sigmas, places, exponent, tensors, shape, work, stand);
 }
 
 // Its registers, its part of the memory, and what the kernel was called with from there on.
-template <typename Storage, int entries, bool is_spread>
+template <typename Storage, int entries, int count, bool is_spread>
 inline void factor_one(Tensors<Storage> tensors, device typename StorageTraits<Storage>::Number* scratch, long index,
                        long batch_stride, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                        Stand<is_spread> stand) {
   stand.tells_Q = false;
   work.square = scratch + index * limits::simdgroup_recovering_numbers(shape.columns, stand.parts * entries);
   work.reflectors.kept = work.square + limits::simdgroup_recovering_vectors(shape.columns);
-  factor_alone<Storage, entries>(tensors_from(tensors, index, batch_stride, shape), shape, work, stand);
+  factor_alone<Storage, entries, count>(tensors_from(tensors, index, batch_stride, shape), shape, work, stand);
 }
 
 // Grid: a SIMD-group a matrix. Ownership: the lanes of a pair own its two columns, lane `part` the rows part, part +
@@ -336,9 +378,9 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false>(shape, int(parts), memory, team);
+  const Stand<false> stand = make_stand<false>(shape, 2, int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<Storage, entries, 2>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
 
 // Grid: a threadgroup a matrix, of the SIMD-groups that its line takes. Ownership and promises as above, and besides:
@@ -368,9 +410,42 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, int(parts), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, 2, int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<Storage, entries, 2>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+}
+
+// Grid: as above. Ownership: the lanes of a pair own its two blocks of four columns, otherwise as above. `parts` is
+// what simdgroup_block_parts says.
+template <typename Storage, int entries>
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_threads)]] void svd_recovering_blocks(
+    device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
+    device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
+    constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
+    constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
+    constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
+    constant long& column_stride [[buffer(13)]], constant long& parts [[buffer(14)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  constexpr int float4s = limits::simdgroup_recovering_block_tile(entries, sizeof(T)) / 16;
+  threadgroup float4 boxes[float4s];
+  threadgroup int origins[limits::simdgroup_recovering_most];
+  threadgroup int places[limits::simdgroup_recovering_most];
+  threadgroup float taus[limits::simdgroup_recovering_most];
+  threadgroup T turns[limits::simdgroup_recovering_most];
+  threadgroup T diagonals[limits::simdgroup_recovering_most];
+  threadgroup uint marks[limits::simdgroups_per_threadgroup];
+  const LineMemory memory = make_line_memory(boxes, float4s, origins, marks);
+  const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
+  const Shape shape = make_shape(rows, columns, left_columns, transposed);
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const Stand<true> stand =
+      make_stand<true>(shape, 2 * block_width, limits::simdgroup_block_parts(entries), memory, team);
+  const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
+  factor_one<Storage, entries, 2 * block_width>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
 
 }  // namespace metalsvd

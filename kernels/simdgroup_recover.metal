@@ -31,36 +31,6 @@ template [[host_name("svd_recoverings_4_f16")]] [[kernel]] decltype(svd_recoveri
 template [[host_name(
     "svd_recoverings_4_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 4>) svd_recoverings<BFloat16, 4>;
 template
-    [[host_name("svd_recoverings_16_f32")]] [[kernel]] decltype(svd_recoverings<float, 16>) svd_recoverings<float, 16>;
-template
-    [[host_name("svd_recoverings_16_f16")]] [[kernel]] decltype(svd_recoverings<half, 16>) svd_recoverings<half, 16>;
-template [[host_name(
-    "svd_recoverings_16_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 16>) svd_recoverings<BFloat16, 16>;
-template
-    [[host_name("svd_recoverings_40_f32")]] [[kernel]] decltype(svd_recoverings<float, 40>) svd_recoverings<float, 40>;
-template
-    [[host_name("svd_recoverings_40_f16")]] [[kernel]] decltype(svd_recoverings<half, 40>) svd_recoverings<half, 40>;
-template [[host_name(
-    "svd_recoverings_40_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 40>) svd_recoverings<BFloat16, 40>;
-template
-    [[host_name("svd_recoverings_48_f32")]] [[kernel]] decltype(svd_recoverings<float, 48>) svd_recoverings<float, 48>;
-template
-    [[host_name("svd_recoverings_48_f16")]] [[kernel]] decltype(svd_recoverings<half, 48>) svd_recoverings<half, 48>;
-template [[host_name(
-    "svd_recoverings_48_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 48>) svd_recoverings<BFloat16, 48>;
-template
-    [[host_name("svd_recoverings_56_f32")]] [[kernel]] decltype(svd_recoverings<float, 56>) svd_recoverings<float, 56>;
-template
-    [[host_name("svd_recoverings_56_f16")]] [[kernel]] decltype(svd_recoverings<half, 56>) svd_recoverings<half, 56>;
-template [[host_name(
-    "svd_recoverings_56_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 56>) svd_recoverings<BFloat16, 56>;
-template
-    [[host_name("svd_recoverings_64_f32")]] [[kernel]] decltype(svd_recoverings<float, 64>) svd_recoverings<float, 64>;
-template
-    [[host_name("svd_recoverings_64_f16")]] [[kernel]] decltype(svd_recoverings<half, 64>) svd_recoverings<half, 64>;
-template [[host_name(
-    "svd_recoverings_64_bf16")]] [[kernel]] decltype(svd_recoverings<BFloat16, 64>) svd_recoverings<BFloat16, 64>;
-template
     [[host_name("svd_recoverings_4_c64")]] [[kernel]] decltype(svd_recoverings<float2, 4>) svd_recoverings<float2, 4>;
 template
     [[host_name("svd_recoverings_4_c32")]] [[kernel]] decltype(svd_recoverings<half2, 4>) svd_recoverings<half2, 4>;
@@ -72,5 +42,17 @@ template [[host_name(
     "svd_recoverings_32_c64")]] [[kernel]] decltype(svd_recoverings<float2, 32>) svd_recoverings<float2, 32>;
 template
     [[host_name("svd_recoverings_32_c32")]] [[kernel]] decltype(svd_recoverings<half2, 32>) svd_recoverings<half2, 32>;
+template [[host_name("svd_recovering_blocks_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 8>)
+    svd_recovering_blocks<float, 8>;
+template [[host_name(
+    "svd_recovering_blocks_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 8>) svd_recovering_blocks<half, 8>;
+template [[host_name("svd_recovering_blocks_8_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 8>)
+    svd_recovering_blocks<BFloat16, 8>;
+template [[host_name("svd_recovering_blocks_12_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 12>)
+    svd_recovering_blocks<float, 12>;
+template [[host_name("svd_recovering_blocks_12_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 12>)
+    svd_recovering_blocks<half, 12>;
+template [[host_name("svd_recovering_blocks_12_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 12>)
+    svd_recovering_blocks<BFloat16, 12>;
 
 }  // namespace metalsvd

@@ -9,6 +9,7 @@
 #include "common/rotation.h"
 #include "common/scalar.h"
 #include "device_limits.h"
+#include "simdgroup_held.h"
 #include "simdgroup_line.h"
 #include "simdgroup_qr.h"
 
@@ -93,9 +94,9 @@ inline void make_reflector(threadgroup T* column, int k, Reflectors<T> reflector
   }
 }
 
-// v^H x of a column, v being this lane's part of what a box holds, told to each of its lanes.
-template <int entries, typename T, bool is_spread>
-inline T product_with_box(threadgroup const float4* v, thread const T* x, Stand<is_spread> stand) {
+// v^H x of this lane's part of a column, v being that of what a box holds.
+template <int entries, typename T>
+inline T product_with_box(threadgroup const float4* v, thread const T* x) {
   const int step = 16 / sizeof(T);
   const int count = limits::simdgroup_few_lanes(entries);
   PartialSums<T, count> sums;
@@ -109,10 +110,10 @@ inline T product_with_box(threadgroup const float4* v, thread const T* x, Stand<
       sums.at[(t + s) % count] = multiply_add(conjugate(numbers[s]), x[t + s], sums.at[(t + s) % count]);
     }
   }
-  return sum_over_parts(total(sums), stand);
+  return total(sums);
 }
 
-// |v|^2, likewise.
+// |v|^2, told to each lane of the pair.
 template <int entries, typename T, bool is_spread>
 inline float square_of_box(threadgroup const float4* v, Stand<is_spread> stand) {
   const int step = 16 / sizeof(T);
@@ -142,39 +143,68 @@ inline void add_box(threadgroup const float4* v, T factor, thread T* x) {
   }
 }
 
-// x -= tau v (v^H x)
-template <int entries, typename T, bool is_spread>
-inline void reflect_column(threadgroup const float4* v, float tau, thread T* x, Stand<is_spread> stand) {
-  add_box<entries>(v, -tau * product_with_box<entries>(v, x, stand), x);
+// x -= tau v (v^H x) of each column
+template <typename T, int entries, int count, bool is_spread>
+inline void reflect_held(threadgroup const float4* v, float tau, thread Held<T, entries, count>& held,
+                         Stand<is_spread> stand) {
+  T products[count];
+#pragma unroll
+  for (int c = 0; c < count; ++c) products[c] = product_with_box<entries>(v, held.W[c]);
+  tell_sums<count>(products, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) add_box<entries>(v, -tau * products[c], held.W[c]);
+}
+
+// The column with place k, if this pair holds it, into its box.
+template <typename T, int entries, int count>
+inline void put_column(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int k,
+                       threadgroup float4* part) {
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (places.of[c] == k) put_entries<entries>(held.W[c], part);
+  }
+}
+
+// Row k of R, which lies in rows of `width` as R^H: the entry of the column with this place, which has the product
+// with column k, whose norm and the inverse of its square are these.
+template <typename T>
+inline void store_entry_of_R(device T* R, int width, int k, int place, int columns, float norm, float inverse,
+                             T product) {
+  if (place >= columns) return;
+  const T entry = place == k ? from_real<T>(norm) : (norm * inverse) * conjugate(product);
+  R[k * width + place] = place >= k ? entry : from_real<T>(0.0f);
 }
 
 // Makes the columns of a matrix orthogonal in the order of their places, each to those before it, by modified
 // Gram-Schmidt (Bjorck 1967): its R is as good as that of reflectors, and the columns are as orthogonal as they were
 // independent. R^H goes there, in rows of `width`, where R is not nullptr. A barrier for each column, and one.
-template <int entries, typename T, bool is_spread>
-inline void orthogonalize_by_boxes(thread T* x, thread T* y, Places places, device T* R, int width,
-                                   Stand<is_spread> stand) {
+template <typename T, int entries, int count, bool is_spread>
+inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> places, device T* R,
+                                   int width, Stand<is_spread> stand) {
   for (int k = 0; k < stand.columns; ++k) {
     threadgroup float4* part = part_of_column<entries, T>(column_box<entries, T>(k % 2, stand), stand);
-    if (places.x == k) put_entries<entries>(x, part);
-    if (places.y == k) put_entries<entries>(y, part);
+    put_column(held, places, k, part);
     group_barrier(stand);
-    const T of_x = product_with_box<entries>(part, x, stand);
-    const T of_y = product_with_box<entries>(part, y, stand);
+    T products[count];
+#pragma unroll
+    for (int c = 0; c < count; ++c) products[c] = product_with_box<entries>(part, held.W[c]);
+    const T own = tell_sums<count>(products, stand);
     const float square = square_of_box<entries, T>(part, stand);
     const float rough = square >= least_square() ? reciprocal(square) : 0.0f;
     const float inverse = fma(rough, fma(-square, rough, 1.0f), rough);
-    add_box<entries>(part, places.x > k ? -inverse * of_x : from_real<T>(0.0f), x);
-    add_box<entries>(part, places.y > k ? -inverse * of_y : from_real<T>(0.0f), y);
-    if (R == nullptr || stand.part != 0) continue;
-    const float norm = square >= least_square() ? precise::sqrt(square) : 0.0f;
-    if (places.x < stand.columns) {
-      const T entry = places.x == k ? from_real<T>(norm) : (norm * inverse) * conjugate(of_x);
-      R[k * width + places.x] = places.x >= k ? entry : from_real<T>(0.0f);
+#pragma unroll
+    for (int c = 0; c < count; ++c) {
+      add_box<entries>(part, places.of[c] > k ? -inverse * products[c] : from_real<T>(0.0f), held.W[c]);
     }
-    if (places.y < stand.columns) {
-      const T entry = places.y == k ? from_real<T>(norm) : (norm * inverse) * conjugate(of_y);
-      R[k * width + places.y] = places.y >= k ? entry : from_real<T>(0.0f);
+    if (R == nullptr) continue;
+    const float norm = square >= least_square() ? precise::sqrt(square) : 0.0f;
+    if (count > 2) {
+      if (is_first_of_share<count>(stand)) {
+        store_entry_of_R(R, width, k, places.own, stand.columns, norm, inverse, own);
+      }
+    } else if (stand.part == 0) {
+      store_entry_of_R(R, width, k, places.of[0], stand.columns, norm, inverse, products[0]);
+      store_entry_of_R(R, width, k, places.of[1], stand.columns, norm, inverse, products[1]);
     }
   }
   group_barrier(stand);
@@ -182,27 +212,25 @@ inline void orthogonalize_by_boxes(thread T* x, thread T* y, Places places, devi
 
 // Factors the columns of a matrix in the order of their places: rows above its place are of R in each column then.
 // Two barriers for each, and one.
-template <int entries, typename T, bool is_spread>
-inline void factor_by_boxes(thread T* x, thread T* y, Places places, Reflectors<T> reflectors, Stand<is_spread> stand) {
+template <typename T, int entries, int count, bool is_spread>
+inline void factor_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> places, Reflectors<T> reflectors,
+                            Stand<is_spread> stand) {
   for (int k = 0; k < stand.columns; ++k) {
     threadgroup T* column = column_box<entries, T>(k % 2, stand);
     threadgroup float4* part = part_of_column<entries, T>(column, stand);
-    if (places.x == k) put_entries<entries>(x, part);
-    if (places.y == k) put_entries<entries>(y, part);
+    put_column(held, places, k, part);
     group_barrier(stand);
     if (stand.simdgroup == 0) make_reflector<entries, T>(column, k, reflectors, stand);
     group_barrier(stand);
-    const float tau = reflectors.taus[k];
-    reflect_column<entries>(part, tau, x, stand);
-    reflect_column<entries>(part, tau, y, stand);
+    reflect_held(part, reflectors.taus[k], held, stand);
   }
   group_barrier(stand);
 }
 
-// Columns `x_place` and `y_place` of the unitary factor, from the reflectors that are kept. A barrier for
-// each, and one.
-template <int entries, typename T, bool is_spread>
-inline void form_by_boxes(thread T* x, thread T* y, int x_place, int y_place, Reflectors<T> reflectors,
+// Columns of the unitary factor, from the reflectors that are kept: those that `wanted` says. A barrier for each
+// reflector, and one.
+template <typename T, int entries, int count, bool is_spread>
+inline void form_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> wanted, Reflectors<T> reflectors,
                           Stand<is_spread> stand) {
   const int rows = rows_of_lane(entries);
   const int apart = rows_apart<entries>(stand);
@@ -210,9 +238,9 @@ inline void form_by_boxes(thread T* x, thread T* y, int x_place, int y_place, Re
   const int height = stand.parts * entries;
   const bool moves = stand.simdgroup == 0 && stand.lane < apart;
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x[t] = from_real<T>(row_of(stand, t) == x_place ? 1.0f : 0.0f);
-    y[t] = from_real<T>(row_of(stand, t) == y_place ? 1.0f : 0.0f);
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(row_of(stand, t) == wanted.of[c] ? 1.0f : 0.0f);
   }
   for (int k = stand.columns - 1; k >= 0; --k) {
     threadgroup T* column = column_box<entries, T>(k % 2, stand);
@@ -225,12 +253,12 @@ inline void form_by_boxes(thread T* x, thread T* y, int x_place, int y_place, Re
       }
     }
     group_barrier(stand);
-    const float tau = reflectors.taus[k];
-    reflect_column<entries>(part, tau, x, stand);
-    reflect_column<entries>(part, tau, y, stand);
+    reflect_held(part, reflectors.taus[k], held, stand);
   }
-  correct_entries<entries>(x, square_of_column<entries>(x, stand));
-  correct_entries<entries>(y, square_of_column<entries>(y, stand));
+  float squares[count];
+  measure_held(held, squares, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], squares[c]);
   group_barrier(stand);
 }
 

@@ -10,6 +10,7 @@
 #include "common/storage.h"
 #include "device_limits.h"
 #include "simdgroup_factors.h"
+#include "simdgroup_held.h"
 #include "simdgroup_line.h"
 #include "simdgroup_load.h"
 #include "simdgroup_reflect.h"
@@ -100,40 +101,41 @@ inline void stage_columns(Tensors<Storage> tensors, int first, int exponent, Sha
   }
 }
 
-// Both columns of B of the pair. Two barriers for each staged_columns.
-template <typename Storage, typename T, int entries, bool is_spread>
-inline void load_pair(Tensors<Storage> tensors, int exponent, Shape shape, thread Column<T, entries>& x,
-                      thread Column<T, entries>& y, Stand<is_spread> stand) {
+// The columns of B of the pair. Two barriers for each staged_columns.
+template <typename Storage, typename T, int entries, int count, bool is_spread>
+inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, thread Held<T, entries, count>& held,
+                      Stand<is_spread> stand) {
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x.W[t] = from_real<T>(0.0f);
-    y.W[t] = from_real<T>(0.0f);
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
   }
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
-    const int c = 2 * stand.pair - first;
-    if (has_matrix(stand) && c >= 0 && c < staged_columns) {
-      take_entries<entries>(x.W, part_of_column<entries, T>(column_box<entries, T>(c, stand), stand));
-      take_entries<entries>(y.W, part_of_column<entries, T>(column_box<entries, T>(c + 1, stand), stand));
+    const int number = count * stand.pair - first;
+    if (has_matrix(stand) && number >= 0 && number < staged_columns) {
+#pragma unroll
+      for (int c = 0; c < count; ++c) {
+        take_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number + c, stand), stand));
+      }
     }
     group_barrier(stand);
   }
 }
 
-// Stores columns [begin, behind) of a factor, which x and y are by their places. Two barriers for each staged_columns.
-template <int entries, typename Storage, typename T, bool is_spread>
-inline void store_columns(thread const T* x, thread const T* y, int x_place, int y_place, int begin, int behind,
+// Stores columns [begin, behind) of a factor, which these are by their places. Two barriers for each staged_columns.
+template <typename Storage, typename T, int entries, int count, bool is_spread>
+inline void store_columns(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int begin, int behind,
                           Factor<Storage> factor, Stand<is_spread> stand) {
   const bool columns_are_dense = factor.place.row_stride < factor.place.column_stride;
   for (int first = begin; first < behind; first += staged_columns) {
-    const int of_x = x_place - first;
-    const int of_y = y_place - first;
-    if (has_matrix(stand) && of_x >= 0 && of_x < staged_columns) {
-      put_entries<entries>(x, part_of_column<entries, T>(column_box<entries, T>(of_x, stand), stand));
-    }
-    if (has_matrix(stand) && of_y >= 0 && of_y < staged_columns) {
-      put_entries<entries>(y, part_of_column<entries, T>(column_box<entries, T>(of_y, stand), stand));
+#pragma unroll
+    for (int c = 0; c < count; ++c) {
+      const int number = places.of[c] - first;
+      if (has_matrix(stand) && number >= 0 && number < staged_columns) {
+        put_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number, stand), stand));
+      }
     }
     group_barrier(stand);
     for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += threads_of(stand)) {

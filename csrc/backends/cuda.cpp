@@ -123,8 +123,7 @@ DeviceLimits cuda_limits(std::int32_t device) {
           std::to_string(device));
     return std::int64_t{value};
   };
-  // Of one matrix of 128 columns `block` takes a quarter less time on an H100, of hundreds a half more.
-  constexpr std::int64_t simdgroup_columns = 120;
+  constexpr std::int64_t simdgroup_columns = 128;
   // Two for each scheduler of an H100: up to there each matrix takes less time with more lanes.
   constexpr std::int64_t few_simdgroups = 1024;
   return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns,

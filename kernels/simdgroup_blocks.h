@@ -1,0 +1,202 @@
+// The sweeps of the recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h) where a pair is two blocks
+// of four columns, and what they have beside the sweeps over pairs of columns (kernels/simdgroup_sweep.h).
+//
+// The blocks of a line meet as columns do there, by odd-even transposition. Where two meet, each column of the one
+// meets each of the other, in four steps of four rotations; those of the same block meet at the beginning of a sweep.
+// So columns go from lane to lane in every fourth step only, and the rotations of a step are found at the same time,
+// each by a share of the lanes of the pair: a step is as long as one rotation. The squares of the columns, which follow
+// from the rotations, are known to that share alone.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/convergence.h"
+#include "common/entries.h"
+#include "common/rotation.h"
+#include "common/scalar.h"
+#include "device_limits.h"
+#include "simdgroup_held.h"
+#include "simdgroup_line.h"
+#include "simdgroup_sweep.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+enum : int { block_width = limits::simdgroup_block_columns };
+
+template <typename T, int entries>
+using HeldBlocks = Held<T, entries, 2 * block_width>;
+
+// Of the pair of columns that the share of a lane is: the column in the first block and that in the second.
+struct SharedSquares {
+  float first;
+  float second;
+};
+
+// The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring, or of each block by
+// itself, those whose numbers differ by `step` in their bits.
+enum Meeting : int { across = 0, within = 1 };
+constexpr int first_that_meets(Meeting meeting, int step, int i) {
+  return meeting == across ? i : i / 2 * block_width + (step == 1 ? i % 2 * 2 : i % 2);
+}
+constexpr int second_that_meets(Meeting meeting, int step, int i) {
+  return meeting == across ? block_width + (i + step) % block_width
+                           : i / 2 * block_width + ((step == 1 ? i % 2 * 2 : i % 2) ^ step);
+}
+
+// Each lane finds the rotation of its share, and turns its entries of all columns by those of all.
+template <Meeting meeting, int step, typename T, int entries, bool is_spread>
+inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+                         Stand<is_spread> stand) {
+  T products[block_width];
+#pragma unroll
+  for (int i = 0; i < block_width; ++i) {
+    products[i] = product_of_entries<entries, limits::simdgroup_few_lanes(entries)>(
+        held.W[first_that_meets(meeting, step, i)], held.W[second_that_meets(meeting, step, i)]);
+  }
+  const T dot = share_of_sums<block_width>(products, stand);
+  const uint found = found_in_pair(squares.first, squares.second, rough_magnitude(dot), tolerances);
+  const bool turns = found != found_nothing;
+  const Rotation<T> rotation = orthogonalizing_rotation(squares.first, squares.second, dot);
+  const float gain = turns ? (squares.second > squares.first ? -rotation.gain : rotation.gain) : 0.0f;
+  squares.first += gain;
+  squares.second -= gain;
+  T sigmas[block_width];
+  T sigmas_by_1pc[block_width];
+  gather_shares<block_width>(turns ? rotation.sigma : from_real<T>(0.0f), sigmas, stand);
+  gather_shares<block_width>(turns ? rotation.sigma_by_1pc : from_real<T>(0.0f), sigmas_by_1pc, stand);
+  if (!simd_any(turns)) return found;
+#pragma unroll
+  for (int i = 0; i < block_width; ++i) {
+    Rotation<T> turn;
+    turn.sigma = sigmas[i];
+    turn.sigma_by_1pc = sigmas_by_1pc[i];
+    turn.gain = 0.0f;
+    rotate_all<entries>(held.W[first_that_meets(meeting, step, i)], held.W[second_that_meets(meeting, step, i)], turn);
+  }
+  return found;
+}
+
+// Each column of the one block meets one of the other; then each share of the lanes hears of the square of the next.
+template <int step, typename T, int entries, bool is_spread>
+inline uint meet_across(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+                        Stand<is_spread> stand) {
+  const uint found = meet_in_step<across, step>(held, squares, tolerances, stand);
+  const int next = (stand.part + stand.parts / block_width) & (stand.parts - 1);
+  squares.second = simd_shuffle(squares.second, ushort(stand.lane - stand.part + next));
+  return found;
+}
+
+template <typename T, int entries, bool is_spread>
+inline uint meet_blocks(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+                        Stand<is_spread> stand) {
+  uint found = meet_across<0>(held, squares, tolerances, stand);
+  found = max(found, meet_across<1>(held, squares, tolerances, stand));
+  found = max(found, meet_across<2>(held, squares, tolerances, stand));
+  return max(found, meet_across<3>(held, squares, tolerances, stand));
+}
+
+// The squares of a lane's share, summed up anew.
+template <Meeting meeting, int step, typename T, int entries, bool is_spread>
+inline SharedSquares measure_shares(thread const HeldBlocks<T, entries>& held, Stand<is_spread> stand) {
+  const int sums = limits::simdgroup_few_lanes(entries);
+  float first[block_width];
+  float second[block_width];
+#pragma unroll
+  for (int i = 0; i < block_width; ++i) {
+    first[i] = square_of_entries<entries, sums>(held.W[first_that_meets(meeting, step, i)]);
+    second[i] = square_of_entries<entries, sums>(held.W[second_that_meets(meeting, step, i)]);
+  }
+  SharedSquares squares;
+  squares.first = share_of_sums<block_width>(first, stand);
+  squares.second = share_of_sums<block_width>(second, stand);
+  return squares;
+}
+
+// Two pairs of columns of each block meet.
+template <int step, typename T, int entries, bool is_spread>
+inline uint meet_within(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
+  SharedSquares squares = measure_shares<within, step>(held, stand);
+  return meet_in_step<within, step>(held, squares, tolerances, stand);
+}
+
+// What a lane puts into a box: its entries of a block, and a square.
+template <int entries, typename T, bool is_spread>
+inline threadgroup float4* block_in_box(int box, Stand<is_spread> stand) {
+  const int bytes = limits::simdgroup_box_bytes(block_width * entries, sizeof(T), false);
+  return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
+}
+
+// The block that begins with column `first` of the pair becomes that of a neighbour, which lies in this SIMD-group or
+// has put it into a box; this lane's goes into the other box. A barrier.
+template <int first, typename T, int entries, bool is_spread>
+inline void move_block(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from, ushort lane,
+                       Stand<is_spread> stand) {
+  const int float4s = entries * int(sizeof(T)) / 16;
+  if (box_to != no_box) {
+    threadgroup float4* place = block_in_box<entries, T>(box_to, stand);
+#pragma unroll
+    for (int c = 0; c < block_width; ++c) put_entries<entries>(held.W[first + c], place + c * float4s);
+    place[block_width * float4s].x = square;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+  for (int c = 0; c < block_width; ++c) shuffle_entries<entries>(held.W[first + c], lane);
+  square = simd_shuffle(square, lane);
+  if (box_from == no_box) return;
+  threadgroup const float4* place = block_in_box<entries, T>(box_from, stand);
+#pragma unroll
+  for (int c = 0; c < block_width; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
+  square = place[block_width * float4s].x;
+}
+
+// The two ends of the line change places.
+template <typename T, int entries, bool is_spread>
+inline void exchange_ends(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Stand<is_spread> stand) {
+  const bool is_last = stands_last(stand);
+#pragma unroll
+  for (int c = 0; c < block_width; ++c) exchange_entries<entries>(held.W[c], held.W[block_width + c], is_last);
+  exchange_entries<1>(&squares.first, &squares.second, is_last);
+}
+
+// One sweep: every pair of columns once. Returns what this lane has found. The line is reversed afterwards, block by
+// block.
+template <typename T, int entries, bool is_spread>
+inline uint sweep_held(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
+  // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
+  Tolerances in_odd_rounds = tolerances;
+  if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
+  uint found = meet_within<1>(held, tolerances, stand);
+  found = max(found, meet_within<2>(held, tolerances, stand));
+  found = max(found, meet_within<3>(held, tolerances, stand));
+  SharedSquares squares = measure_shares<across, 0>(held, stand);
+  for (int round = 0; round < stand.pairs_in_line; ++round) {
+    found = max(found, meet_blocks(held, squares, tolerances, stand));
+    move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
+    found = max(found, meet_blocks(held, squares, in_odd_rounds, stand));
+    if (stand.has_end) exchange_ends(held, squares, stand);
+    move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
+  }
+  return found;
+}
+
+// The same of pairs of columns.
+template <typename T, int entries, bool is_spread>
+inline uint sweep_held(thread Held<T, entries, 2>& held, Tolerances tolerances, Stand<is_spread> stand) {
+  Column<T, entries> x;
+  Column<T, entries> y;
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    x.W[t] = held.W[0][t];
+    y.W[t] = held.W[1][t];
+  }
+  const uint found = sweep_line(x, y, tolerances, true, with_used(stand, entries, 0));
+#pragma unroll
+  for (int t = 0; t < entries; ++t) {
+    held.W[0][t] = x.W[t];
+    held.W[1][t] = y.W[t];
+  }
+  return found;
+}
+
+}  // namespace metalsvd

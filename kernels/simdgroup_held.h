@@ -1,0 +1,142 @@
+// What the lanes of a pair hold in the recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h): two
+// columns of W, or two blocks of four columns. How the lanes of a pair sum up over its columns, and where these stand
+// in an order.
+#pragma once
+#include <metal_stdlib>
+
+#include "common/entries.h"
+#include "common/scalar.h"
+#include "device_limits.h"
+#include "simdgroup_line.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+// A lane's entries of the columns of its pair, which are count * pair and following: rows part, part + parts, ...
+template <typename T, int entries, int count>
+struct Held {
+  T W[count][entries];
+};
+
+// The places of these columns in an order of those of their matrix.
+template <int count>
+struct HeldPlaces {
+  int of[count];
+  int own;      // that of column part * count / parts of the pair
+  int nonzero;  // columns of the matrix
+};
+
+// Each of `count` values summed up over the lanes of a pair, of which there are as many or a multiple. Each lane is
+// told the sum of value part * count / parts alone: in each of the first steps lanes that are farthest from each other
+// share their values out, so that half of them are left. The values are lost.
+template <int count, typename T, bool is_spread>
+inline T share_of_sums(thread T* values, Stand<is_spread> stand) {
+  int distance = stand.parts;
+#pragma unroll
+  for (int left = count / 2; left > 0; left /= 2) {
+    distance /= 2;
+    const bool is_upper = (stand.part & distance) != 0;
+#pragma unroll
+    for (int i = 0; i < left; ++i) {
+      const T lower = values[i];
+      const T upper = values[i + left];
+      const T sent = is_upper ? lower : upper;
+      values[i] = (is_upper ? upper : lower) + simd_shuffle_xor(sent, ushort(distance));
+    }
+  }
+  return sum_over_lanes(values[0], distance);
+}
+
+// The shares of all lanes of the pair, told to each.
+template <int count, typename T, bool is_spread>
+inline void gather_shares(T share, thread T* values, Stand<is_spread> stand) {
+  const int first = stand.lane - stand.part;
+#pragma unroll
+  for (int i = 0; i < count; ++i) values[i] = simd_shuffle(share, ushort(first + i * (stand.parts / count)));
+}
+
+// Whether this lane speaks for its share.
+template <int count, bool is_spread>
+inline bool is_first_of_share(Stand<is_spread> stand) {
+  return (stand.part & (stand.parts / count - 1)) == 0;
+}
+
+// All of these sums, told to each lane of the pair, of which there may be less than two if there are two sums. Returns
+// this lane's share where there are more.
+template <int count, typename T, bool is_spread>
+inline T tell_sums(thread T* values, Stand<is_spread> stand) {
+  if (count > 2) {
+    const T share = share_of_sums<count>(values, stand);
+    gather_shares<count>(share, values, stand);
+    return share;
+  }
+#pragma unroll
+  for (int i = 0; i < count; ++i) values[i] = sum_over_parts(values[i], stand);
+  return values[0];
+}
+
+// |x|^2 of each column, told to each lane of the pair.
+template <typename T, int entries, int count, bool is_spread>
+inline void measure_held(thread const Held<T, entries, count>& held, thread float* squares, Stand<is_spread> stand) {
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    squares[c] = square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(held.W[c]);
+  }
+  tell_sums<count>(squares, stand);
+}
+
+// Their norms, zero where they count as zero.
+template <typename T, int entries, int count, bool is_spread>
+inline void norms_of_held(thread const Held<T, entries, count>& held, thread float* norms, Stand<is_spread> stand) {
+  measure_held(held, norms, stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) norms[c] = norms[c] >= least_square() ? precise::sqrt(norms[c]) : 0.0f;
+}
+
+// The column that this pair holds as number c, counted from the other end where the line is reversed, block by block.
+template <int count, bool is_spread>
+inline int column_held(int c, bool is_reversed, Stand<is_spread> stand) {
+  const int width = count / 2;
+  const int block = 2 * stand.pair + c / width;
+  return (is_reversed ? 2 * stand.pairs_in_line - 1 - block : block) * width + c % width;
+}
+
+// The places of all columns: the largest of `sizes` first, then in the order of columns; those that only pad, and whose
+// sizes are zero, come last. Lanes that hold none stand nowhere. A thread finds the place of a column. Three barriers.
+template <int count, bool is_spread>
+inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, Stand<is_spread> stand) {
+  const int columns = count * stand.pairs_in_line;
+  threadgroup float* all_sizes = (threadgroup float*)stand.memory.boxes;
+  threadgroup int* all_places = (threadgroup int*)stand.memory.boxes + columns;
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (has_matrix(stand) && stand.part == 0) all_sizes[column_held<count>(c, is_reversed, stand)] = sizes[c];
+  }
+  group_barrier(stand);
+  const int threads = stand.simdgroups * limits::simd_width;
+  for (int column = stand.simdgroup * limits::simd_width + stand.lane; column < columns; column += threads) {
+    const float size = all_sizes[column];
+    int place = 0;
+    for (int other = 0; other < columns; ++other) {
+      const float other_size = all_sizes[other];
+      place += other_size > size || (other_size == size && other < column) ? 1 : 0;
+    }
+    all_places[column] = place;
+  }
+  HeldPlaces<count> places;
+  places.nonzero = 0;
+  for (int column = 0; column < columns; ++column) places.nonzero += all_sizes[column] > 0.0f ? 1 : 0;
+  group_barrier(stand);
+  const int nowhere = 2 * limits::simdgroup_recovering_most;
+  const int own = stand.part * count / stand.parts;
+  places.own = has_matrix(stand) ? all_places[column_held<count>(own, is_reversed, stand)] : nowhere;
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    places.of[c] = has_matrix(stand) ? all_places[column_held<count>(c, is_reversed, stand)] : nowhere;
+  }
+  group_barrier(stand);
+  return places;
+}
+
+}  // namespace metalsvd
