@@ -160,10 +160,9 @@ _SPECIAL_BOUNDS = {
     "block_wide_cross_": "768",
     "svd_simdgroups_12_": "768",
     "svd_recovering_48_": "32, 12",
-    "svd_recovering_56_": "32, 8",
-    "svd_recovering_64_": "32, 8",
-    "svd_recovering_blocks_8_": "256, 2",
-    "svd_recovering_blocks_12_": "96, 4",
+    "svd_recovering_blocks_64_": "64, 8",
+    "svd_recovering_blocks_96_": "96, 4",
+    "svd_recovering_blocks_128_": "256, 2",
     "svd_recoverings_24_": "192, 2",
     "svd_recoverings_32_": "64, 4",
 }

@@ -11,7 +11,7 @@ namespace {
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   if (simdgroups * limits::simd_width > limits::simdgroup_spread_threads) return false;
   const int number_bytes = (is_complex(problem) ? 2 : 1) * limits::word_bytes;
-  if (line.of_blocks) return true;
+  if (line.most_rows > 0) return true;
   if (line.recovers) {
     return limits::simdgroup_recovering_bytes(line.entries, number_bytes, line.parts, simdgroups) <=
            limits::simdgroup_recovering_tile(line.entries, number_bytes);
@@ -53,20 +53,17 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
 
 // Columns of so many rows, in pairs of blocks.
 Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
-  const int entries =
-      rows <= limits::simdgroup_block_entries * limits::simdgroup_block_parts(limits::simdgroup_block_entries)
-          ? limits::simdgroup_block_entries
-          : limits::simdgroup_block_few_entries;
-  return Line{entries,
-              limits::simdgroup_block_parts(entries),
+  const int most_rows = rows <= 64 ? 64 : rows <= 96 ? 96 : limits::simdgroup_recovering_most;
+  return Line{limits::simdgroup_block_entries(most_rows),
+              limits::simdgroup_block_parts(most_rows),
               divide_up(columns, 2 * limits::simdgroup_block_columns),
               true,
               true,
-              true};
+              most_rows};
 }
 
-// The fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of a SIMD-group hold
-// half a complex column each, or a real one.
+// In pairs of columns the fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of
+// a SIMD-group hold half a complex column each, or a real one.
 std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   const bool is_of_complex = is_complex(problem);
   const std::int64_t fewest =
@@ -80,7 +77,7 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
     bool is_spread;
   };
   constexpr std::array complex_kernels{Kernel{32, true}, Kernel{24, true}, Kernel{16, false}, Kernel{12, false}};
-  constexpr std::array real_kernels{Kernel{64, false}, Kernel{56, false}, Kernel{48, false}};
+  constexpr std::array real_kernels{Kernel{limits::simdgroup_recovering_long_rows, false}};
   const auto kernels = is_of_complex ? std::span<const Kernel>(complex_kernels) : std::span<const Kernel>(real_kernels);
   std::optional<Line> best;
   for (const auto [entries, is_spread] : kernels) {
@@ -118,7 +115,7 @@ std::optional<Line> line_of_entries(const Problem& problem, const Line& line, in
 
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
   const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries);
-  if (line.of_blocks || !few) return std::nullopt;
+  if (line.most_rows > 0 || !few) return std::nullopt;
   const std::int64_t simdgroups =
       few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
   return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;

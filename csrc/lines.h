@@ -17,7 +17,7 @@ struct Line {
   std::int64_t pairs;
   bool is_spread;
   bool recovers;  // left vectors are recovered, and a matrix has a threadgroup of its own (kernels/simdgroup_recover.h)
-  bool of_blocks = false;  // a pair is two blocks of columns (kernels/simdgroup_blocks.h)
+  int most_rows = 0;  // that the kernel takes where a pair is two blocks of columns (kernels/simdgroup_blocks.h)
 
   std::int64_t slots() const { return limits::simd_width / parts; }      // for pairs, of a SIMD-group
   std::int64_t simdgroups() const { return divide_up(pairs, slots()); }  // for one matrix

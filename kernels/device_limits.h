@@ -64,14 +64,12 @@ enum : int {
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
-  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 64 entries of each a lane: 128 words
+  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane: 128 words
   // and more, where a lane has so many. They take so many columns and more, of up to so many rows. Of real columns of
-  // more than so many rows they hold two blocks of four, of so many entries a lane, the fewer for more rows.
-  simdgroup_recovering_long_rows = 64,
+  // more than so many rows they hold two blocks of four.
+  simdgroup_recovering_long_rows = 48,
   simdgroup_block_columns = 4,
-  simdgroup_block_entries = 12,
-  simdgroup_block_few_entries = 8,
-  simdgroup_block_threads = 256,
+  simdgroup_block_most_threads = 256,
   simdgroup_recovering_fewest = 41,
   simdgroup_recovering_most = 128,
   simdgroup_recovering_complex_fewest = 21,
@@ -270,13 +268,20 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
                                               : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
 }
 
-// The lanes of a pair of blocks, for 96 rows or 128.
-constexpr int simdgroup_block_parts(int entries) { return entries == simdgroup_block_few_entries ? 16 : 8; }
-
-// What its kernels have of threadgroup memory: boxes for a block between each two SIMD-groups.
-constexpr int simdgroup_recovering_block_tile(int entries, int number_bytes) {
-  return simdgroup_block_threads / simd_width * simdgroup_block_parts(entries) *
-         simdgroup_box_bytes(simdgroup_block_columns * entries, number_bytes, false);
+// Of the kernels for pairs of blocks, for up to 64, 96 or 128 rows and columns: the lanes of a pair, their entries of a
+// column, the threads of a matrix, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
+constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
+constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
+constexpr int simdgroup_block_threads(int rows) {
+  return rows / (2 * simdgroup_block_columns) * simdgroup_block_parts(rows);
+}
+constexpr int simdgroup_block_tile(int rows, int number_bytes) {
+  const int parts = simdgroup_block_parts(rows);
+  const int entries = simdgroup_block_entries(rows);
+  const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, parts, 1));
+  const int boxes = simdgroup_block_threads(rows) / simd_width * parts *
+                    simdgroup_box_bytes(simdgroup_block_columns * entries, number_bytes, false);
+  return columns > boxes ? columns : boxes;
 }
 
 // Numbers of device memory that it has of a matrix: V, and the reflectors of columns of so many entries.

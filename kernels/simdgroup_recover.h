@@ -6,13 +6,15 @@
 // singular values makes them so. Both factorisations are by modified Gram-Schmidt, of which the first needs R alone and
 // the second meets columns that are orthogonal already; where singular values are 2^16 apart and more, it is by
 // reflectors. All that takes as long as three or four sweeps. But with nothing below W a lane has registers for twice
-// as many entries of it, so that a matrix takes half as many lanes, up to 64 columns those of one SIMD-group, and less
-// of the work is finding rotations, telling columns and waiting.
+// as many entries of it, and less of the work is finding rotations, telling columns and waiting.
 //
-// Up to 64 entries of two columns take 128 words of registers and more, which a lane of an Apple GPU does not have, and
-// A is read three times: the planner takes these kernels where DeviceLimits says so.
+// Complex columns, and real ones of up to simdgroup_recovering_long_rows, are held and met in pairs, up to 48 entries
+// of each a lane; few matrices leave a GPU waiting, so that kernels of fewer entries a lane, which give the same bits,
+// take these. More rows are held in pairs of blocks of four columns (kernels/simdgroup_blocks.h), by one kernel whether
+// there are few matrices or many.
 //
-// Few matrices leave a GPU waiting here too: kernels of fewer entries a lane give the same bits.
+// Lanes have up to 96 words of W and work with as many more, which a lane of an Apple GPU does not have, and A is read
+// three times: the planner takes these kernels where DeviceLimits says so.
 #pragma once
 #include <metal_stdlib>
 
@@ -417,8 +419,8 @@ template <typename Storage, int entries>
 
 // Grid: as above. Ownership: the lanes of a pair own its two blocks of four columns, otherwise as above. `parts` is
 // what simdgroup_block_parts says.
-template <typename Storage, int entries>
-[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_threads)]] void svd_recovering_blocks(
+template <typename Storage, int most_rows>
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_most_threads)]] void svd_recovering_blocks(
     device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
     device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
     device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
@@ -430,22 +432,23 @@ template <typename Storage, int entries>
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
-  constexpr int float4s = limits::simdgroup_recovering_block_tile(entries, sizeof(T)) / 16;
+  constexpr int float4s = limits::simdgroup_block_tile(most_rows, sizeof(T)) / 16;
   threadgroup float4 boxes[float4s];
-  threadgroup int origins[limits::simdgroup_recovering_most];
-  threadgroup int places[limits::simdgroup_recovering_most];
-  threadgroup float taus[limits::simdgroup_recovering_most];
-  threadgroup T turns[limits::simdgroup_recovering_most];
-  threadgroup T diagonals[limits::simdgroup_recovering_most];
+  threadgroup int origins[most_rows];
+  threadgroup int places[most_rows];
+  threadgroup float taus[most_rows];
+  threadgroup T turns[most_rows];
+  threadgroup T diagonals[most_rows];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
   const LineMemory memory = make_line_memory(boxes, float4s, origins, marks);
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<true> stand =
-      make_stand<true>(shape, 2 * block_width, limits::simdgroup_block_parts(entries), memory, team);
+      make_stand<true>(shape, 2 * block_width, limits::simdgroup_block_parts(most_rows), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries, 2 * block_width>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<Storage, limits::simdgroup_block_entries(most_rows), 2 * block_width>(tensors, scratch, threadgroup_index,
+                                                                                   batch_stride, shape, work, stand);
 }
 
 }  // namespace metalsvd

@@ -8,16 +8,6 @@ template [[host_name("svd_recovering_48_f16")]] [[kernel]] decltype(svd_recoveri
 template [[host_name(
     "svd_recovering_48_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 48>) svd_recovering<BFloat16, 48>;
 template
-    [[host_name("svd_recovering_56_f32")]] [[kernel]] decltype(svd_recovering<float, 56>) svd_recovering<float, 56>;
-template [[host_name("svd_recovering_56_f16")]] [[kernel]] decltype(svd_recovering<half, 56>) svd_recovering<half, 56>;
-template [[host_name(
-    "svd_recovering_56_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 56>) svd_recovering<BFloat16, 56>;
-template
-    [[host_name("svd_recovering_64_f32")]] [[kernel]] decltype(svd_recovering<float, 64>) svd_recovering<float, 64>;
-template [[host_name("svd_recovering_64_f16")]] [[kernel]] decltype(svd_recovering<half, 64>) svd_recovering<half, 64>;
-template [[host_name(
-    "svd_recovering_64_bf16")]] [[kernel]] decltype(svd_recovering<BFloat16, 64>) svd_recovering<BFloat16, 64>;
-template
     [[host_name("svd_recovering_12_c64")]] [[kernel]] decltype(svd_recovering<float2, 12>) svd_recovering<float2, 12>;
 template
     [[host_name("svd_recovering_12_c32")]] [[kernel]] decltype(svd_recovering<half2, 12>) svd_recovering<half2, 12>;
@@ -42,17 +32,23 @@ template [[host_name(
     "svd_recoverings_32_c64")]] [[kernel]] decltype(svd_recoverings<float2, 32>) svd_recoverings<float2, 32>;
 template
     [[host_name("svd_recoverings_32_c32")]] [[kernel]] decltype(svd_recoverings<half2, 32>) svd_recoverings<half2, 32>;
-template [[host_name("svd_recovering_blocks_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 8>)
-    svd_recovering_blocks<float, 8>;
-template [[host_name(
-    "svd_recovering_blocks_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 8>) svd_recovering_blocks<half, 8>;
-template [[host_name("svd_recovering_blocks_8_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 8>)
-    svd_recovering_blocks<BFloat16, 8>;
-template [[host_name("svd_recovering_blocks_12_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 12>)
-    svd_recovering_blocks<float, 12>;
-template [[host_name("svd_recovering_blocks_12_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 12>)
-    svd_recovering_blocks<half, 12>;
-template [[host_name("svd_recovering_blocks_12_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 12>)
-    svd_recovering_blocks<BFloat16, 12>;
+template [[host_name("svd_recovering_blocks_64_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 64>)
+    svd_recovering_blocks<float, 64>;
+template [[host_name("svd_recovering_blocks_64_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 64>)
+    svd_recovering_blocks<half, 64>;
+template [[host_name("svd_recovering_blocks_64_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 64>)
+    svd_recovering_blocks<BFloat16, 64>;
+template [[host_name("svd_recovering_blocks_96_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 96>)
+    svd_recovering_blocks<float, 96>;
+template [[host_name("svd_recovering_blocks_96_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 96>)
+    svd_recovering_blocks<half, 96>;
+template [[host_name("svd_recovering_blocks_96_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 96>)
+    svd_recovering_blocks<BFloat16, 96>;
+template [[host_name("svd_recovering_blocks_128_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 128>)
+    svd_recovering_blocks<float, 128>;
+template [[host_name("svd_recovering_blocks_128_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 128>)
+    svd_recovering_blocks<half, 128>;
+template [[host_name("svd_recovering_blocks_128_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 128>)
+    svd_recovering_blocks<BFloat16, 128>;
 
 }  // namespace metalsvd
