@@ -22,10 +22,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-enum : int { block_width = limits::simdgroup_block_columns };
+// Columns of a block, and of a pair of blocks.
+enum : int { block_width = limits::simdgroup_block_columns, pair_width = 2 * block_width };
 
 template <typename T, int entries>
-using HeldBlocks = Held<T, entries, 2 * block_width>;
+using HeldBlocks = Held<T, entries, pair_width>;
 
 // Of the pair of columns that the share of a lane is: the column in the first block and that in the second.
 struct SharedSquares {

@@ -444,11 +444,10 @@ template <typename Storage, int most_rows>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand =
-      make_stand<true>(shape, 2 * block_width, limits::simdgroup_block_parts(most_rows), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pair_width, limits::simdgroup_block_parts(most_rows), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, limits::simdgroup_block_entries(most_rows), 2 * block_width>(tensors, scratch, threadgroup_index,
-                                                                                   batch_stride, shape, work, stand);
+  factor_one<Storage, limits::simdgroup_block_entries(most_rows), pair_width>(tensors, scratch, threadgroup_index,
+                                                                              batch_stride, shape, work, stand);
 }
 
 }  // namespace metalsvd
