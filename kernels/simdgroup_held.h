@@ -107,8 +107,9 @@ inline int column_held(int c, bool is_reversed, Stand<is_spread> stand) {
 template <int count, bool is_spread>
 inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, Stand<is_spread> stand) {
   const int columns = count * stand.pairs_in_line;
-  threadgroup float* all_sizes = (threadgroup float*)stand.memory.boxes;
-  threadgroup int* all_places = (threadgroup int*)stand.memory.boxes + columns;
+  // In this order: nvcc reads a size behind the last ahead of time, which racecheck would hold against the places.
+  threadgroup int* all_places = (threadgroup int*)stand.memory.boxes;
+  threadgroup float* all_sizes = (threadgroup float*)stand.memory.boxes + columns;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
     if (has_matrix(stand) && stand.part == 0) all_sizes[column_held<count>(c, is_reversed, stand)] = sizes[c];

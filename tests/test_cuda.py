@@ -213,9 +213,9 @@ def test_larger_tiles_are_accurate(n):
 
 
 def test_a_plan_knows_the_device():
-    """On CUDA `block` takes real matrices of more than 120 columns."""
-    assert metalsvd.plan((120, 120), device="cuda").startswith("simdgroup: ")
-    assert "then block: " in metalsvd.plan((121, 121), device="cuda:0")
+    """On CUDA lanes hold blocks of columns, and large tiles find room."""
+    assert "svd_recovering_blocks_128_f32" in metalsvd.plan((128, 128), device="cuda")
+    assert "then block: " in metalsvd.plan((129, 129), device="cuda:0")
     if torch.cuda.get_device_properties(0).shared_memory_per_block_optin >= 132 * 1024:
         assert "svd_threadgroup_132k_c64" in metalsvd.plan((91, 91), torch.complex64, device="cuda")
         assert "then block: " in metalsvd.plan((92, 92), torch.complex64, device="cuda")
@@ -223,8 +223,8 @@ def test_a_plan_knows_the_device():
         metalsvd.plan((3, 3), device="cuda:99")
 
 
-@pytest.mark.parametrize("n", [120, 121, 128, 129])
-def test_neighbours_of_block_are_accurate(n):
+@pytest.mark.parametrize("n", [48, 49, 64, 65, 96, 97, 128, 129])
+def test_both_sides_of_each_kernels_size_are_accurate(n):
     names = ["normal", "geometric", "exact_half_rank", "clusters", "column_graded_12", "row_graded_12"]
     A = batch_of(names, (n, n), torch.float32)
     U, S, V = metalsvd.svd(A.cuda())
