@@ -11,7 +11,6 @@ namespace {
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   if (simdgroups * limits::simd_width > limits::simdgroup_spread_threads) return false;
   const int number_bytes = (is_complex(problem) ? 2 : 1) * limits::word_bytes;
-  if (line.most_rows > 0) return true;
   if (line.recovers) {
     return limits::simdgroup_recovering_bytes(line.entries, number_bytes, line.parts, simdgroups) <=
            limits::simdgroup_recovering_tile(line.entries, number_bytes);
@@ -114,8 +113,9 @@ std::optional<Line> line_of_entries(const Problem& problem, const Line& line, in
 }  // namespace
 
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
+  if (line.most_rows > 0) return std::nullopt;
   const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries);
-  if (line.most_rows > 0 || !few) return std::nullopt;
+  if (!few) return std::nullopt;
   const std::int64_t simdgroups =
       few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
   return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;

@@ -23,9 +23,20 @@ struct Held {
 template <int count>
 struct HeldPlaces {
   int of[count];
-  int own;      // that of column part * count / parts of the pair
   int nonzero;  // columns of the matrix
 };
+
+// The column of the matrix that the pair holds as number c.
+template <int count, bool is_spread>
+inline int column_of(int c, Stand<is_spread> stand) {
+  return count * stand.pair + c;
+}
+
+// The first column behind those that lanes of this SIMD-group hold.
+template <int count, bool is_spread>
+inline int columns_behind(Stand<is_spread> stand) {
+  return count * (stand.simdgroup + 1) * (limits::simd_width / stand.parts);
+}
 
 // Each of `count` values summed up over the lanes of a pair, of which there are as many or a multiple. Each lane is
 // told the sum of value part * count / parts alone: in each of the first steps lanes that are farthest from each other
@@ -130,8 +141,6 @@ inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, 
   for (int column = 0; column < columns; ++column) places.nonzero += all_sizes[column] > 0.0f ? 1 : 0;
   group_barrier(stand);
   const int nowhere = 2 * limits::simdgroup_recovering_most;
-  const int own = stand.part * count / stand.parts;
-  places.own = has_matrix(stand) ? all_places[column_held<count>(own, is_reversed, stand)] : nowhere;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
     places.of[c] = has_matrix(stand) ? all_places[column_held<count>(c, is_reversed, stand)] : nowhere;

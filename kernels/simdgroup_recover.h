@@ -64,13 +64,27 @@ inline Workspace<T> make_workspace(threadgroup int* places, threadgroup T* turns
   return work;
 }
 
-template <int entries, typename T, bool is_spread>
-inline void take_row_of_square(thread T* x, int row, Workspace<T> work, int width, Stand<is_spread> stand) {
+// The columns of B, each given its place in Pi, change lanes so that each is the column of B Pi that it belongs to.
+template <typename T, int entries, int count, bool is_spread>
+inline void sort_columns(thread Held<T, entries, count>& held, HeldPlaces<count> places, device T* sorted,
+                         Stand<is_spread> stand) {
+  const int height = stand.parts * entries;
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    const int i = row_of(stand, t);
-    x[t] = from_real<T>(0.0f);
-    if (row < stand.columns && i < stand.columns) x[t] = work.square[row * width + i];
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      if (places.of[c] < stand.columns) sorted[places.of[c] * height + row_of(stand, t)] = held.W[c][t];
+    }
+  }
+  device_barrier(stand);
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      held.W[c][t] = from_real<T>(0.0f);
+      if (column < stand.columns) held.W[c][t] = sorted[column * height + row_of(stand, t)];
+    }
   }
 }
 
@@ -84,15 +98,21 @@ inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work,
 #pragma unroll
   for (int c = 0; c < count; ++c) {
     if (stand.part != 0 || places.of[c] >= stand.columns) continue;
-    stand.memory.origins[places.of[c]] = count * stand.pair + c;
-    work.places[count * stand.pair + c] = places.of[c];
+    stand.memory.origins[places.of[c]] = column_of<count>(c, stand);
+    work.places[column_of<count>(c, stand)] = places.of[c];
   }
-  orthogonalize_by_boxes(held, places, work.square, width, stand);
+  sort_columns(held, places, work.reflectors.kept, stand);
+  orthogonalize_by_boxes(held, work.square, width, stand);
   device_barrier(stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int row = has_matrix(stand) ? count * stand.pair + c : stand.columns;
-    take_row_of_square<entries>(held.W[c], row, work, width, stand);
+    const int row = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      const int i = row_of(stand, t);
+      held.W[c][t] = from_real<T>(0.0f);
+      if (i >= row && i < stand.columns) held.W[c][t] = work.square[row * width + i];
+    }
   }
   device_barrier(stand);
 }
@@ -113,21 +133,43 @@ inline void make_right_vectors(thread Held<T, entries, count>& held, thread cons
   for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
 
-// The columns of V with places `first` and following.
+// The columns of V, given their places.
 template <typename T, int entries, int count, bool is_spread>
-inline void put_right_vectors(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int first,
-                              Workspace<T> work, Stand<is_spread> stand) {
+inline void put_right_vectors(thread const Held<T, entries, count>& held, HeldPlaces<count> places, Workspace<T> work,
+                              Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int place = places.of[c];
-    if (place < first || place >= stand.columns) continue;
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const int i = row_of(stand, t);
-      if (i < stand.columns) work.square[i * width + place] = held.W[c][t];
+      if (places.of[c] < stand.columns && i < stand.columns) work.square[i * width + places.of[c]] = held.W[c][t];
     }
   }
+  device_barrier(stand);
+}
+
+// Orthonormal ones take the places of columns `nonzero` and following of V, which are zero.
+template <typename T, int entries, int count, bool is_spread>
+inline void complete_right_vectors(thread Held<T, entries, count>& held, int nonzero, Workspace<T> work,
+                                   Stand<is_spread> stand) {
+  const int width = width_of_square(stand.columns);
+  HeldPlaces<count> missing;
+  missing.nonzero = nonzero;
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    missing.of[c] = column >= nonzero ? column : stand.columns;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      const int i = row_of(stand, t);
+      held.W[c][t] = from_real<T>(0.0f);
+      if (column < stand.columns && i < stand.columns) held.W[c][t] = work.square[i * width + column];
+    }
+  }
+  factor_by_boxes(held, work.reflectors, stand);
+  form_by_boxes(held, 0, work.reflectors, stand);
+  put_right_vectors(held, missing, work, stand);
 }
 
 // How the columns of U are turned so that their entries of largest magnitude, the first of them where several are, are
@@ -154,27 +196,26 @@ inline void find_turns(Workspace<T> work, Stand<is_spread> stand) {
 
 // The numbers of a row of V for the columns of this pair: each lane reads one, where there are more than two.
 template <int count, typename T, bool is_spread>
-inline void read_row(device const T* row, HeldPlaces<count> places, thread T* numbers, Stand<is_spread> stand) {
+inline void read_row(device const T* row, thread T* numbers, Stand<is_spread> stand) {
   const int last = stand.columns - 1;
   if (count > 2) {
-    numbers[0] = row[min(places.own, last)];
+    numbers[0] = row[min(column_of<count>(stand.part * count / stand.parts, stand), last)];
     return;
   }
 #pragma unroll
-  for (int c = 0; c < count; ++c) numbers[c] = row[min(places.of[c], last)];
+  for (int c = 0; c < count; ++c) numbers[c] = row[min(column_of<count>(c, stand), last)];
 }
 
-// The columns become those of B V. Two barriers for each staged_columns, and one.
+// The columns become those of B V. Two barriers for each staged_columns.
 template <typename Storage, typename T, int entries, int count, bool is_spread>
-inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, HeldPlaces<count> places,
-                                   Workspace<T> work, thread Held<T, entries, count>& held, Stand<is_spread> stand) {
+inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, Workspace<T> work,
+                                   thread Held<T, entries, count>& held, Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
   }
-  device_barrier(stand);
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
@@ -183,7 +224,7 @@ inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape
 #pragma unroll
       for (int b = 0; b < multiplied_columns; ++b) {
         const int j = min(first + begin + b, shape.columns - 1);
-        read_row<count>(work.square + work.places[j] * width, places, of_V[b], stand);
+        read_row<count>(work.square + work.places[j] * width, of_V[b], stand);
       }
 #pragma unroll
       for (int b = 0; b < multiplied_columns; ++b) {
@@ -198,20 +239,21 @@ inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape
   }
 }
 
-// Columns that are orthogonal to the others become those of P, given their places. Where they come from reflectors they
-// have the phase of R.
+// Columns that are orthogonal to the others become those of P. Where they come from reflectors they have the phase of
+// R.
 template <typename Storage, typename T, int entries, int count, bool is_spread>
-inline void make_left_vectors(thread Held<T, entries, count>& held, HeldPlaces<count> places, bool reflects,
-                              Factor<Storage> P, bool is_of_U, Workspace<T> work, Stand<is_spread> stand) {
+inline void make_left_vectors(thread Held<T, entries, count>& held, bool reflects, Factor<Storage> P, bool is_of_U,
+                              Workspace<T> work, Stand<is_spread> stand) {
   float squares[count];
   measure_held(held, squares, stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int k = min(places.of[c], stand.columns - 1);
+    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    const int k = min(column, stand.columns - 1);
     const T diagonal = reflects ? work.reflectors.diagonals[k] : from_real<T>(1.0f);
     const T unit = magnitude(diagonal) > 0.0f ? phase(diagonal) : from_real<T>(1.0f);
     const T of_P = conjugate(phase_of_entries<entries>(held.W[c], P, stand));
-    if (is_of_U && places.of[c] < stand.columns && stand.part == 0) work.turns[k] = multiply(of_P, conjugate(unit));
+    if (is_of_U && column < stand.columns && stand.part == 0) work.turns[k] = multiply(of_P, conjugate(unit));
     const float inverse = squares[c] > 0.0f ? precise::divide(1.0f, precise::sqrt(squares[c])) : 0.0f;
     const T turn = inverse * (is_of_U ? of_P : multiply(work.turns[k], unit));
 #pragma unroll
@@ -256,51 +298,35 @@ inline bool are_dependent(thread const float* sigmas, HeldPlaces<count> places, 
   return where_it_holds(has_small, stand).in_group;
 }
 
-// Where the columns of a pair stand when the unitary factor has so many columns before the first of its line.
-template <int count, bool is_spread>
-inline HeldPlaces<count> places_from(int first, Stand<is_spread> stand) {
-  HeldPlaces<count> places;
-#pragma unroll
-  for (int c = 0; c < count; ++c) places.of[c] = first + count * stand.pair + c;
-  places.own = 0;
-  places.nonzero = 0;
-  return places;
-}
-
-// P and V from the columns of W that the sweeps have left. Each pass makes columns of a unitary factor: the first of V,
-// where columns of W count as zero: those that the others leave take their places; the next of B V; others what full
-// matrices have besides.
+// P and V from the columns of W that the sweeps have left, given their places: V, where columns of W count as zero with
+// those that the others leave; B V, of which P is made; and what full matrices have besides.
 template <typename Storage, typename T, int entries, int count, bool is_spread>
 inline void recover_factors(thread Held<T, entries, count>& held, thread const float* sigmas, HeldPlaces<count> places,
                             int exponent, Tensors<Storage> tensors, Shape shape, Workspace<T> work,
                             Stand<is_spread> stand) {
-  enum : int { completes_V, makes_P, completes_P };
   const Factor<Storage> P = make_factor(tensors.left, left_place(shape), shape.rows, shape.left_columns);
   const Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
   const bool reflects = are_dependent<count>(sigmas, places, stand);
   make_right_vectors(held, sigmas, stand);
-  put_right_vectors(held, places, 0, work, stand);
+  put_right_vectors(held, places, work, stand);
+  if (places.nonzero < shape.columns) complete_right_vectors(held, places.nonzero, work, stand);
   int first = 0;  // column of P
-  for (int pass = places.nonzero < shape.columns ? completes_V : makes_P; first < shape.left_columns; ++pass) {
-    const HeldPlaces<count> wanted = pass < completes_P ? places : places_from<count>(first, stand);
-    if (pass == makes_P) multiply_right_vectors(tensors, exponent, shape, places, work, held, stand);
-    if (pass != makes_P || reflects) {
-      if (pass <= completes_P) factor_by_boxes(held, places, work.reflectors, stand);
-      form_by_boxes(held, wanted, work.reflectors, stand);
+  while (first < shape.left_columns) {
+    const bool are_of_B = first == 0;
+    const int behind = are_of_B ? shape.columns : min(first + count * stand.pairs_in_line, shape.left_columns);
+    if (are_of_B) multiply_right_vectors(tensors, exponent, shape, work, held, stand);
+    if (!are_of_B || reflects) {
+      if (first <= shape.columns) factor_by_boxes(held, work.reflectors, stand);
+      form_by_boxes(held, first, work.reflectors, stand);
     } else {
-      orthogonalize_by_boxes(held, places, (device T*)nullptr, 0, stand);
+      orthogonalize_by_boxes(held, (device T*)nullptr, 0, stand);
     }
-    if (pass == completes_V) {
-      put_right_vectors(held, places, places.nonzero, work, stand);
-      continue;
-    }
-    if (pass == makes_P) {
+    if (are_of_B) {
       if (shape.transposed) find_turns(work, stand);
       group_barrier(stand);
-      make_left_vectors(held, places, reflects, P, !shape.transposed, work, stand);
+      make_left_vectors(held, reflects, P, !shape.transposed, work, stand);
     }
-    const int behind = min(pass == makes_P ? shape.columns : first + count * stand.pairs_in_line, shape.left_columns);
-    store_columns(held, wanted, first, behind, P, stand);
+    store_columns(held, first, behind, P, stand);
     first = behind;
   }
   store_right_vectors(V, work, stand);

@@ -155,92 +155,93 @@ inline void reflect_held(threadgroup const float4* v, float tau, thread Held<T, 
   for (int c = 0; c < count; ++c) add_box<entries>(v, -tau * products[c], held.W[c]);
 }
 
-// The column with place k, if this pair holds it, into its box.
-template <typename T, int entries, int count>
-inline void put_column(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int k,
-                       threadgroup float4* part) {
+// Column k, if this pair holds it, into its box.
+template <typename T, int entries, int count, bool is_spread>
+inline void put_column(thread const Held<T, entries, count>& held, int k, threadgroup float4* part,
+                       Stand<is_spread> stand) {
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    if (places.of[c] == k) put_entries<entries>(held.W[c], part);
+    if (has_matrix(stand) && column_of<count>(c, stand) == k) put_entries<entries>(held.W[c], part);
   }
 }
 
-// Row k of R, which lies in rows of `width` as R^H: the entry of the column with this place, which has the product
-// with column k, whose norm and the inverse of its square are these.
+// Row k of R, which lies in rows of `width` as R^H: the entry of this column, which has the product with column k,
+// whose norm and the inverse of its square are these.
 template <typename T>
-inline void store_entry_of_R(device T* R, int width, int k, int place, int columns, float norm, float inverse,
+inline void store_entry_of_R(device T* R, int width, int k, int column, int columns, float norm, float inverse,
                              T product) {
-  if (place >= columns) return;
-  const T entry = place == k ? from_real<T>(norm) : (norm * inverse) * conjugate(product);
-  R[k * width + place] = place >= k ? entry : from_real<T>(0.0f);
+  if (column < k || column >= columns) return;
+  R[k * width + column] = column == k ? from_real<T>(norm) : (norm * inverse) * conjugate(product);
 }
 
-// Makes the columns of a matrix orthogonal in the order of their places, each to those before it, by modified
-// Gram-Schmidt (Bjorck 1967): its R is as good as that of reflectors, and the columns are as orthogonal as they were
-// independent. R^H goes there, in rows of `width`, where R is not nullptr. A barrier for each column, and one.
+// Makes each column of a matrix orthogonal to those before it, by modified Gram-Schmidt (Bjorck 1967): its R is as good
+// as that of reflectors, and the columns are as orthogonal as they were independent. R^H, but for its zeros, goes
+// there, in rows of `width`, where R is not nullptr. SIMD-groups that hold no further columns wait only. A barrier for
+// each column, and one.
 template <typename T, int entries, int count, bool is_spread>
-inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> places, device T* R,
-                                   int width, Stand<is_spread> stand) {
+inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, device T* R, int width,
+                                   Stand<is_spread> stand) {
   for (int k = 0; k < stand.columns; ++k) {
     threadgroup float4* part = part_of_column<entries, T>(column_box<entries, T>(k % 2, stand), stand);
-    put_column(held, places, k, part);
+    put_column(held, k, part, stand);
     group_barrier(stand);
+    if (columns_behind<count>(stand) <= k) continue;
     T products[count];
 #pragma unroll
     for (int c = 0; c < count; ++c) products[c] = product_with_box<entries>(part, held.W[c]);
-    const T own = tell_sums<count>(products, stand);
+    const T share = tell_sums<count>(products, stand);
     const float square = square_of_box<entries, T>(part, stand);
     const float rough = square >= least_square() ? reciprocal(square) : 0.0f;
     const float inverse = fma(rough, fma(-square, rough, 1.0f), rough);
 #pragma unroll
     for (int c = 0; c < count; ++c) {
-      add_box<entries>(part, places.of[c] > k ? -inverse * products[c] : from_real<T>(0.0f), held.W[c]);
+      const T factor = column_of<count>(c, stand) > k ? -inverse * products[c] : from_real<T>(0.0f);
+      add_box<entries>(part, factor, held.W[c]);
     }
-    if (R == nullptr) continue;
+    if (R == nullptr || !has_matrix(stand)) continue;
     const float norm = square >= least_square() ? precise::sqrt(square) : 0.0f;
     if (count > 2) {
-      if (is_first_of_share<count>(stand)) {
-        store_entry_of_R(R, width, k, places.own, stand.columns, norm, inverse, own);
-      }
+      const int column = column_of<count>(stand.part * count / stand.parts, stand);
+      if (is_first_of_share<count>(stand)) store_entry_of_R(R, width, k, column, stand.columns, norm, inverse, share);
     } else if (stand.part == 0) {
-      store_entry_of_R(R, width, k, places.of[0], stand.columns, norm, inverse, products[0]);
-      store_entry_of_R(R, width, k, places.of[1], stand.columns, norm, inverse, products[1]);
+      const int column = column_of<count>(0, stand);
+      store_entry_of_R(R, width, k, column, stand.columns, norm, inverse, products[0]);
+      store_entry_of_R(R, width, k, column + 1, stand.columns, norm, inverse, products[1]);
     }
   }
   group_barrier(stand);
 }
 
-// Factors the columns of a matrix in the order of their places: rows above its place are of R in each column then.
-// Two barriers for each, and one.
+// Factors the columns of a matrix: rows above its number are of R in each column then. Two barriers for each, and one.
 template <typename T, int entries, int count, bool is_spread>
-inline void factor_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> places, Reflectors<T> reflectors,
-                            Stand<is_spread> stand) {
+inline void factor_by_boxes(thread Held<T, entries, count>& held, Reflectors<T> reflectors, Stand<is_spread> stand) {
   for (int k = 0; k < stand.columns; ++k) {
     threadgroup T* column = column_box<entries, T>(k % 2, stand);
     threadgroup float4* part = part_of_column<entries, T>(column, stand);
-    put_column(held, places, k, part);
+    put_column(held, k, part, stand);
     group_barrier(stand);
     if (stand.simdgroup == 0) make_reflector<entries, T>(column, k, reflectors, stand);
     group_barrier(stand);
-    reflect_held(part, reflectors.taus[k], held, stand);
+    if (columns_behind<count>(stand) > k) reflect_held(part, reflectors.taus[k], held, stand);
   }
   group_barrier(stand);
 }
 
-// Columns of the unitary factor, from the reflectors that are kept: those that `wanted` says. A barrier for each
-// reflector, and one.
+// Columns `first` and following of the unitary factor, from the reflectors that are kept. A barrier for each reflector,
+// and one.
 template <typename T, int entries, int count, bool is_spread>
-inline void form_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count> wanted, Reflectors<T> reflectors,
+inline void form_by_boxes(thread Held<T, entries, count>& held, int first, Reflectors<T> reflectors,
                           Stand<is_spread> stand) {
   const int rows = rows_of_lane(entries);
   const int apart = rows_apart<entries>(stand);
-  const int first = stand.lane & (apart - 1);
+  const int first_row = stand.lane & (apart - 1);
   const int height = stand.parts * entries;
   const bool moves = stand.simdgroup == 0 && stand.lane < apart;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
+    const int column = first + column_of<count>(c, stand);
 #pragma unroll
-    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(row_of(stand, t) == wanted.of[c] ? 1.0f : 0.0f);
+    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(row_of(stand, t) == column ? 1.0f : 0.0f);
   }
   for (int k = stand.columns - 1; k >= 0; --k) {
     threadgroup T* column = column_box<entries, T>(k % 2, stand);
@@ -248,12 +249,12 @@ inline void form_by_boxes(thread Held<T, entries, count>& held, HeldPlaces<count
     if (moves) {
 #pragma unroll
       for (int j = 0; j < rows; ++j) {
-        const int i = first + j * apart;
+        const int i = first_row + j * apart;
         if (i < height) column[place_of_row<entries, T>(i, stand)] = reflectors.kept[k * height + i];
       }
     }
     group_barrier(stand);
-    reflect_held(part, reflectors.taus[k], held, stand);
+    if (first + columns_behind<count>(stand) > k) reflect_held(part, reflectors.taus[k], held, stand);
   }
   float squares[count];
   measure_held(held, squares, stand);

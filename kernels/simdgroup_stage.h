@@ -113,7 +113,7 @@ inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, threa
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
-    const int number = count * stand.pair - first;
+    const int number = column_of<count>(0, stand) - first;
     if (has_matrix(stand) && number >= 0 && number < staged_columns) {
 #pragma unroll
       for (int c = 0; c < count; ++c) {
@@ -124,17 +124,18 @@ inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, threa
   }
 }
 
-// Stores columns [begin, behind) of a factor, which these are by their places. Two barriers for each staged_columns.
+// Stores columns [begin, behind) of a factor, of which the pairs hold `begin` and following. Two barriers for each
+// staged_columns.
 template <typename Storage, typename T, int entries, int count, bool is_spread>
-inline void store_columns(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int begin, int behind,
-                          Factor<Storage> factor, Stand<is_spread> stand) {
+inline void store_columns(thread const Held<T, entries, count>& held, int begin, int behind, Factor<Storage> factor,
+                          Stand<is_spread> stand) {
   const bool columns_are_dense = factor.place.row_stride < factor.place.column_stride;
   for (int first = begin; first < behind; first += staged_columns) {
+    const int number = begin + column_of<count>(0, stand) - first;
+    if (has_matrix(stand) && number >= 0 && number < staged_columns) {
 #pragma unroll
-    for (int c = 0; c < count; ++c) {
-      const int number = places.of[c] - first;
-      if (has_matrix(stand) && number >= 0 && number < staged_columns) {
-        put_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number, stand), stand));
+      for (int c = 0; c < count; ++c) {
+        put_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number + c, stand), stand));
       }
     }
     group_barrier(stand);
