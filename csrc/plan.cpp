@@ -128,9 +128,10 @@ void check_fits(const Problem& problem, Method method) {
   }
 }
 
-// Whether it fits, and does not take longer there than elsewhere.
+// Whether it fits, and does not take longer there than elsewhere: of more real columns `block` takes less time.
 bool suits_simdgroup(const Problem& problem) {
-  const bool is_wide = !is_complex(problem) && std::min(problem.m, problem.n) > problem.device.simdgroup_columns;
+  constexpr std::int64_t most_columns = 128;
+  const bool is_wide = !is_complex(problem) && std::min(problem.m, problem.n) > most_columns;
   return !is_wide && fits_simdgroup(problem);
 }
 

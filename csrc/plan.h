@@ -27,17 +27,15 @@ enum class Method { thread, simdgroup, threadgroup, block };
 struct DeviceLimits {
   std::int64_t threadgroup_bytes;
   std::int64_t cores;  // where they are assumed: all that depends on them is speed
-  // Columns of real matrices up to which method `simdgroup` takes less time than `block`, if it takes them.
-  std::int64_t simdgroup_columns;
   // SIMD-groups up to which a dispatch waits for one round after the other rather than for cores: method `simdgroup`
   // takes more lanes for each matrix then.
   std::int64_t few_simdgroups;
   // Whether a lane has registers for more than 128 words, as the recovering kernels of method `simdgroup` need.
   bool has_wide_lanes;
 };
-inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 128, 8, false};
+inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 8, false};  // an M4 Max, but few for an M1 too
 // What stands in the emulator for GPUs that have, so small that one matrix of any size has more lanes than two have.
-inline constexpr DeviceLimits gpu_with_wide_lanes{32 * 1024, 1, 128, 16, true};  // an M4 Max, but few for an M1 too
+inline constexpr DeviceLimits gpu_with_wide_lanes{32 * 1024, 1, 16, true};
 
 struct Problem {
   std::int64_t batch;

@@ -123,11 +123,9 @@ DeviceLimits cuda_limits(std::int32_t device) {
           std::to_string(device));
     return std::int64_t{value};
   };
-  constexpr std::int64_t simdgroup_columns = 128;
   // Two for each scheduler of an H100: up to there each matrix takes less time with more lanes.
   constexpr std::int64_t few_simdgroups = 1024;
-  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), simdgroup_columns,
-          few_simdgroups, true};
+  return {read(cudaDevAttrMaxSharedMemoryPerBlockOptin), read(cudaDevAttrMultiProcessorCount), few_simdgroups, true};
 }
 
 void launch_on_cuda(const Step& step) {
