@@ -34,15 +34,15 @@ struct SharedSquares {
   float second;
 };
 
-// The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring, or of each block by
-// itself, those whose numbers differ by `step` in their bits.
+// The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring; or of each block by
+// itself, the first two pairs of the one and the others of the other, those whose numbers differ by `step` in their
+// bits.
 enum Meeting : int { across = 0, within = 1 };
 constexpr int first_that_meets(Meeting meeting, int step, int i) {
   return meeting == across ? i : i / 2 * block_width + (step == 1 ? i % 2 * 2 : i % 2);
 }
 constexpr int second_that_meets(Meeting meeting, int step, int i) {
-  return meeting == across ? block_width + (i + step) % block_width
-                           : i / 2 * block_width + ((step == 1 ? i % 2 * 2 : i % 2) ^ step);
+  return meeting == across ? block_width + (i + step) % block_width : first_that_meets(meeting, step, i) ^ step;
 }
 
 // Each lane finds the rotation of its share, and turns its entries of all columns by those of all.
