@@ -167,13 +167,9 @@ void plan_simdgroup(const Problem& problem, Plan& plan) {
   const Line of_many = *line_of_many(problem);
   const Line line = line_of_few(problem, of_many).value_or(of_many);
   plan.parts = line.parts;
-  const bool is_of_blocks = line.most_rows > 0;
-  const std::string name = line.recovers ? "svd_recovering" : "svd_simdgroup";
-  plan.kernel = name +
-                (is_of_blocks     ? "_blocks_"
-                 : line.is_spread ? "s_"
-                                  : "_") +
-                std::to_string(is_of_blocks ? line.most_rows : line.entries) + "_" + plan.suffix;
+  const std::string lanes = line.most_rows > 0 ? "_blocks_" + std::to_string(line.most_rows)
+                                               : (line.is_spread ? "s_" : "_") + std::to_string(line.entries);
+  plan.kernel = (line.recovers ? "svd_recovering" : "svd_simdgroup") + lanes + "_" + plan.suffix;
   if (line.recovers) {
     plan.library = "simdgroup_recover";
     const std::int64_t numbers = limits::simdgroup_recovering_numbers(plan.columns, line.parts * line.entries);

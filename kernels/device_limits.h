@@ -64,9 +64,8 @@ enum : int {
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
-  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, which
-  // take
-  // more than 128 words with what they compute; of real columns of more than so many rows two blocks of four.
+  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, for which
+  // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,
   simdgroup_block_columns = 4,
   simdgroup_block_most_threads = 256,

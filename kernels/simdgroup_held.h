@@ -32,14 +32,35 @@ inline int column_of(int c, Stand<is_spread> stand) {
   return count * stand.pair + c;
 }
 
+// The same, or the first behind the last column for lanes that hold none.
+template <int count, bool is_spread>
+inline int column_or_none(int c, Stand<is_spread> stand) {
+  return has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+}
+
 // The first column behind those that lanes of this SIMD-group hold.
 template <int count, bool is_spread>
 inline int columns_behind(Stand<is_spread> stand) {
   return count * (stand.simdgroup + 1) * (limits::simd_width / stand.parts);
 }
 
+template <typename T, int entries, int count>
+inline void clear_held(thread Held<T, entries, count>& held) {
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
+  }
+}
+
+// Of as many values as there are columns the one that this lane has a share in.
+template <int count, bool is_spread>
+inline int number_of_share(Stand<is_spread> stand) {
+  return stand.part * count / stand.parts;
+}
+
 // Each of `count` values summed up over the lanes of a pair, of which there are as many or a multiple. Each lane is
-// told the sum of value part * count / parts alone: in each of the first steps lanes that are farthest from each other
+// told the sum of value number_of_share alone: in each of the first steps lanes that are farthest from each other
 // share their values out, so that half of them are left. The values are lost.
 template <int count, typename T, bool is_spread>
 inline T share_of_sums(thread T* values, Stand<is_spread> stand) {

@@ -64,26 +64,50 @@ inline Workspace<T> make_workspace(threadgroup int* places, threadgroup T* turns
   return work;
 }
 
-// The columns of B, each given its place in Pi, change lanes so that each is the column of B Pi that it belongs to.
+// How columns lie in device memory: their rows, and how far it is from one row or column to the next.
+struct Layout {
+  int rows;
+  int row_step;
+  int column_step;
+};
+
+inline Layout make_layout(int rows, int row_step, int column_step) {
+  Layout layout;
+  layout.rows = rows;
+  layout.row_step = row_step;
+  layout.column_step = column_step;
+  return layout;
+}
+
+// Puts columns there, given their places, and tells all lanes that they can be read.
 template <typename T, int entries, int count, bool is_spread>
-inline void sort_columns(thread Held<T, entries, count>& held, HeldPlaces<count> places, device T* sorted,
-                         Stand<is_spread> stand) {
-  const int height = stand.parts * entries;
+inline void put_held(thread const Held<T, entries, count>& held, HeldPlaces<count> places, device T* columns,
+                     Layout layout, Stand<is_spread> stand) {
 #pragma unroll
   for (int c = 0; c < count; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      if (places.of[c] < stand.columns) sorted[places.of[c] * height + row_of(stand, t)] = held.W[c][t];
+      const int i = row_of(stand, t);
+      if (places.of[c] >= stand.columns || i >= layout.rows) continue;
+      columns[i * layout.row_step + places.of[c] * layout.column_step] = held.W[c][t];
     }
   }
   device_barrier(stand);
+}
+
+// Takes those from there that this pair holds by their places.
+template <typename T, int entries, int count, bool is_spread>
+inline void take_held(thread Held<T, entries, count>& held, device const T* columns, Layout layout,
+                      Stand<is_spread> stand) {
+  clear_held(held);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    const int column = column_or_none<count>(c, stand);
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      held.W[c][t] = from_real<T>(0.0f);
-      if (column < stand.columns) held.W[c][t] = sorted[column * height + row_of(stand, t)];
+      const int i = row_of(stand, t);
+      if (column >= stand.columns || i >= layout.rows) continue;
+      held.W[c][t] = columns[i * layout.row_step + column * layout.column_step];
     }
   }
 }
@@ -101,12 +125,15 @@ inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work,
     stand.memory.origins[places.of[c]] = column_of<count>(c, stand);
     work.places[column_of<count>(c, stand)] = places.of[c];
   }
-  sort_columns(held, places, work.reflectors.kept, stand);
+  const int height = stand.parts * entries;
+  const Layout sorted = make_layout(height, 1, height);
+  put_held(held, places, work.reflectors.kept, sorted, stand);
+  take_held(held, work.reflectors.kept, sorted, stand);
   orthogonalize_by_boxes(held, work.square, width, stand);
   device_barrier(stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int row = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    const int row = column_or_none<count>(c, stand);
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const int i = row_of(stand, t);
@@ -133,43 +160,21 @@ inline void make_right_vectors(thread Held<T, entries, count>& held, thread cons
   for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
 
-// The columns of V, given their places.
-template <typename T, int entries, int count, bool is_spread>
-inline void put_right_vectors(thread const Held<T, entries, count>& held, HeldPlaces<count> places, Workspace<T> work,
-                              Stand<is_spread> stand) {
-  const int width = width_of_square(stand.columns);
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      const int i = row_of(stand, t);
-      if (places.of[c] < stand.columns && i < stand.columns) work.square[i * width + places.of[c]] = held.W[c][t];
-    }
-  }
-  device_barrier(stand);
-}
-
 // Orthonormal ones take the places of columns `nonzero` and following of V, which are zero.
 template <typename T, int entries, int count, bool is_spread>
-inline void complete_right_vectors(thread Held<T, entries, count>& held, int nonzero, Workspace<T> work,
+inline void complete_right_vectors(thread Held<T, entries, count>& held, int nonzero, Workspace<T> work, Layout layout,
                                    Stand<is_spread> stand) {
-  const int width = width_of_square(stand.columns);
   HeldPlaces<count> missing;
   missing.nonzero = nonzero;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    const int column = column_or_none<count>(c, stand);
     missing.of[c] = column >= nonzero ? column : stand.columns;
-#pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      const int i = row_of(stand, t);
-      held.W[c][t] = from_real<T>(0.0f);
-      if (column < stand.columns && i < stand.columns) held.W[c][t] = work.square[i * width + column];
-    }
   }
+  take_held(held, work.square, layout, stand);
   factor_by_boxes(held, work.reflectors, stand);
   form_by_boxes(held, 0, work.reflectors, stand);
-  put_right_vectors(held, missing, work, stand);
+  put_held(held, missing, work.square, layout, stand);
 }
 
 // How the columns of U are turned so that their entries of largest magnitude, the first of them where several are, are
@@ -199,7 +204,7 @@ template <int count, typename T, bool is_spread>
 inline void read_row(device const T* row, thread T* numbers, Stand<is_spread> stand) {
   const int last = stand.columns - 1;
   if (count > 2) {
-    numbers[0] = row[min(column_of<count>(stand.part * count / stand.parts, stand), last)];
+    numbers[0] = row[min(column_of<count>(number_of_share<count>(stand), stand), last)];
     return;
   }
 #pragma unroll
@@ -211,11 +216,7 @@ template <typename Storage, typename T, int entries, int count, bool is_spread>
 inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape shape, Workspace<T> work,
                                    thread Held<T, entries, count>& held, Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
-  }
+  clear_held(held);
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
@@ -248,7 +249,7 @@ inline void make_left_vectors(thread Held<T, entries, count>& held, bool reflect
   measure_held(held, squares, stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int column = has_matrix(stand) ? column_of<count>(c, stand) : stand.columns;
+    const int column = column_or_none<count>(c, stand);
     const int k = min(column, stand.columns - 1);
     const T diagonal = reflects ? work.reflectors.diagonals[k] : from_real<T>(1.0f);
     const T unit = magnitude(diagonal) > 0.0f ? phase(diagonal) : from_real<T>(1.0f);
@@ -308,8 +309,9 @@ inline void recover_factors(thread Held<T, entries, count>& held, thread const f
   const Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
   const bool reflects = are_dependent<count>(sigmas, places, stand);
   make_right_vectors(held, sigmas, stand);
-  put_right_vectors(held, places, work, stand);
-  if (places.nonzero < shape.columns) complete_right_vectors(held, places.nonzero, work, stand);
+  const Layout of_V = make_layout(shape.columns, width_of_square(shape.columns), 1);
+  put_held(held, places, work.square, of_V, stand);
+  if (places.nonzero < shape.columns) complete_right_vectors(held, places.nonzero, work, of_V, stand);
   int first = 0;  // column of P
   while (first < shape.left_columns) {
     const bool are_of_B = first == 0;

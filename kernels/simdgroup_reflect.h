@@ -201,7 +201,7 @@ inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, device 
     if (R == nullptr || !has_matrix(stand)) continue;
     const float norm = square >= least_square() ? precise::sqrt(square) : 0.0f;
     if (count > 2) {
-      const int column = column_of<count>(stand.part * count / stand.parts, stand);
+      const int column = column_of<count>(number_of_share<count>(stand), stand);
       if (is_first_of_share<count>(stand)) store_entry_of_R(R, width, k, column, stand.columns, norm, inverse, share);
     } else if (stand.part == 0) {
       const int column = column_of<count>(0, stand);

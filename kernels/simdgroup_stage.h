@@ -105,11 +105,7 @@ inline void stage_columns(Tensors<Storage> tensors, int first, int exponent, Sha
 template <typename Storage, typename T, int entries, int count, bool is_spread>
 inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, thread Held<T, entries, count>& held,
                       Stand<is_spread> stand) {
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) held.W[c][t] = from_real<T>(0.0f);
-  }
+  clear_held(held);
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
