@@ -23,7 +23,6 @@ struct Geometry {
   std::int64_t padded;              // columns of W and V
   std::int64_t w_height, v_height;  // and rows, none of V where it is not accumulated
   std::int64_t chunks;              // of rows that a Gram matrix is summed over
-  std::int64_t w_shares, v_shares;
   std::int64_t measure_parts;
 
   explicit Geometry(const Plan& plan)
@@ -31,8 +30,6 @@ struct Geometry {
         w_height(limits::block_height(plan.rows)),
         v_height(plan.block_accumulates() ? limits::block_height(plan.columns) : 0),
         chunks(divide_up(w_height, plan.block_chunk_rows)),
-        w_shares(divide_up(w_height, plan.block_share)),
-        v_shares(divide_up(v_height, plan.block_share)),
         measure_parts(std::clamp<std::int64_t>(plan.rows * plan.columns / limits::threads_per_threadgroup, 1,
                                                limits::block_measure_parts)) {}
 
@@ -95,11 +92,13 @@ class Encoder {
     if (sweep > plan_.block_full_sweeps) {
       return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     }
-    if (plan_.block_steps == 1) {
+    if (plan_.block_steps == 1 && plan_.block_held_rows == 0) {
       return rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
     }
     for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
-      plan_.block_is_wide ? wide_steps(sweep, round) : two_steps(sweep, round);
+      plan_.block_held_rows > 0 ? held_step(sweep, round)
+      : plan_.block_is_wide     ? wide_steps(sweep, round)
+                                : two_steps(sweep, round);
     }
     return 1;
   }
@@ -141,11 +140,11 @@ class Encoder {
     launch("gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
            {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
             plan_.block_count, geometry_.chunks, round, sweep});
-    const std::int64_t shares = geometry_.w_shares + geometry_.v_shares;
+    const std::int64_t w_shares = divide_up(geometry_.w_height, plan_.block_share);
+    const std::int64_t shares = w_shares + divide_up(geometry_.v_height, plan_.block_share);
     launch("rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height, geometry_.v_height,
-            plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, geometry_.w_shares, shares,
-            round, sweep});
+            plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, w_shares, shares, round, sweep});
   }
 
   // The same of wide pairs, where the rotations may be found in a step of their own.
@@ -170,6 +169,13 @@ class Encoder {
             geometry_.v_height, plan_.block_width, plan_.block_count, plan_.block_partials, plan_.block_share, shares,
             round, sweep},
            limits::block_wide_strip_threads);
+  }
+
+  // The same where pairs have room in registers.
+  void held_step(std::int64_t sweep, std::int64_t round) {
+    launch("held_" + std::to_string(plan_.block_held_rows) + "_", plan_.number_suffix, plan_.block_pairs(round),
+           {workspace_.W, workspace_.states, geometry_.w_height, plan_.block_width, plan_.block_count, round, sweep},
+           plan_.threads_per_threadgroup);
   }
 
   // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
@@ -216,7 +222,7 @@ class Encoder {
             plan_.rows, plan_.columns, geometry_.padded, plan_.left_columns, std::int64_t{plan_.transposed}});
   }
 
-  void launch(const char* step, const std::string& suffix, std::int64_t threadgroups_a_matrix,
+  void launch(const std::string& step, const std::string& suffix, std::int64_t threadgroups_a_matrix,
               std::vector<Argument> arguments, std::int64_t threads = limits::block_threads) {
     step_.launches.push_back({plan_.library, plan_.library + "_" + step + suffix, A_.batch * threadgroups_a_matrix,
                               threads, std::move(arguments)});

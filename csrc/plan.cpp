@@ -241,40 +241,72 @@ std::int64_t wide_share(std::int64_t rotated_rows, std::int64_t pairs, std::int6
   return best * rows_together;
 }
 
-// As few blocks as the limit on their width allows, two at least, then as little padding as their number allows.
+// Steps of rounds over pairs of up to 64 columns, and how the rows are shared out.
+void plan_wide_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& plan) {
+  const std::int64_t pairs = problem.batch * (plan.block_count / 2);
+  const std::int64_t height = limits::block_height(plan.rows);
+  const std::int64_t cores = problem.device.cores;
+  const std::int64_t tile_rows = limits::block_wide_turned_rows(static_cast<int>(plan.block_width));
+  const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
+  plan.block_steps = height < limits::block_wide_chunk_rows * 2               ? 1
+                     : turning <= cores * limits::block_wide_turning_per_core ? 2
+                                                                              : 3;
+  plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
+  const std::int64_t product = limits::block_wide_pair_columns * limits::block_wide_pair_columns;
+  plan.block_partials = std::max(divide_up(height, plan.block_chunk_rows) * limits::block_wide_partial,
+                                 plan.block_steps == 3 ? product : 0);
+}
+
+// The same of pairs of up to 32 columns.
+void plan_narrow_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& plan) {
+  const std::int64_t pairs = problem.batch * (plan.block_count / 2);
+  const std::int64_t chunks = divide_up(limits::block_height(plan.rows), plan.block_chunk_rows);
+  const std::int64_t cores = problem.device.cores;
+  plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
+  plan.block_partials = chunks * limits::block_pair_columns * limits::block_pair_columns;
+  const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
+  plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
+}
+
+// Whether pairs of columns of R are met in registers: whatever the job and the batch, which must not change the bits.
+bool holds_pairs(const Problem& problem, const Plan& plan) {
+  return plan.is_of_R && plan.block_is_wide && problem.device.has_wide_lanes &&
+         limits::block_height(plan.rows) <= limits::block_held_most_rows;
+}
+
+// As few blocks as the limit on their width allows, two at least, then as little padding as their number allows; where
+// pairs are met in registers an even number of blocks of whole fours.
 void plan_block(const Problem& problem, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
   plan.block_count = std::max<std::int64_t>(
       divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_columns : limits::block_columns), 2);
-  plan.block_width = divide_up(plan.columns, plan.block_count);
-  const std::int64_t pairs_of_matrix = plan.block_count / 2;
-  const std::int64_t pairs = problem.batch * pairs_of_matrix;
+  plan.threads_per_threadgroup = limits::block_threads;
   const std::int64_t height = limits::block_height(plan.rows);
+  if (holds_pairs(problem, plan)) {
+    const bool are_few = height <= limits::block_held_few_rows;
+    plan.block_held_rows = are_few ? limits::block_held_few_rows : limits::block_held_most_rows;
+    plan.block_count += plan.block_count % 2;
+    const std::int64_t fours = divide_up(plan.columns, plan.block_count * limits::simdgroup_block_columns);
+    plan.block_width = fours * limits::simdgroup_block_columns;
+    const std::int64_t lanes = fours * limits::block_held_parts(static_cast<int>(plan.block_held_rows));
+    plan.threads_per_threadgroup = divide_up(lanes, limits::simd_width) * limits::simd_width;
+    plan.block_steps = 1;
+  } else {
+    plan.block_width = divide_up(plan.columns, plan.block_count);
+  }
+  const std::int64_t pairs_of_matrix = plan.block_count / 2;
   plan.block_chunk_rows =
       plan.block_is_wide ? limits::block_wide_chunk(height, pairs_of_matrix) : limits::block_chunk_rows(height);
-  const std::int64_t chunks = divide_up(height, plan.block_chunk_rows);
-  const std::int64_t cores = problem.device.cores;
-  const std::int64_t rotated_rows = height + (plan.block_accumulates() ? limits::block_height(plan.columns) : 0);
-  if (plan.block_is_wide) {
-    const std::int64_t tile_rows = limits::block_wide_turned_rows(static_cast<int>(plan.block_width));
-    const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
-    plan.block_steps = height < limits::block_wide_chunk_rows * 2               ? 1
-                       : turning <= cores * limits::block_wide_turning_per_core ? 2
-                                                                                : 3;
-    plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
-    const std::int64_t product = limits::block_wide_pair_columns * limits::block_wide_pair_columns;
-    plan.block_partials = std::max(chunks * limits::block_wide_partial, plan.block_steps == 3 ? product : 0);
-  } else {
-    plan.block_steps = chunks == 1 || pairs >= cores * limits::block_pairs_per_core ? 1 : 2;
-    plan.block_partials = chunks * limits::block_pair_columns * limits::block_pair_columns;
-    const std::int64_t shares = divide_up(cores * limits::block_rotating_per_core, pairs);
-    plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
+  if (plan.block_held_rows == 0) {
+    const std::int64_t rotated_rows = height + (plan.block_accumulates() ? limits::block_height(plan.columns) : 0);
+    plan.block_is_wide ? plan_wide_rounds(problem, rotated_rows, plan)
+                       : plan_narrow_rounds(problem, rotated_rows, plan);
   }
   plan.block_full_sweeps = full_sweeps(plan.columns);
   plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
-  plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * chunks;
-  plan.threads_per_threadgroup = limits::block_threads;
+  const std::int64_t pairs = problem.batch * pairs_of_matrix;
+  plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * divide_up(height, plan.block_chunk_rows);
 }
 
 // R of the tall QR, which is computed with in float32 or complex64.
@@ -388,11 +420,12 @@ void check_grid(const Problem& problem, const Plan& plan) {
                            std::string(name_of(plan.method)) + "' takes fewer" + advice);
 }
 
-// The plan for B itself. With a recovery `block` accumulates no left vectors.
-Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver,
+// The plan for B itself, which may be the R of a QR. With a recovery `block` accumulates no left vectors.
+Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver, bool is_of_R = false,
                 std::optional<Reduction> recovery = std::nullopt) {
   Plan plan{};
   plan.method = choose_method(problem, driver);
+  plan.is_of_R = is_of_R;
   if (plan.method == Method::block) plan.recovery = std::move(recovery);
   plan.transposed = problem.m < problem.n;
   plan.rows = std::max(problem.m, problem.n);
@@ -413,9 +446,10 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
   return plan;
 }
 
-// Columns from which on left vectors are not accumulated.
+// Columns from which on left vectors are not accumulated: where pairs are met in registers never.
 std::int64_t recovered_columns(const Problem& problem) {
-  return is_complex(problem) ? limits::block_recovered_complex_columns : limits::block_recovered_columns;
+  if (is_complex(problem)) return limits::block_recovered_complex_columns;
+  return problem.device.has_wide_lanes ? 0 : limits::block_recovered_columns;
 }
 
 // The plan for R, which takes the place of B, transposed or not.
@@ -423,7 +457,7 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   const Problem of_R = problem_of_r(problem);
   const bool is_forced = driver == recovery_driver;
   const bool recovers = of_R.job == Job::thin && (is_forced || of_R.n >= recovered_columns(problem));
-  Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt,
+  Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt, true,
                          recovers ? std::optional(plan_reduction(of_R)) : std::nullopt);
   plan.reduction = plan_reduction(problem);
   // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
@@ -477,9 +511,10 @@ std::string describe(const Plan& plan) {
                                   ? std::to_string(plan.block_count) + " blocks of " +
                                         std::to_string(plan.block_width) + " columns, " +
                                         std::to_string(plan.block_rounds()) + " rounds a sweep of " +
-                                        (plan.block_steps == 1   ? "one step"
-                                         : plan.block_steps == 2 ? "two steps"
-                                                                 : "three steps") +
+                                        (plan.block_held_rows > 0 ? "one step in registers"
+                                         : plan.block_steps == 1  ? "one step"
+                                         : plan.block_steps == 2  ? "two steps"
+                                                                  : "three steps") +
                                         ", kernels block_*_" + plan.suffix
                                   : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +

@@ -83,6 +83,7 @@ struct Plan {
   std::optional<Reduction> reduction;
   // The QR that the left vectors of R follow from where `block` does not accumulate them (kernels/tall_recover.h).
   std::optional<Reduction> recovery;
+  bool is_of_R;  // that the reduction leaves
   Method method;
   std::string library;  // the .metal file
   std::string kernel;   // the host_name in it, of the one kernel that `threadgroup` runs
@@ -101,6 +102,7 @@ struct Plan {
   std::int64_t block_width;
   std::int64_t block_count;
   bool block_is_wide;              // pairs of 64 columns rather than 32
+  std::int64_t block_held_rows;    // up to so many in registers while a pair is met (kernels/block_held.h), or 0
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
   std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair
   std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over

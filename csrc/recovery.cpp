@@ -43,7 +43,13 @@ std::int64_t Recovery::tiles(bool wide) const {
   return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(panels_.columns(), rows);
 }
 
-bool Recovery::is_wide() const { return R_.batch * tiles(true) >= reduction_.cores; }
+// Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty.
+bool Recovery::is_wide() const {
+  constexpr std::int64_t wide_packs = limits::tall_product_rows * limits::tall_product_packs;
+  constexpr std::int64_t narrow_packs = limits::tall_narrow_product_rows * limits::tall_narrow_product_packs;
+  const bool wastes_little = 9 * tiles(true) * wide_packs <= 10 * tiles(false) * narrow_packs;
+  return wastes_little && R_.batch * tiles(true) >= reduction_.cores;
+}
 
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
   return tall_launch(R_.batch, (is_wide() ? "product_" : "product_narrow_") + reduction_.number, tiles(is_wide()),

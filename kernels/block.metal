@@ -1,6 +1,7 @@
 #include "block_copy.h"
 #include "block_finish.h"
 #include "block_gram.h"
+#include "block_held.h"
 #include "block_rotate.h"
 #include "block_round.h"
 #include "block_wide_gram.h"
@@ -41,6 +42,8 @@ template [[host_name("block_rotate_f32")]] [[kernel]] decltype(block_rotate<floa
 template [[host_name("block_normalize_f32")]] [[kernel]] decltype(block_normalize<float>) block_normalize<float>;
 template [[host_name("block_panel_f32")]] [[kernel]] decltype(block_panel<float>) block_panel<float>;
 template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<float>) block_reflect<float>;
+template [[host_name("block_held_192_f32")]] [[kernel]] decltype(block_held<float, 192>) block_held<float, 192>;
+template [[host_name("block_held_256_f32")]] [[kernel]] decltype(block_held<float, 256>) block_held<float, 256>;
 template [[host_name(
     "block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float, false>) block_wide_gram<float, false>;
 template [[host_name(

@@ -127,6 +127,10 @@ enum : int {
   block_wide_strip_threads = block_wide_strip_simdgroups * simd_width,
   block_wide_most_strips = 16,
   block_wide_rotating = 4,
+  // Behind the tall QR columns of so few rows stay in registers while a pair is met, where lanes have so many of them
+  // (block_held.h). Half a SIMD-group holds columns of fewer.
+  block_held_most_rows = 256,
+  block_held_few_rows = 192,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
   block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
@@ -275,6 +279,11 @@ constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_
 constexpr int simdgroup_block_threads(int rows) {
   return rows / (2 * simdgroup_block_columns) * simdgroup_block_parts(rows);
 }
+// Columns of a block that go from SIMD-group to SIMD-group together: half of them where each SIMD-group tells the next
+// of its only pair, which would take more threadgroup memory than there is.
+constexpr int simdgroup_block_columns_moved(int parts) {
+  return parts < simd_width ? simdgroup_block_columns : simdgroup_block_columns / 2;
+}
 constexpr int simdgroup_block_tile(int rows, int number_bytes) {
   const int parts = simdgroup_block_parts(rows);
   const int entries = simdgroup_block_entries(rows);
@@ -312,6 +321,19 @@ constexpr int block_wide_chunk(long rows, long pairs) {
   const long tiles = (rows + chunks * block_wide_chunk_rows - 1) / (chunks * block_wide_chunk_rows);
   // Two tiles at least, so that little of the work is adding up what they come to.
   return int(tiles > 2 ? tiles : 2) * block_wide_chunk_rows;
+}
+
+// Of the kernels that hold pairs of columns of so many rows: the lanes of a pair of blocks of four, their entries of a
+// column, the threads of a pair of 64 columns, and the boxes of their SIMD-groups.
+constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
+constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
+constexpr int block_held_threads(int rows) {
+  return block_held_parts(rows) * block_wide_columns / simdgroup_block_columns;
+}
+constexpr int block_held_tile(int rows) {
+  const int parts = block_held_parts(rows);
+  return block_held_threads(rows) / simd_width * parts *
+         simdgroup_box_bytes(simdgroup_block_columns_moved(parts) * block_held_entries(rows), word_bytes, false);
 }
 
 // How often what blocks have in common with themselves stands in device memory (block_wide_own.h).

@@ -121,34 +121,51 @@ inline uint meet_within(thread HeldBlocks<T, entries>& held, Tolerances toleranc
   return meet_in_step<within, step>(held, squares, tolerances, stand);
 }
 
-// What a lane puts into a box: its entries of a block, and a square.
-template <int entries, typename T, bool is_spread>
-inline threadgroup float4* block_in_box(int box, Stand<is_spread> stand) {
-  const int bytes = limits::simdgroup_box_bytes(block_width * entries, sizeof(T), false);
+// What a lane puts into a box: its entries of so many columns of a block, and a square.
+template <int columns, int entries, typename T, bool is_spread>
+inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
+  const int bytes = limits::simdgroup_box_bytes(columns * entries, sizeof(T), false);
   return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
-// The block that begins with column `first` of the pair becomes that of a neighbour, which lies in this SIMD-group or
-// has put it into a box; this lane's goes into the other box. A barrier.
+// `columns` columns from `first` of the pair on become those of a neighbour, which lies in this SIMD-group or has put
+// them into a box; this lane's go into the other box. A barrier.
+template <int first, int columns, typename T, int entries, bool is_spread>
+inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from,
+                         ushort lane, Stand<is_spread> stand) {
+  const int float4s = entries * int(sizeof(T)) / 16;
+  if (box_to != no_box) {
+    threadgroup float4* place = columns_in_box<columns, entries, T>(box_to, stand);
+#pragma unroll
+    for (int c = 0; c < columns; ++c) put_entries<entries>(held.W[first + c], place + c * float4s);
+    place[columns * float4s].x = square;
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (stand.parts < limits::simd_width) {
+#pragma unroll
+    for (int c = 0; c < columns; ++c) shuffle_entries<entries>(held.W[first + c], lane);
+    square = simd_shuffle(square, lane);
+  }
+  if (box_from == no_box) return;
+  threadgroup const float4* place = columns_in_box<columns, entries, T>(box_from, stand);
+#pragma unroll
+  for (int c = 0; c < columns; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
+  square = place[columns * float4s].x;
+}
+
+// The same of the block that begins with column `first`. A barrier, or three.
 template <int first, typename T, int entries, bool is_spread>
 inline void move_block(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from, ushort lane,
                        Stand<is_spread> stand) {
-  const int float4s = entries * int(sizeof(T)) / 16;
-  if (box_to != no_box) {
-    threadgroup float4* place = block_in_box<entries, T>(box_to, stand);
-#pragma unroll
-    for (int c = 0; c < block_width; ++c) put_entries<entries>(held.W[first + c], place + c * float4s);
-    place[block_width * float4s].x = square;
+  if (stand.parts < limits::simd_width) {
+    move_columns<first, block_width>(held, square, box_to, box_from, lane, stand);
+    return;
   }
+  const int moved = limits::simdgroup_block_columns_moved(limits::simd_width);
+  float square_moved = square;
+  move_columns<first, moved>(held, square_moved, box_to, box_from, lane, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-#pragma unroll
-  for (int c = 0; c < block_width; ++c) shuffle_entries<entries>(held.W[first + c], lane);
-  square = simd_shuffle(square, lane);
-  if (box_from == no_box) return;
-  threadgroup const float4* place = block_in_box<entries, T>(box_from, stand);
-#pragma unroll
-  for (int c = 0; c < block_width; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
-  square = place[block_width * float4s].x;
+  move_columns<first + moved, moved>(held, square, box_to, box_from, lane, stand);
 }
 
 // The two ends of the line change places.

@@ -6,6 +6,7 @@ functions routed to our kernels there too) or ``cpu``. Without it the tests run 
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 import metalsvd
@@ -55,3 +56,10 @@ def emulated(target: torch.device):
     if not metalsvd.emulator.is_enabled():
         pytest.skip("needs the emulated Apple GPU")
     return metalsvd.emulator
+
+
+@pytest.fixture
+def wide_lanes():
+    """A GPU whose lanes have registers enough for more kernels, as on CUDA: the emulated one as if it were one."""
+    with metalsvd.emulator.options(wide_lanes=True) if metalsvd.emulator.is_enabled() else contextlib.nullcontext():
+        yield

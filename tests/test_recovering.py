@@ -3,25 +3,19 @@ enough, which the emulator stands for if asked."""
 
 from __future__ import annotations
 
-import contextlib
-
 import checks
 import matrices
 import metalsvd
 import pytest
 import torch
 
+pytestmark = pytest.mark.usefixtures("wide_lanes")
+
 # A SIMD-group a matrix, of the most rows and columns and of fewer rows than lanes hold; more SIMD-groups, of real
 # matrices blocks of columns in them.
 REAL, COMPLEX = torch.float32, torch.complex64
 SHAPES = [(shape, REAL) for shape in [(41, 41), (48, 48), (43, 50), (49, 49), (60, 43), (65, 65), (96, 90), (98, 97)]]
 SHAPES += [(shape, COMPLEX) for shape in [(21, 21), (32, 32), (25, 30), (40, 22), (33, 34), (66, 65)]]
-
-
-@pytest.fixture(autouse=True)
-def wide_lanes(emulated):
-    with metalsvd.emulator.options(wide_lanes=True) if emulated else contextlib.nullcontext():
-        yield
 
 
 def batch_of_all(shape: tuple[int, int], dtype: torch.dtype) -> torch.Tensor:
@@ -153,8 +147,6 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(shape, dtype, 
     ],
 )
 def test_plans(shape, kernel, emulated):
-    if not emulated:
-        pytest.skip("few matrices are more on another device")
     is_complex = kernel.endswith("c64")
     plan = metalsvd.plan(shape, COMPLEX if is_complex else REAL, device="mps")
     assert f"kernel {kernel}," in plan
