@@ -1,7 +1,7 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
 //   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
-//      solve, rotate); in late sweeps, which few matrices need, over pairs of groups of blocks
+//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"

@@ -24,7 +24,7 @@ class Recovery {
 
  private:
   Matrices row_major(const Numbers& numbers) const;
-  // Tiles of a product: wide ones, if that is all cores' work, or narrow ones.
+  // Tiles of a product: wide ones, if that is all cores' work and little of it is wasted, or narrow ones.
   bool is_wide() const;
   std::int64_t tiles(bool wide) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;

@@ -13,10 +13,11 @@ from matrices import batch_of
 
 pytestmark = pytest.mark.kernels
 
-# One panel and several, tall and wide; the product has tiles of 128 rows, and of 64 real or 32 complex columns.
+# One panel and several, tall and wide; the product has tiles of 64 rows and 64 real or 32 complex columns, or of twice
+# as many where these would be more than half empty.
 SHAPES = {
-    torch.float32: [(20, 10), (45, 40), (40, 45), (132, 129)],
-    torch.complex64: [(10, 12), (45, 40), (33, 70)],
+    torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129)],
+    torch.complex64: [(10, 12), (45, 40), (33, 70), (70, 66)],
 }
 CASES = [(dtype, shape) for dtype, shapes in SHAPES.items() for shape in shapes]
 SMALL = [(torch.float32, (45, 40)), (torch.float32, (40, 45)), (torch.complex64, (33, 50))]
