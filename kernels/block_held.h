@@ -21,53 +21,52 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Which columns of the two blocks of a pair a lane holds.
+// Which columns of the two blocks of a pair a lane holds, before they meet and after.
 struct PairColumns {
   int of[pair_width];
 };
 
-// As they stand in a line, one block of four after the other.
+// Where all columns of the pair meet they stand in a line of fours, which is reversed then. Else the fours of each
+// block are a ring: the first has moved on by one place after every other meeting but the last, the second has moved
+// back in between.
 template <bool is_spread>
-inline PairColumns columns_in_line(bool is_reversed, Stand<is_spread> stand) {
-  PairColumns columns;
-#pragma unroll
-  for (int c = 0; c < pair_width; ++c) columns.of[c] = column_held<pair_width>(c, is_reversed, stand);
-  return columns;
-}
-
-// As they stand in two rings, each of the fours of one block: those of the first so many places on, and of the second.
-template <bool is_spread>
-inline PairColumns columns_in_rings(int first_on, int second_on, Stand<is_spread> stand) {
+inline PairColumns columns_of_lane(bool in_line, bool have_met, Stand<is_spread> stand) {
   const int fours = stand.pairs_in_line;
-  const int first = (stand.pair + first_on) % fours;
-  const int second = (stand.pair + second_on) % fours;
+  const int moves = have_met ? fours - 1 : 0;
+  const int first = (stand.pair + fours - moves / 2) % fours;
+  const int second = fours + (stand.pair + (moves + 1) / 2) % fours;
   PairColumns columns;
 #pragma unroll
-  for (int c = 0; c < block_width; ++c) {
-    columns.of[c] = first * block_width + c;
-    columns.of[block_width + c] = (fours + second) * block_width + c;
+  for (int c = 0; c < pair_width; ++c) {
+    const int in_ring = (c < block_width ? first : second) * block_width + c % block_width;
+    columns.of[c] = in_line ? column_held<pair_width>(c, have_met, stand) : in_ring;
   }
   return columns;
 }
 
-// Lanes hold four neighbouring rows, and the next four so many lanes on.
+// A lane holds four neighbouring rows, and four more as many rows on as all lanes hold together, ...
 template <bool is_spread>
 inline int first_of_four_rows(int t, Stand<is_spread> stand) {
   return t * stand.parts + 4 * stand.part;
 }
 
+// The first of these fours of rows of a column of the pair: each `parts` behind the one before.
+template <bool is_spread>
+inline device float4* fours_of_column(device float* W, int column, PairTask task, Blocks blocks, long rows,
+                                      Stand<is_spread> stand) {
+  return (device float4*)(W + column_of_pair(task, column, blocks) * rows) + stand.part;
+}
+
 template <typename T, int entries, bool is_spread>
-inline void take_pair(device const T* W, PairColumns columns, PairTask task, Blocks blocks, long rows,
+inline void take_pair(device T* W, PairColumns columns, PairTask task, Blocks blocks, long rows,
                       thread HeldBlocks<T, entries>& held, Stand<is_spread> stand) {
 #pragma unroll
   for (int c = 0; c < pair_width; ++c) {
-    device const T* column = W + column_of_pair(task, columns.of[c], blocks) * rows;
+    device const float4* const fours = fours_of_column(W, columns.of[c], task, blocks, rows, stand);
 #pragma unroll
     for (int t = 0; t < entries; t += 4) {
-      const int i = first_of_four_rows(t, stand);
-      float4 four = float4(0.0f, 0.0f, 0.0f, 0.0f);
-      if (has_matrix(stand) && i < rows) four = *(device const float4*)(column + i);
-      unpack(four, held.W[c] + t);
+      const bool exists = has_matrix(stand) && first_of_four_rows(t, stand) < rows;
+      unpack(exists ? fours[t / 4 * stand.parts] : float4(0.0f, 0.0f, 0.0f, 0.0f), held.W[c] + t);
     }
   }
 }
@@ -78,22 +77,21 @@ inline void put_pair(thread const HeldBlocks<T, entries>& held, PairColumns colu
   if (!has_matrix(stand)) return;
 #pragma unroll
   for (int c = 0; c < pair_width; ++c) {
-    device T* column = W + column_of_pair(task, columns.of[c], blocks) * rows;
+    device float4* const fours = fours_of_column(W, columns.of[c], task, blocks, rows, stand);
 #pragma unroll
     for (int t = 0; t < entries; t += 4) {
-      const int i = first_of_four_rows(t, stand);
-      if (i < rows) *(device float4*)(column + i) = packed(held.W[c] + t);
+      if (first_of_four_rows(t, stand) < rows) fours[t / 4 * stand.parts] = packed(held.W[c] + t);
     }
   }
 }
 
-// Each column of the one block meets each of the other: one ring and the other take turns to move on. Returns what this
-// lane has found. The barriers of move_block for all fours but one.
+// Each column of the one block meets each of the other, the fours of both in rings. Returns what this lane has found.
+// The barriers of move_block for all fours but one.
 template <typename T, int entries, bool is_spread>
 inline uint meet_rings(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
   SharedSquares squares = measure_shares<across, 0>(held, stand);
   uint found = found_nothing;
-  for (int met = 0;; met += 2) {
+  for (int met = 0; met < stand.pairs_in_line; met += 2) {
     found = max(found, meet_blocks(held, squares, tolerances, stand));
     if (met + 1 == stand.pairs_in_line) break;
     move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
@@ -134,21 +132,13 @@ template <typename T, int most_rows>
   const Stand<true> stand = make_stand<true>(shape, pair_width, limits::block_held_parts(most_rows), memory, team);
   const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
   HeldBlocks<T, limits::block_held_entries(most_rows)> held;
-  uint found;
-  if (round == 0) {
-    take_pair(W, columns_in_line(false, stand), task, blocks, rows, held, stand);
-    found = sweep_held(held, tolerances, stand);
-    device_barrier(stand);  // others have read what this lane writes
-    put_pair(held, columns_in_line(true, stand), task, blocks, rows, W, stand);
-  } else {
-    const int moves = stand.pairs_in_line - 1;
-    const PairColumns moved = columns_in_rings(stand.pairs_in_line - moves / 2, (moves + 1) / 2, stand);
-    take_pair(W, columns_in_rings(0, 0, stand), task, blocks, rows, held, stand);
-    found = meet_rings(held, tolerances, stand);
-    device_barrier(stand);
-    put_pair(held, moved, task, blocks, rows, W, stand);
-  }
+  const bool in_line = round == 0;
+  take_pair(W, columns_of_lane(in_line, false, stand), task, blocks, rows, held, stand);
+  const uint found = in_line ? sweep_held(held, tolerances, stand) : meet_rings(held, tolerances, stand);
   const bool is_unfinished = where_it_holds(found == found_large, stand).in_group;
+  // Others have read what this lane writes. No barrier follows, which would wait until all has been written.
+  device_barrier(stand);
+  put_pair(held, columns_of_lane(in_line, true, stand), task, blocks, rows, W, stand);
   if (is_unfinished && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
 }
 

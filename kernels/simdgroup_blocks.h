@@ -146,11 +146,12 @@ inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& squa
     for (int c = 0; c < columns; ++c) shuffle_entries<entries>(held.W[first + c], lane);
     square = simd_shuffle(square, lane);
   }
-  if (box_from == no_box) return;
-  threadgroup const float4* place = columns_in_box<columns, entries, T>(box_from, stand);
+  if (box_from != no_box) {
+    threadgroup const float4* place = columns_in_box<columns, entries, T>(box_from, stand);
 #pragma unroll
-  for (int c = 0; c < columns; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
-  square = place[columns * float4s].x;
+    for (int c = 0; c < columns; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
+    square = place[columns * float4s].x;
+  }
 }
 
 // The same of the block that begins with column `first`. A barrier, or three.

@@ -340,7 +340,8 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
                          Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
   const uint largest = largest_entry<entries, T>(tensors, shape, stand);
-  if (largest >= not_finite_bits) {
+  // Of all lanes or of none, which a compiler should know: shuffles in lanes that may have gone apart are branches.
+  if (simd_any(largest >= not_finite_bits)) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, thread_of(stand), threads_of(stand));
     if (thread_of(stand) == 0) *tensors.info = info_not_finite;
     return;

@@ -99,8 +99,8 @@ inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgr
       const int k = first + place;
       if (k >= columns) break;
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      // Those of earlier columns only find the products.
-      if (first > mine && !keeps) continue;
+      // Those of earlier columns only find the products. All of the SIMD-group go on, which a compiler should know.
+      if (simd_all(first > mine && !keeps)) continue;
       threadgroup const float4* step = room_of_step(steps, k);
       HeldColumn v;
 #pragma unroll

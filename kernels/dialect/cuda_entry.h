@@ -59,7 +59,7 @@ METALSVD_POSITION(threadgroups_per_grid, grid_size())
 METALSVD_POSITION(threads_per_grid, product(grid_size(), group_size()))
 METALSVD_POSITION(thread_index_in_threadgroup, thread_index())
 METALSVD_POSITION(thread_index_in_simdgroup, lane_index())
-METALSVD_POSITION(simdgroup_index_in_threadgroup, thread_index() / simd_width)
+METALSVD_POSITION(simdgroup_index_in_threadgroup, simdgroup_index())
 METALSVD_POSITION(simdgroups_per_threadgroup, blockDim.x* blockDim.y* blockDim.z / simd_width)
 METALSVD_POSITION(threads_per_simdgroup, uint(simd_width))
 #undef METALSVD_POSITION

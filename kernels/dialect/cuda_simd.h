@@ -14,8 +14,6 @@ METAL_FUNC void simdgroup_barrier(mem_flags) { __syncwarp(); }
 
 namespace cuda {
 
-constexpr unsigned all_lanes = 0xFFFFFFFFu;
-
 // A value as words, which is what lanes exchange, each by the same rule.
 template <class T, class Rule>
 METAL_FUNC T exchange_words(T value, Rule rule) {
