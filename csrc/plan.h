@@ -30,7 +30,8 @@ struct DeviceLimits {
   // SIMD-groups up to which a dispatch waits for one round after the other rather than for cores: method `simdgroup`
   // takes more lanes for each matrix then.
   std::int64_t few_simdgroups;
-  // Whether a lane has registers for more than 128 words, as the recovering kernels of method `simdgroup` need.
+  // Whether a lane has registers for more than 128 words, as the recovering kernels of method `simdgroup` need, and
+  // those of `block` that meet pairs in registers.
   bool has_wide_lanes;
 };
 inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 8, false};  // an M4 Max, but few for an M1 too

@@ -184,7 +184,8 @@ def options(
         check_memory: watch device memory: races, accesses out of bounds, and the bytes read and written. Slow.
         keep_denormals: compute with denormal numbers, as the kernels do on CUDA, where an Apple GPU has zeros.
         wide_lanes: plan as for lanes with registers for more than 128 words, which run other kernels of method
-            ``simdgroup`` from 41 real or 21 complex columns on, as on CUDA.
+            ``simdgroup`` from 41 real or 21 complex columns on, and behind the QR of ``block`` up to 256 real ones, as
+            on CUDA.
 
     Raises:
         ValueError: if ``order`` is none of the three, or ``seed`` is negative or has more than 64 bits.
