@@ -107,9 +107,9 @@ inline uint meet_rings(thread HeldBlocks<T, entries>& held, Tolerances tolerance
 //
 // Grid: a threadgroup a matrix and pair, of block_held_parts lanes for each pair of fours. Ownership: the threadgroup
 // owns the columns of its pair for the round; the lanes of a pair of fours own these, as in a line
-// (simdgroup_line.h). Barriers: three, and those of sweep_held or meet_rings. The host promises: `rows`, which is a
-// multiple of four, is at most most_rows, and so is `width`, up to block_wide_columns. Threadgroups of one matrix meet
-// in state_sweep only, which is atomic, and which all of them raise to the same number.
+// (simdgroup_line.h). Barriers: three, and those of sweep_held or meet_rings. The host promises: `rows` and `width` are
+// multiples of four, at most most_rows and block_wide_columns. Threadgroups of one matrix meet in state_sweep only,
+// which is atomic, and which all of them raise to the same number.
 template <typename T, int most_rows>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_held(
     device T* W [[buffer(0)]], device atomic_int* states [[buffer(1)]], constant long& rows [[buffer(2)]],
@@ -134,12 +134,13 @@ template <typename T, int most_rows>
   HeldBlocks<T, limits::block_held_entries(most_rows)> held;
   const bool in_line = round == 0;
   take_pair(W, columns_of_lane(in_line, false, stand), task, blocks, rows, held, stand);
-  const uint found = in_line ? sweep_held(held, tolerances, stand) : meet_rings(held, tolerances, stand);
-  const bool is_unfinished = where_it_holds(found == found_large, stand).in_group;
+  const uint found_here = in_line ? sweep_held(held, tolerances, stand) : meet_rings(held, tolerances, stand);
+  const uint found = uint(max_over_group(int(found_here), stand));
+  if (found == found_nothing) return;
   // Others have read what this lane writes. No barrier follows, which would wait until all has been written.
   device_barrier(stand);
   put_pair(held, columns_of_lane(in_line, true, stand), task, blocks, rows, W, stand);
-  if (is_unfinished && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
 }
 
 }  // namespace metalsvd
