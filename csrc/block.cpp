@@ -92,13 +92,18 @@ class Encoder {
     if (sweep > plan_.block_full_sweeps) {
       return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     }
-    if (plan_.block_steps == 1 && plan_.block_held_rows == 0) {
+    const bool holds_pairs = plan_.block_held_rows > 0;
+    if (plan_.block_steps == 1 && !holds_pairs) {
       return rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
     }
     for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
-      plan_.block_held_rows > 0 ? held_step(sweep, round)
-      : plan_.block_is_wide     ? wide_steps(sweep, round)
-                                : two_steps(sweep, round);
+      if (holds_pairs) {
+        held_step(sweep, round);
+      } else if (plan_.block_is_wide) {
+        wide_steps(sweep, round);
+      } else {
+        two_steps(sweep, round);
+      }
     }
     return 1;
   }

@@ -270,19 +270,19 @@ void plan_narrow_rounds(const Problem& problem, std::int64_t rotated_rows, Plan&
 
 // Whether pairs of columns of R are met in registers: whatever the job and the batch, which must not change the bits.
 bool holds_pairs(const Problem& problem, const Plan& plan) {
-  return plan.is_of_R && plan.block_is_wide && problem.device.has_wide_lanes &&
+  return plan.block_is_wide && problem.device.has_wide_lanes &&
          limits::block_height(plan.rows) <= limits::block_held_most_rows;
 }
 
 // As few blocks as the limit on their width allows, two at least, then as little padding as their number allows; where
 // pairs are met in registers an even number of blocks of whole fours.
-void plan_block(const Problem& problem, Plan& plan) {
+void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
   plan.block_count = std::max<std::int64_t>(
       divide_up(plan.columns, plan.block_is_wide ? limits::block_wide_columns : limits::block_columns), 2);
   plan.threads_per_threadgroup = limits::block_threads;
   const std::int64_t height = limits::block_height(plan.rows);
-  if (holds_pairs(problem, plan)) {
+  if (is_of_R && holds_pairs(problem, plan)) {
     const bool are_few = height <= limits::block_held_few_rows;
     plan.block_held_rows = are_few ? limits::block_held_few_rows : limits::block_held_most_rows;
     plan.block_count += plan.block_count % 2;
@@ -425,7 +425,6 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
                 std::optional<Reduction> recovery = std::nullopt) {
   Plan plan{};
   plan.method = choose_method(problem, driver);
-  plan.is_of_R = is_of_R;
   if (plan.method == Method::block) plan.recovery = std::move(recovery);
   plan.transposed = problem.m < problem.n;
   plan.rows = std::max(problem.m, problem.n);
@@ -441,7 +440,7 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
     case Method::thread: plan_thread(problem, plan); break;
     case Method::simdgroup: plan_simdgroup(problem, plan); break;
     case Method::threadgroup: plan_threadgroup(problem, plan); break;
-    case Method::block: plan_block(problem, plan); break;
+    case Method::block: plan_block(problem, is_of_R, plan); break;
   }
   return plan;
 }

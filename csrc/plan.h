@@ -84,7 +84,6 @@ struct Plan {
   std::optional<Reduction> reduction;
   // The QR that the left vectors of R follow from where `block` does not accumulate them (kernels/tall_recover.h).
   std::optional<Reduction> recovery;
-  bool is_of_R;  // that the reduction leaves
   Method method;
   std::string library;  // the .metal file
   std::string kernel;   // the host_name in it, of the one kernel that `threadgroup` runs

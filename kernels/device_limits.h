@@ -128,7 +128,7 @@ enum : int {
   block_wide_most_strips = 16,
   block_wide_rotating = 4,
   // Behind the tall QR columns of so few rows stay in registers while a pair is met, where lanes have so many of them
-  // (block_held.h). Half a SIMD-group holds columns of fewer.
+  // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
   block_held_most_rows = 256,
   block_held_few_rows = 192,
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
@@ -273,23 +273,25 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
 }
 
 // Of the kernels for pairs of blocks, for up to 64, 96 or 128 rows and columns: the lanes of a pair, their entries of a
-// column, the threads of a matrix, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
+// column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
 constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
 constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
-constexpr int simdgroup_block_threads(int rows) {
-  return rows / (2 * simdgroup_block_columns) * simdgroup_block_parts(rows);
-}
 // Columns of a block that go from SIMD-group to SIMD-group together: half of them where each SIMD-group tells the next
 // of its only pair, which would take more threadgroup memory than there is.
 constexpr int simdgroup_block_columns_moved(int parts) {
   return parts < simd_width ? simdgroup_block_columns : simdgroup_block_columns / 2;
 }
+// The boxes of all SIMD-groups of a line of so many columns.
+constexpr int simdgroup_block_boxes(int columns, int parts, int entries, int number_bytes) {
+  const int simdgroups = columns / (2 * simdgroup_block_columns) * parts / simd_width;
+  const int box_entries = simdgroup_block_columns_moved(parts) * entries;
+  return simdgroups * parts * simdgroup_box_bytes(box_entries, number_bytes, false);
+}
 constexpr int simdgroup_block_tile(int rows, int number_bytes) {
   const int parts = simdgroup_block_parts(rows);
   const int entries = simdgroup_block_entries(rows);
   const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, parts, 1));
-  const int boxes = simdgroup_block_threads(rows) / simd_width * parts *
-                    simdgroup_box_bytes(simdgroup_block_columns * entries, number_bytes, false);
+  const int boxes = simdgroup_block_boxes(rows, parts, entries, number_bytes);
   return columns > boxes ? columns : boxes;
 }
 
@@ -323,17 +325,12 @@ constexpr int block_wide_chunk(long rows, long pairs) {
   return int(tiles > 2 ? tiles : 2) * block_wide_chunk_rows;
 }
 
-// Of the kernels that hold pairs of columns of so many rows: the lanes of a pair of blocks of four, their entries of a
-// column, the threads of a pair of 64 columns, and the boxes of their SIMD-groups.
+// Of the kernels that hold pairs of up to 64 columns of so many rows: the lanes of a pair of blocks of four, their
+// entries of a column, and the boxes.
 constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
 constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
-constexpr int block_held_threads(int rows) {
-  return block_held_parts(rows) * block_wide_columns / simdgroup_block_columns;
-}
 constexpr int block_held_tile(int rows) {
-  const int parts = block_held_parts(rows);
-  return block_held_threads(rows) / simd_width * parts *
-         simdgroup_box_bytes(simdgroup_block_columns_moved(parts) * block_held_entries(rows), word_bytes, false);
+  return simdgroup_block_boxes(block_wide_pair_columns, block_held_parts(rows), block_held_entries(rows), word_bytes);
 }
 
 // How often what blocks have in common with themselves stands in device memory (block_wide_own.h).
