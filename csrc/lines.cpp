@@ -52,7 +52,8 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
 
 // Columns of so many rows, in pairs of blocks.
 Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
-  const int most_rows = rows <= 64 ? 64 : rows <= 96 ? 96 : limits::simdgroup_recovering_most;
+  int most_rows = limits::simdgroup_block_fewest_rows;
+  while (most_rows < rows) most_rows += limits::simdgroup_block_more_rows;
   return Line{limits::simdgroup_block_entries(most_rows),
               limits::simdgroup_block_parts(most_rows),
               divide_up(columns, 2 * limits::simdgroup_block_columns),

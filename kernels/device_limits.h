@@ -68,6 +68,8 @@ enum : int {
   // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,
   simdgroup_block_columns = 4,
+  simdgroup_block_fewest_rows = 64,  // of the smallest of these kernels, each of which takes so many more
+  simdgroup_block_more_rows = 16,
   simdgroup_block_most_threads = 256,
   // They take so many columns and more, of up to so many rows.
   simdgroup_recovering_fewest = 41,
@@ -257,10 +259,17 @@ constexpr int simdgroup_box_bytes(int entries, int number_bytes, bool tells_Q) {
   return (tells_Q ? 2 : 1) * entries * number_bytes + 16;
 }
 
+// So many bytes in whole vectors of 16, of which there is an odd number: with these lanes side by side, which have what
+// they read so far apart, are in different banks.
+constexpr int odd_vectors(int bytes) { return ((bytes + 15) / 16 | 1) * 16; }
+
+// What a lane has of a column in a box that is not passed on.
+constexpr int simdgroup_part_bytes(int entries, int number_bytes) { return odd_vectors(entries * number_bytes); }
+
 // What a recovering kernel needs of threadgroup memory for columns in so many lanes, of a matrix in so many
 // SIMD-groups: for 8 columns of B, or for the boxes between SIMD-groups.
 constexpr long simdgroup_recovering_bytes(int entries, int number_bytes, long parts, long simdgroups) {
-  const long columns = 8 * parts * (entries * number_bytes + 16);
+  const long columns = 8 * parts * simdgroup_part_bytes(entries, number_bytes);
   const long boxes = simdgroups > 1 ? simdgroups * parts * simdgroup_box_bytes(entries, number_bytes, false) : 0;
   return columns > boxes ? columns : boxes;
 }
@@ -272,8 +281,8 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
                                               : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
 }
 
-// Of the kernels for pairs of blocks, for up to 64, 96 or 128 rows and columns: the lanes of a pair, their entries of a
-// column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
+// Of the kernels for pairs of blocks, for up to 64, 80, 96, 112 or 128 rows and columns: the lanes of a pair, their
+// entries of a column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
 constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
 constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
 // Columns of a block that go from SIMD-group to SIMD-group together: half of them where each SIMD-group tells the next
@@ -281,11 +290,16 @@ constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_
 constexpr int simdgroup_block_columns_moved(int parts) {
   return parts < simd_width ? simdgroup_block_columns : simdgroup_block_columns / 2;
 }
+// What a lane puts into a box of so many of these, and a square.
+constexpr int simdgroup_block_box_bytes(int columns, int entries, int number_bytes) {
+  return odd_vectors(columns * entries * number_bytes + 16);
+}
 // The boxes of all SIMD-groups of a line of so many columns.
 constexpr int simdgroup_block_boxes(int columns, int parts, int entries, int number_bytes) {
-  const int simdgroups = columns / (2 * simdgroup_block_columns) * parts / simd_width;
-  const int box_entries = simdgroup_block_columns_moved(parts) * entries;
-  return simdgroups * parts * simdgroup_box_bytes(box_entries, number_bytes, false);
+  const int lanes = columns / (2 * simdgroup_block_columns) * parts;
+  const int simdgroups = (lanes + simd_width - 1) / simd_width;
+  const int box_bytes = simdgroup_block_box_bytes(simdgroup_block_columns_moved(parts), entries, number_bytes);
+  return simdgroups * parts * box_bytes;
 }
 constexpr int simdgroup_block_tile(int rows, int number_bytes) {
   const int parts = simdgroup_block_parts(rows);

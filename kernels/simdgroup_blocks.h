@@ -121,10 +121,10 @@ inline uint meet_within(thread HeldBlocks<T, entries>& held, Tolerances toleranc
   return meet_in_step<within, step>(held, squares, tolerances, stand);
 }
 
-// What a lane puts into a box: its entries of so many columns of a block, and a square.
+// What a lane puts into a box: its entries of so many columns of a block, one after the other, and a square.
 template <int columns, int entries, typename T, bool is_spread>
 inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
-  const int bytes = limits::simdgroup_box_bytes(columns * entries, sizeof(T), false);
+  const int bytes = limits::simdgroup_block_box_bytes(columns, entries, sizeof(T));
   return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
@@ -133,24 +133,22 @@ inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
 template <int first, int columns, typename T, int entries, bool is_spread>
 inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from,
                          ushort lane, Stand<is_spread> stand) {
-  const int float4s = entries * int(sizeof(T)) / 16;
+  const int float4s = columns * entries * int(sizeof(T)) / 16;
+  thread T* const moved = held.W[first];
   if (box_to != no_box) {
     threadgroup float4* place = columns_in_box<columns, entries, T>(box_to, stand);
-#pragma unroll
-    for (int c = 0; c < columns; ++c) put_entries<entries>(held.W[first + c], place + c * float4s);
-    place[columns * float4s].x = square;
+    put_entries<columns * entries>(moved, place);
+    place[float4s].x = square;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (stand.parts < limits::simd_width) {
-#pragma unroll
-    for (int c = 0; c < columns; ++c) shuffle_entries<entries>(held.W[first + c], lane);
+    shuffle_entries<columns * entries>(moved, lane);
     square = simd_shuffle(square, lane);
   }
   if (box_from != no_box) {
     threadgroup const float4* place = columns_in_box<columns, entries, T>(box_from, stand);
-#pragma unroll
-    for (int c = 0; c < columns; ++c) take_entries<entries>(held.W[first + c], place + c * float4s);
-    square = place[columns * float4s].x;
+    take_entries<columns * entries>(moved, place);
+    square = place[float4s].x;
   }
 }
 

@@ -307,18 +307,30 @@ inline threadgroup float4* place_in_box(int box, Stand<is_spread> stand) {
   return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
+// Of `count` entries so many go in whole vectors, the others by themselves.
+template <int count, typename T>
+constexpr int packed_entries() {
+  return count / (16 / int(sizeof(T))) * (16 / int(sizeof(T)));
+}
+
 template <int count, typename T>
 inline void put_entries(thread const T* x, threadgroup float4* place) {
   const int step = 16 / sizeof(T);
+  const int in_vectors = packed_entries<count, T>();
 #pragma unroll
-  for (int t = 0; t < count; t += step) place[t / step] = packed(x + t);
+  for (int t = 0; t < in_vectors; t += step) place[t / step] = packed(x + t);
+#pragma unroll
+  for (int t = in_vectors; t < count; ++t) ((threadgroup T*)place)[t] = x[t];
 }
 
 template <int count, typename T>
 inline void take_entries(thread T* x, threadgroup const float4* place) {
   const int step = 16 / sizeof(T);
+  const int in_vectors = packed_entries<count, T>();
 #pragma unroll
-  for (int t = 0; t < count; t += step) unpack(place[t / step], x + t);
+  for (int t = 0; t < in_vectors; t += step) unpack(place[t / step], x + t);
+#pragma unroll
+  for (int t = in_vectors; t < count; ++t) x[t] = ((threadgroup const T*)place)[t];
 }
 
 // All entries, used or not, where there are vectors: few lanes have a box, and branches would cost all of them more.
@@ -344,8 +356,11 @@ inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_s
 template <int count, typename T>
 inline void shuffle_entries(thread T* x, ushort source) {
   const int step = 16 / sizeof(T);
+  const int in_vectors = packed_entries<count, T>();
 #pragma unroll
-  for (int t = 0; t < count; t += step) unpack(simd_shuffle(packed(x + t), source), x + t);
+  for (int t = 0; t < in_vectors; t += step) unpack(simd_shuffle(packed(x + t), source), x + t);
+#pragma unroll
+  for (int t = in_vectors; t < count; ++t) x[t] = simd_shuffle(x[t], source);
 }
 
 template <typename T, int entries, bool is_spread>

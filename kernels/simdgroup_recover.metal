@@ -38,12 +38,24 @@ template [[host_name("svd_recovering_blocks_64_f16")]] [[kernel]] decltype(svd_r
     svd_recovering_blocks<half, 64>;
 template [[host_name("svd_recovering_blocks_64_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 64>)
     svd_recovering_blocks<BFloat16, 64>;
+template [[host_name("svd_recovering_blocks_80_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 80>)
+    svd_recovering_blocks<float, 80>;
+template [[host_name("svd_recovering_blocks_80_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 80>)
+    svd_recovering_blocks<half, 80>;
+template [[host_name("svd_recovering_blocks_80_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 80>)
+    svd_recovering_blocks<BFloat16, 80>;
 template [[host_name("svd_recovering_blocks_96_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 96>)
     svd_recovering_blocks<float, 96>;
 template [[host_name("svd_recovering_blocks_96_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 96>)
     svd_recovering_blocks<half, 96>;
 template [[host_name("svd_recovering_blocks_96_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 96>)
     svd_recovering_blocks<BFloat16, 96>;
+template [[host_name("svd_recovering_blocks_112_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 112>)
+    svd_recovering_blocks<float, 112>;
+template [[host_name("svd_recovering_blocks_112_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 112>)
+    svd_recovering_blocks<half, 112>;
+template [[host_name("svd_recovering_blocks_112_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 112>)
+    svd_recovering_blocks<BFloat16, 112>;
 template [[host_name("svd_recovering_blocks_128_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 128>)
     svd_recovering_blocks<float, 128>;
 template [[host_name("svd_recovering_blocks_128_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 128>)

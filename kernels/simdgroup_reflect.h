@@ -28,7 +28,7 @@ struct Reflectors {
 // A column in a box: the entries of each part one after the other.
 template <int entries, typename T>
 inline int part_stride() {
-  return entries + 16 / int(sizeof(T));
+  return limits::simdgroup_part_bytes(entries, sizeof(T)) / int(sizeof(T));
 }
 
 template <int entries, typename T, bool is_spread>
@@ -97,50 +97,26 @@ inline void make_reflector(threadgroup T* column, int k, Reflectors<T> reflector
 // v^H x of this lane's part of a column, v being that of what a box holds.
 template <int entries, typename T>
 inline T product_with_box(threadgroup const float4* v, thread const T* x) {
-  const int step = 16 / sizeof(T);
-  const int count = limits::simdgroup_few_lanes(entries);
-  PartialSums<T, count> sums;
-  clear_sums(sums);
-#pragma unroll
-  for (int t = 0; t < entries; t += step) {
-    T numbers[step];
-    unpack(v[t / step], numbers);
-#pragma unroll
-    for (int s = 0; s < step; ++s) {
-      sums.at[(t + s) % count] = multiply_add(conjugate(numbers[s]), x[t + s], sums.at[(t + s) % count]);
-    }
-  }
-  return total(sums);
+  T numbers[entries];
+  take_entries<entries>(numbers, v);
+  return product_of_entries<entries, limits::simdgroup_few_lanes(entries)>(numbers, x);
 }
 
 // |v|^2, told to each lane of the pair.
 template <int entries, typename T, bool is_spread>
 inline float square_of_box(threadgroup const float4* v, Stand<is_spread> stand) {
-  const int step = 16 / sizeof(T);
-  const int count = limits::simdgroup_few_lanes(entries);
-  PartialSums<float, count> sums;
-  clear_sums(sums);
-#pragma unroll
-  for (int t = 0; t < entries; t += step) {
-    T numbers[step];
-    unpack(v[t / step], numbers);
-#pragma unroll
-    for (int s = 0; s < step; ++s) sums.at[(t + s) % count] = square_add(numbers[s], sums.at[(t + s) % count]);
-  }
-  return sum_over_parts(total(sums), stand);
+  T numbers[entries];
+  take_entries<entries>(numbers, v);
+  return sum_over_parts(square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(numbers), stand);
 }
 
 // x += factor v
 template <int entries, typename T>
 inline void add_box(threadgroup const float4* v, T factor, thread T* x) {
-  const int step = 16 / sizeof(T);
+  T numbers[entries];
+  take_entries<entries>(numbers, v);
 #pragma unroll
-  for (int t = 0; t < entries; t += step) {
-    T numbers[step];
-    unpack(v[t / step], numbers);
-#pragma unroll
-    for (int s = 0; s < step; ++s) x[t + s] = multiply_add(factor, numbers[s], x[t + s]);
-  }
+  for (int t = 0; t < entries; ++t) x[t] = multiply_add(factor, numbers[t], x[t]);
 }
 
 // x -= tau v (v^H x) of each column

@@ -14,7 +14,8 @@ pytestmark = pytest.mark.usefixtures("wide_lanes")
 # A SIMD-group a matrix, of the most rows and columns and of fewer rows than lanes hold; more SIMD-groups, of real
 # matrices blocks of columns in them.
 REAL, COMPLEX = torch.float32, torch.complex64
-SHAPES = [(shape, REAL) for shape in [(41, 41), (48, 48), (43, 50), (49, 49), (60, 43), (65, 65), (96, 90), (98, 97)]]
+REAL_SHAPES = [(41, 41), (48, 48), (43, 50), (49, 49), (60, 43), (65, 65), (80, 74), (96, 90), (98, 97), (120, 113)]
+SHAPES = [(shape, REAL) for shape in REAL_SHAPES]
 SHAPES += [(shape, COMPLEX) for shape in [(21, 21), (32, 32), (25, 30), (40, 22), (33, 34), (66, 65)]]
 
 
@@ -129,10 +130,13 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(shape, dtype, 
         ((2, 48, 48), "svd_recovering_48_f32"),
         ((2, 49, 41), "svd_recovering_blocks_64_f32"),
         ((1, 64, 64), "svd_recovering_blocks_64_f32"),
-        ((1, 65, 65), "svd_recovering_blocks_96_f32"),
-        ((2, 65, 41), "svd_recovering_blocks_96_f32"),
+        ((1, 65, 65), "svd_recovering_blocks_80_f32"),
+        ((2, 80, 41), "svd_recovering_blocks_80_f32"),
+        ((2, 81, 65), "svd_recovering_blocks_96_f32"),
         ((2, 96, 81), "svd_recovering_blocks_96_f32"),
-        ((2, 97, 97), "svd_recovering_blocks_128_f32"),
+        ((2, 97, 97), "svd_recovering_blocks_112_f32"),
+        ((1, 112, 112), "svd_recovering_blocks_112_f32"),
+        ((2, 113, 97), "svd_recovering_blocks_128_f32"),
         ((1, 128, 128), "svd_recovering_blocks_128_f32"),
         ((2, 129, 50), "svd_recovering_blocks_64_f32"),  # of R
         ((9, 20, 20), "svd_simdgroups_10_c64"),
