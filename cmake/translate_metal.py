@@ -162,6 +162,7 @@ _SPECIAL_BOUNDS = {
     "block_wide_cross_": "768",
     "svd_simdgroups_12_": "768",
     "svd_recovering_48_": "32, 12",
+    "svd_recovering_blocks_56_": "64, 8",
     "svd_recovering_blocks_64_": "64, 8",
     "svd_recovering_blocks_80_": "96, 4",
     "svd_recovering_blocks_96_": "96, 4",

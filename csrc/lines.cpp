@@ -52,8 +52,8 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
 
 // Columns of so many rows, in pairs of blocks.
 Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
-  int most_rows = limits::simdgroup_block_fewest_rows;
-  while (most_rows < rows) most_rows += limits::simdgroup_block_more_rows;
+  constexpr std::array<int, 6> rows_of_kernels{56, 64, 80, 96, 112, limits::simdgroup_recovering_most};
+  const int most_rows = *std::ranges::lower_bound(rows_of_kernels, rows);
   return Line{limits::simdgroup_block_entries(most_rows),
               limits::simdgroup_block_parts(most_rows),
               divide_up(columns, 2 * limits::simdgroup_block_columns),

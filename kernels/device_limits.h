@@ -68,8 +68,6 @@ enum : int {
   // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,
   simdgroup_block_columns = 4,
-  simdgroup_block_fewest_rows = 64,  // of the smallest of these kernels, each of which takes so many more
-  simdgroup_block_more_rows = 16,
   simdgroup_block_most_threads = 256,
   // They take so many columns and more, of up to so many rows.
   simdgroup_recovering_fewest = 41,
@@ -281,8 +279,8 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
                                               : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
 }
 
-// Of the kernels for pairs of blocks, for up to 64, 80, 96, 112 or 128 rows and columns: the lanes of a pair, their
-// entries of a column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
+// Of the kernels for pairs of blocks, for up to 56, 64, 80, 96, 112 or 128 rows and columns: the lanes of a pair,
+// their entries of a column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
 constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
 constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
 // Columns of a block that go from SIMD-group to SIMD-group together: half of them where each SIMD-group tells the next

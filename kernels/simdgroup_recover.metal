@@ -32,6 +32,12 @@ template [[host_name(
     "svd_recoverings_32_c64")]] [[kernel]] decltype(svd_recoverings<float2, 32>) svd_recoverings<float2, 32>;
 template
     [[host_name("svd_recoverings_32_c32")]] [[kernel]] decltype(svd_recoverings<half2, 32>) svd_recoverings<half2, 32>;
+template [[host_name("svd_recovering_blocks_56_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 56>)
+    svd_recovering_blocks<float, 56>;
+template [[host_name("svd_recovering_blocks_56_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 56>)
+    svd_recovering_blocks<half, 56>;
+template [[host_name("svd_recovering_blocks_56_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 56>)
+    svd_recovering_blocks<BFloat16, 56>;
 template [[host_name("svd_recovering_blocks_64_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 64>)
     svd_recovering_blocks<float, 64>;
 template [[host_name("svd_recovering_blocks_64_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 64>)

@@ -26,6 +26,19 @@ inline int held_row(int p, int i, Team team) {
   return (p * packed_count<T>() + i) * limits::simd_width + team.lane;
 }
 
+// Of squares of lengths, neither denormal nor near the largest number: the root and the inverse, all but rounded once.
+// A step of Newton's method takes less time than what precise functions do about other numbers.
+inline float root_of_square(float square) {
+  const float inverse = rsqrt(square);
+  const float root = square * inverse;
+  return fma(0.5f * inverse, fma(-root, root, square), root);
+}
+inline float inverse_of_square(float square) {
+  const float inverse_root = rsqrt(square);
+  const float inverse = inverse_root * inverse_root;
+  return fma(inverse, fma(-square, inverse, 1.0f), inverse);
+}
+
 // The reflector H = I - tau v v^H for which H x = r e_k: v is x below row k, and v_k there.
 template <typename T>
 struct HeldReflector {
@@ -37,20 +50,17 @@ struct HeldReflector {
 // That of a column with `head` in row k, and with the square `below` under it.
 template <typename T>
 inline HeldReflector<T> make_held_reflector(T head, float below) {
-  HeldReflector<T> reflector;
-  reflector.v_k = head;
-  reflector.r = head;
-  reflector.tau = 0.0f;
   // What counts as zero is left alone: H = I.
-  if (!(below < least_square())) {
-    const float size = magnitude(head);
-    const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
-    const float norm = precise::sqrt(square_add(head, below));
-    // v = x + phase(x_k) |x| e_k, which loses no digit. Taking |v|^2 from v as it was rounded makes H unitary.
-    reflector.v_k = (norm + size) * unit;
-    reflector.tau = precise::divide(2.0f, square_add(reflector.v_k, below));
-    reflector.r = -norm * unit;
-  }
+  const bool is_zero = below < least_square();
+  const float size = magnitude(head);
+  const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
+  const float norm = root_of_square(square_add(head, below));
+  // v = x + phase(x_k) |x| e_k, which loses no digit. Taking |v|^2 from v as it was rounded makes H unitary.
+  const T v_k = (norm + size) * unit;
+  HeldReflector<T> reflector;
+  reflector.v_k = is_zero ? head : v_k;
+  reflector.tau = is_zero ? 0.0f : 2.0f * inverse_of_square(square_add(v_k, below));
+  reflector.r = is_zero ? head : -norm * unit;
   return reflector;
 }
 
@@ -76,89 +86,111 @@ inline threadgroup float4* room_of_step(threadgroup float4* steps, int k) {
   return steps + k % 2 * held_packs * limits::simd_width;
 }
 
+// Column number `c` of those that are held, to all.
 template <int packs>
-inline void share_held(thread const HeldColumn& x, threadgroup float4* step, Team team) {
+inline void share_held(thread const HeldColumn* x, int c, threadgroup float4* step, Team team) {
 #pragma unroll
-  for (int p = 0; p < packs; ++p) step[p * limits::simd_width + team.lane] = x.packs[p];
+  for (int p = 0; p < packs; ++p) {
+    float4 pack = x[0].packs[p];
+#pragma unroll
+    for (int other = 1; other < held_columns; ++other) pack = other == c ? x[other].packs[p] : pack;
+    step[p * limits::simd_width + team.lane] = pack;
+  }
 }
 
-// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and the taus and the products
-// v_i^H v_k, i < k, in column k of `gram`. `steps` has room for two columns. A barrier a column, behind which every
-// SIMD-group sums up the column's square below row k and its products with those it holds, all at once, and finds the
-// reflector for itself; the owner of the next column shares it before it turns to its others. The rows of the node fill
-// so many `packs` of a lane.
-template <typename T, int most_columns, int packs>
-inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* gram,
-                         threadgroup float* taus, device T* R, bool keeps, Team team) {
+// The triangle T for which H_0 H_1 .. = I - V T V^H: tau_j on the diagonal of column j, -tau_j T V^H v_j above. A lane
+// holds its row of T in the columns of its SIMD-group. What these add to the next column the SIMD-group leaves in
+// `parts`, a lane each; the SIMD-group of that column adds it up in the step behind, when tau is known to it.
+template <typename T>
+struct HeldTriangle {
+  T at[held_columns];
+};
+
+// Its column j, which is that of number `place` among those that are held. The products of V^H v_j were found in
+// SIMD-groups 0 .. `team.simdgroup`.
+template <typename T>
+inline void join_reflector(threadgroup const T* parts, float tau, int j, int place, int stride,
+                           thread HeldTriangle<T>& triangle, device T* joint, Team team) {
+  T sum = from_real<T>(0.0f);
+  for (int s = 0; s <= team.simdgroup; ++s) sum += parts[s * limits::simd_width + team.lane];
+  const T entry = team.lane < j ? -tau * sum : from_real<T>(team.lane == j ? tau : 0.0f);
+#pragma unroll
+  for (int c = 0; c < held_columns; ++c) triangle.at[c] = c == place ? entry : triangle.at[c];
+  if (team.lane < stride) joint[j * stride + team.lane] = entry;
+}
+
+// Where a step leaves its parts.
+template <typename T>
+inline threadgroup T* parts_of_step(threadgroup T* parts, int k) {
+  return parts + k % 2 * (limits::tall_threads / limits::simd_width) * limits::simd_width;
+}
+
+// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and T if the reflectors are kept.
+// `steps` and `parts` have room for two columns. A barrier a column, behind which every SIMD-group sums up the column's
+// square below row k and its products with those it holds, all at once, and finds the reflector for itself; and one
+// more for the last column of T. The rows of the node fill so many `packs` of a lane.
+template <typename T, int packs>
+inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* parts,
+                         device T* R, device T* joint, bool keeps, Team team) {
   const int mine = team.simdgroup * held_columns;
   const T zero = from_real<T>(0.0f);
-  if (mine == 0) share_held<packs>(x[0], room_of_step(steps, 0), team);
-  for (int first = 0; first < columns; first += held_columns) {
+  HeldTriangle<T> triangle;
 #pragma unroll
-    for (int place = 0; place < held_columns; ++place) {
-      const int k = first + place;
-      if (k >= columns) break;
-      threadgroup_barrier(mem_flags::mem_threadgroup);
-      // Those of earlier columns only find the products. All of the SIMD-group go on, which a compiler should know.
-      if (simd_all(first > mine && !keeps)) continue;
-      threadgroup const float4* step = room_of_step(steps, k);
-      HeldColumn v;
+  for (int c = 0; c < held_columns; ++c) triangle.at[c] = zero;
+  float tau_before = 0.0f;
+  if (mine == 0) share_held<packs>(x, 0, room_of_step(steps, 0), team);
+#pragma unroll 1
+  for (int k = 0; k < columns; ++k) {
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // Those of earlier columns only find the products. All of the SIMD-group go on, which a compiler should know.
+    const int place = k - mine;
+    if (simd_all(place >= held_columns && !keeps)) continue;
+    if (keeps && place > 0 && place <= held_columns) {
+      join_reflector(parts_of_step(parts, k - 1), tau_before, k - 1, place - 1, stride, triangle, joint, team);
+    }
+    threadgroup const float4* step = room_of_step(steps, k);
+    HeldColumn v;
 #pragma unroll
-      for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
-      const T entry = number_at<T>(v.packs[0], 0);
-      v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
-      T products[held_columns];
-      const float below = products_of_held<T, packs>(v, x, products);
-      const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
-      v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
+    for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+    const T entry = number_at<T>(v.packs[0], 0);
+    v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
+    T products[held_columns];
+    const float below = products_of_held<T, packs>(v, x, products);
+    const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
+    tau_before = reflector.tau;
+    v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
+#pragma unroll
+    for (int c = 0; c < held_columns; ++c) {
+      const T head = simd_broadcast(number_at<T>(x[c].packs[0], 0), ushort(k));
+      products[c] = multiply_add(conjugate(reflector.v_k), head, products[c]);
+    }
+    if (place >= 0 && place < held_columns) {
+#pragma unroll
+      for (int c = 0; c < held_columns; ++c) x[c].packs[0] = c == place ? v.packs[0] : x[c].packs[0];
+      const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
+      if (team.lane < stride) R[team.lane * stride + k] = above;
+    }
+    if (place < held_columns - 1) {
 #pragma unroll
       for (int c = 0; c < held_columns; ++c) {
-        const T head = simd_broadcast(number_at<T>(x[c].packs[0], 0), ushort(k));
-        products[c] = multiply_add(conjugate(reflector.v_k), head, products[c]);
-        if (mine + c < k && team.lane == 0) gram[k * most_columns + mine + c] = conjugate(products[c]);
-      }
-      if (first == mine) {
-        x[place].packs[0] = v.packs[0];
-        if (team.lane == 0) taus[k] = reflector.tau;
-        const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
-        if (team.lane < stride) R[team.lane * stride + k] = above;
-      }
-      // From the next column on.
-#pragma unroll
-      for (int ahead = 1; ahead <= held_columns; ++ahead) {
-        const int c = (place + ahead) % held_columns;
-        if (first > mine || (first == mine && c <= place)) continue;
-        const T factor = -reflector.tau * products[c];
+        const T factor = c > place ? -reflector.tau * products[c] : zero;
 #pragma unroll
         for (int p = 0; p < packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
-        if (ahead == 1 && mine + c == k + 1) share_held<packs>(x[c], room_of_step(steps, k + 1), team);
       }
+      if (place >= -1) share_held<packs>(x, place + 1, room_of_step(steps, k + 1), team);
+    }
+    if (keeps && place >= 0) {
+      T part = zero;
+#pragma unroll
+      for (int c = 0; c < held_columns; ++c) part = multiply_add(conjugate(products[c]), triangle.at[c], part);
+      parts_of_step(parts, k)[team.index] = part;
     }
   }
-}
-
-// The triangle T for which H_0 H_1 .. = I - V T V^H, column-major: tau_j on its diagonal, -tau_j T V^H v_j above. One
-// SIMD-group; a lane owns a row, in registers.
-template <typename T, int most_columns>
-inline void join_reflectors(threadgroup const T* gram, threadgroup const float* taus, int columns, int stride,
-                            device T* joint, int lane) {
-  T row[most_columns];
-#pragma unroll
-  for (int j = 0; j < most_columns; ++j) {
-    if (j >= stride) break;
-    T even = from_real<T>(0.0f);
-    T odd = from_real<T>(0.0f);
-    const float tau = j < columns ? taus[j] : 0.0f;
-    if (j < columns) {
-#pragma unroll
-      for (int k = 0; k < j; k += 2) {
-        even = multiply_add(row[k], gram[j * most_columns + k], even);
-        if (k + 1 < j) odd = multiply_add(row[k + 1], gram[j * most_columns + k + 1], odd);
-      }
-    }
-    row[j] = lane < j ? -tau * (even + odd) : from_real<T>(lane == j ? tau : 0.0f);
-    if (lane < stride) joint[j * stride + lane] = row[j];
-  }
+  if (!keeps) return;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const int last = columns - 1;
+  if (last / held_columns != team.simdgroup) return;
+  join_reflector(parts_of_step(parts, last), tau_before, last, last - mine, stride, triangle, joint, team);
 }
 
 // The columns of a SIMD-group that begin at `column`: of rows < `rows`, and as many of them as are `there`; zero
@@ -189,19 +221,20 @@ inline void load_held_packs(device const T* column, int rows, int there, long ro
                             Team team) {
   constexpr int count = packed_count<T>();
   constexpr int row_packs = held_columns / packed_count<T>();
+  column += team.lane * row_stride;
 #pragma unroll
   for (int p = 0; p < held_packs; ++p) {
     T numbers[held_columns * count];
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      const int row = held_row<T>(p, i, team);
 #pragma unroll
       for (int q = 0; q < row_packs; ++q) {
-        const bool exists = row < rows && q * count < there;
-        const float4 pack = exists ? ((device const float4*)(column + row * row_stride))[q] : zero_pack();
+        const bool exists = held_row<T>(p, i, team) < rows && q * count < there;
+        const float4 pack = exists ? ((device const float4*)column)[q] : zero_pack();
 #pragma unroll
         for (int c = 0; c < count; ++c) numbers[(q * count + c) * count + i] = number_at<T>(pack, c);
       }
+      column += limits::simd_width * row_stride;
     }
 #pragma unroll
     for (int c = 0; c < held_columns; ++c) x[c].packs[p] = pack_of(numbers + c * count);
@@ -285,10 +318,10 @@ inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
 //
 // Grid: one threadgroup a node, of a SIMD-group for each tall_held_columns of the panel with its last pack filled.
 // Ownership: a SIMD-group owns columns, in registers; packs of V are dealt to all threads when they are stored.
-// Barriers: two where the threadgroup agrees on the magnitude, one a column, and two for each 32 rows of V. The host
-// promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is with its
-// last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of the
-// source are numbers in whole packs too.
+// Barriers: two where the threadgroup agrees on the magnitude, one a column, one for T, and two for each 32 rows of V.
+// The host promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is
+// with its last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of
+// the source are numbers in whole packs too.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_factor(
     device const Storage* source [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -309,16 +342,13 @@ template <typename Storage>
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   enum : int {
-    words = sizeof(T) / limits::word_bytes,
-    most_columns = limits::tall_panel_bytes / sizeof(T),
     row_packs = limits::tall_panel_bytes / int(sizeof(float4)),
     step_packs = 2 * int(held_packs) * int(limits::simd_width),
     staged_packs = (row_packs | 1) * int(limits::simd_width),
     tile_room = int(step_packs) > int(staged_packs) ? int(step_packs) : int(staged_packs)
   };
   threadgroup float4 steps[tile_room];
-  threadgroup float2 products[most_columns * most_columns * words / 2];
-  threadgroup float taus[most_columns];
+  threadgroup T parts[2 * limits::tall_threads];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Node node = make_node(threadgroup_index, rows, nodes, share, rest);
@@ -339,26 +369,24 @@ template <typename Storage>
   }
   if (strips > 0) scale_held<T>(x, magnitude, exponent);
 
-  threadgroup T* gram = (threadgroup T*)products;
+  joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
   const int rows_of_pack = packed_count<T>() * int(limits::simd_width);
   if (node.rows <= rows_of_pack) {
-    factor_panel<T, most_columns, 1>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+    factor_panel<T, 1>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   } else if (node.rows <= 2 * rows_of_pack) {
-    factor_panel<T, most_columns, 2>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+    factor_panel<T, 2>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   } else {
-    factor_panel<T, most_columns, held_packs>(x, int(columns), stride, steps, gram, taus, R, keeps != 0, team);
+    factor_panel<T, held_packs>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   }
   // Columns that fill the last pack.
   const int padding = stride - int(columns);
   for (int index = team.index; index < padding * stride; index += team.threads) {
     R[index / padding * stride + columns + index % padding] = from_real<T>(0.0f);
+    if (keeps != 0) joint[columns * stride + index] = from_real<T>(0.0f);
   }
   if (keeps == 0) return;
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   store_held_packs(x, node.rows, stride / packed_count<T>(), V_row_stride, steps, V, team);
-  if (team.simdgroup != 0) return;
-  joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
-  join_reflectors<T, most_columns>(gram, taus, int(columns), stride, joint, team.lane);
 }
 
 }  // namespace metalsvd
