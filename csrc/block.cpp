@@ -185,10 +185,8 @@ class Encoder {
 
   // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
   std::int64_t passes(std::int64_t round, std::int64_t sweep) const {
-    const bool is_large = plan_.columns >= limits::block_wide_many_columns;
-    const std::int64_t quick = is_large ? limits::block_wide_few_quick_sweeps : limits::block_wide_quick_sweeps;
     if (sweep > plan_.block_full_sweeps) return 2 * limits::block_wide_passes;
-    return round == 0 || sweep > quick ? limits::block_wide_passes : 1;
+    return round == 0 || sweep > limits::block_wide_quick_sweeps(plan_.columns) ? limits::block_wide_passes : 1;
   }
 
   // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, which does all sweeps up to

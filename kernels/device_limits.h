@@ -113,10 +113,6 @@ enum : int {
   block_wide_chunk_rows = 64,
   block_wide_gram_threadgroups = 256,
   block_wide_chunks = 4,
-  // Wide pairs are met once in so many sweeps, in fewer where multiplying the many rows takes much longer than solving.
-  block_wide_quick_sweeps = 10,
-  block_wide_few_quick_sweeps = 6,
-  block_wide_many_columns = 2048,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
   block_wide_passes = 6,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
@@ -344,6 +340,11 @@ constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows
 constexpr int block_held_tile(int rows) {
   return simdgroup_block_boxes(block_wide_pair_columns, block_held_parts(rows), block_held_entries(rows), word_bytes);
 }
+
+// In so many sweeps columns within a block meet in the first round only, in later ones in all rounds, which takes three
+// times as long to solve and saves sweeps. Measured: random matrices of up to 3071 columns converge before, larger
+// ones, whose sweeps take longest, do not.
+constexpr int block_wide_quick_sweeps(long columns) { return columns <= 1024 ? 10 : columns < 3072 ? 12 : 7; }
 
 // How often what blocks have in common with themselves stands in device memory (block_wide_own.h).
 constexpr int block_wide_own_turns(int blocks) { return 2 + blocks % 2; }

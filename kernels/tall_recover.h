@@ -321,7 +321,8 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next slice is on its way while this one is multiplied.
     fetch_slice(slice, of_left, of_right, start + Tile::slice, end, held);
-    add_slice<Tile, T>(left_packs, right_packs, part, sums);
+    // At the last rows most SIMD-groups may have none.
+    if (part.row < of_left.rows) add_slice<Tile, T>(left_packs, right_packs, part, sums);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
 
