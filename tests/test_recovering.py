@@ -110,7 +110,8 @@ def test_any_strides(shape, target):
         ((44, 48), REAL, ["half_rank"]),
         ((50, 49), REAL, ["half_rank"]),  # blocks in two SIMD-groups
         ((66, 65), REAL, ["half_rank"]),  # in three, the last with lanes that hold none
-        ((98, 41), REAL, ["normal"]),  # in three of twice the lanes a column
+        ((98, 41), REAL, ["normal"]),  # in three of twice the lanes a column, whose entries are no whole vectors
+        ((114, 41), REAL, ["normal"]),  # whose entries are
         ((22, 21), COMPLEX, ["half_rank", *5 * ["normal"]]),
         ((25, 30), COMPLEX, ["half_rank"]),
         ((34, 33), COMPLEX, ["half_rank", "normal"]),
