@@ -34,8 +34,7 @@ inline float root_of_square(float square) {
   return fma(0.5f * inverse, fma(-root, root, square), root);
 }
 inline float inverse_of_square(float square) {
-  const float inverse_root = rsqrt(square);
-  const float inverse = inverse_root * inverse_root;
+  const float inverse = reciprocal(square);
   return fma(inverse, fma(-square, inverse, 1.0f), inverse);
 }
 
@@ -102,42 +101,34 @@ inline void share_held(thread const HeldColumn* x, int c, threadgroup float4* st
 // holds its row of T in the columns of its SIMD-group. What these add to the next column the SIMD-group leaves in
 // `parts`, a lane each; the SIMD-group of that column adds it up in the step behind, when tau is known to it.
 template <typename T>
-struct HeldTriangle {
-  T at[held_columns];
-};
-
-// Its column j, which is that of number `place` among those that are held. The products of V^H v_j were found in
-// SIMD-groups 0 .. `team.simdgroup`.
-template <typename T>
-inline void join_reflector(threadgroup const T* parts, float tau, int j, int place, int stride,
-                           thread HeldTriangle<T>& triangle, device T* joint, Team team) {
-  T sum = from_real<T>(0.0f);
-  for (int s = 0; s <= team.simdgroup; ++s) sum += parts[s * limits::simd_width + team.lane];
-  const T entry = team.lane < j ? -tau * sum : from_real<T>(team.lane == j ? tau : 0.0f);
-#pragma unroll
-  for (int c = 0; c < held_columns; ++c) triangle.at[c] = c == place ? entry : triangle.at[c];
-  if (team.lane < stride) joint[j * stride + team.lane] = entry;
-}
-
-// Where a step leaves its parts.
-template <typename T>
 inline threadgroup T* parts_of_step(threadgroup T* parts, int k) {
-  return parts + k % 2 * (limits::tall_threads / limits::simd_width) * limits::simd_width;
+  return parts + k % 2 * limits::tall_threads;
 }
 
-// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and T if the reflectors are kept.
-// `steps` and `parts` have room for two columns. A barrier a column, behind which every SIMD-group sums up the column's
-// square below row k and its products with those it holds, all at once, and finds the reflector for itself; and one
-// more for the last column of T. The rows of the node fill so many `packs` of a lane.
+// Column j, in the SIMD-group that holds it: the products of V^H v_j were found in those up to there.
+template <typename T>
+inline T join_reflector(threadgroup const T* parts, float tau, int j, int stride, device T* joint, Team team) {
+  threadgroup const T* const part = parts_of_step(parts, j) + team.lane;
+  T sum = from_real<T>(0.0f);
+  for (int s = 0; s <= team.simdgroup; ++s) sum += part[s * limits::simd_width];
+  const T entry = team.lane < j ? -tau * sum : from_real<T>(team.lane == j ? tau : 0.0f);
+  if (team.lane < stride) joint[j * stride + team.lane] = entry;
+  return entry;
+}
+
+// Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and T but for its last column if
+// the reflectors are kept. `steps` and `parts` have room for two columns. A barrier a column, behind which every
+// SIMD-group sums up the column's square below row k and its products with those it holds, all at once, and finds the
+// reflector for itself. The rows of the node fill so many `packs` of a lane. Returns the last tau.
 template <typename T, int packs>
-inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps, threadgroup T* parts,
-                         device T* R, device T* joint, bool keeps, Team team) {
+inline float factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps,
+                          threadgroup T* parts, device T* R, device T* joint, bool keeps, Team team) {
   const int mine = team.simdgroup * held_columns;
   const T zero = from_real<T>(0.0f);
-  HeldTriangle<T> triangle;
+  T triangle[held_columns];
 #pragma unroll
-  for (int c = 0; c < held_columns; ++c) triangle.at[c] = zero;
-  float tau_before = 0.0f;
+  for (int c = 0; c < held_columns; ++c) triangle[c] = zero;
+  float tau = 0.0f;
   if (mine == 0) share_held<packs>(x, 0, room_of_step(steps, 0), team);
 #pragma unroll 1
   for (int k = 0; k < columns; ++k) {
@@ -146,7 +137,9 @@ inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgr
     const int place = k - mine;
     if (simd_all(place >= held_columns && !keeps)) continue;
     if (keeps && place > 0 && place <= held_columns) {
-      join_reflector(parts_of_step(parts, k - 1), tau_before, k - 1, place - 1, stride, triangle, joint, team);
+      const T entry = join_reflector(parts, tau, k - 1, stride, joint, team);
+#pragma unroll
+      for (int c = 0; c < held_columns; ++c) triangle[c] = c == place - 1 ? entry : triangle[c];
     }
     threadgroup const float4* step = room_of_step(steps, k);
     HeldColumn v;
@@ -157,7 +150,7 @@ inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgr
     T products[held_columns];
     const float below = products_of_held<T, packs>(v, x, products);
     const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
-    tau_before = reflector.tau;
+    tau = reflector.tau;
     v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
 #pragma unroll
     for (int c = 0; c < held_columns; ++c) {
@@ -170,27 +163,24 @@ inline void factor_panel(thread HeldColumn* x, int columns, int stride, threadgr
       const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
       if (team.lane < stride) R[team.lane * stride + k] = above;
     }
-    if (place < held_columns - 1) {
 #pragma unroll
-      for (int c = 0; c < held_columns; ++c) {
-        const T factor = c > place ? -reflector.tau * products[c] : zero;
+    for (int c = 0; c < held_columns; ++c) {
+      if (c <= place) continue;
+      const T factor = -tau * products[c];
 #pragma unroll
-        for (int p = 0; p < packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
-      }
-      if (place >= -1) share_held<packs>(x, place + 1, room_of_step(steps, k + 1), team);
+      for (int p = 0; p < packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
+    }
+    if (place >= -1 && place < held_columns - 1) {
+      share_held<packs>(x, place + 1, room_of_step(steps, k + 1), team);
     }
     if (keeps && place >= 0) {
       T part = zero;
 #pragma unroll
-      for (int c = 0; c < held_columns; ++c) part = multiply_add(conjugate(products[c]), triangle.at[c], part);
+      for (int c = 0; c < held_columns; ++c) part = multiply_add(conjugate(products[c]), triangle[c], part);
       parts_of_step(parts, k)[team.index] = part;
     }
   }
-  if (!keeps) return;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  const int last = columns - 1;
-  if (last / held_columns != team.simdgroup) return;
-  join_reflector(parts_of_step(parts, last), tau_before, last, last - mine, stride, triangle, joint, team);
+  return tau;
 }
 
 // The columns of a SIMD-group that begin at `column`: of rows < `rows`, and as many of them as are `there`; zero
@@ -318,10 +308,10 @@ inline void scale_held(thread HeldColumn* x, uint magnitude, int exponent) {
 //
 // Grid: one threadgroup a node, of a SIMD-group for each tall_held_columns of the panel with its last pack filled.
 // Ownership: a SIMD-group owns columns, in registers; packs of V are dealt to all threads when they are stored.
-// Barriers: two where the threadgroup agrees on the magnitude, one a column, one for T, and two for each 32 rows of V.
-// The host promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is
-// with its last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of
-// the source are numbers in whole packs too.
+// Barriers: two where the threadgroup agrees on the magnitude, one a column, and two for each 32 rows of V. The host
+// promises: a node has at most tall_chunk_bytes of each column; rows of V, T and R are as wide as the panel is with its
+// last pack filled, and there are as many of T and R; V may be the source; `is_packed` only where the rows of the
+// source are numbers in whole packs too.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_factor(
     device const Storage* source [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -371,12 +361,13 @@ template <typename Storage>
 
   joint += joint_offset + node.matrix * joint_batch_stride + node.index * stride * stride;
   const int rows_of_pack = packed_count<T>() * int(limits::simd_width);
+  float tau;
   if (node.rows <= rows_of_pack) {
-    factor_panel<T, 1>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
+    tau = factor_panel<T, 1>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   } else if (node.rows <= 2 * rows_of_pack) {
-    factor_panel<T, 2>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
+    tau = factor_panel<T, 2>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   } else {
-    factor_panel<T, held_packs>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
+    tau = factor_panel<T, held_packs>(x, int(columns), stride, steps, parts, R, joint, keeps != 0, team);
   }
   // Columns that fill the last pack.
   const int padding = stride - int(columns);
@@ -387,6 +378,9 @@ template <typename Storage>
   if (keeps == 0) return;
   V += V_offset + node.matrix * V_batch_stride + node.first_row * V_row_stride;
   store_held_packs(x, node.rows, stride / packed_count<T>(), V_row_stride, steps, V, team);
+  // Behind the barriers of that all have left what they add to the last column of T.
+  const int last = int(columns) - 1;
+  if (team.simdgroup == last / held_columns) join_reflector(parts, tau, last, stride, joint, team);
 }
 
 }  // namespace metalsvd

@@ -35,12 +35,6 @@ struct Rotation {
   float gain;      // of the larger of |p|^2 and |q|^2, which is the other's loss
 };
 
-// 1 / a to a few ulps, for 2^-120 < a < 2^120.
-inline float reciprocal(float a) {
-  const float root = rsqrt(a);
-  return root * root;
-}
-
 // tan(a / 2) of twice the angle a, given its sine, with the sign or phase that it has, and z, one less its cosine, in
 // [0, 1]: to a relative 1.4e-4, and the better the smaller a, by a minimax polynomial.
 template <typename T>

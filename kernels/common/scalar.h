@@ -64,6 +64,12 @@ inline float rough_magnitude(float2 a) {
   return large >= FLT_MIN ? size : 0.0f;
 }
 
+// 1 / a to a few ulps, for 2^-126 <= a <= 2^126.
+inline float reciprocal(float a) {
+  const float root = rsqrt(a);
+  return root * root;
+}
+
 // a / r, rounded once
 inline float divide(float a, float r) { return precise::divide(a, r); }
 inline float2 divide(float2 a, float r) { return float2(precise::divide(a.x, r), precise::divide(a.y, r)); }
