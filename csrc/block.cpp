@@ -1,7 +1,8 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
 //   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
-//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, over pairs of groups of blocks
+//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, of one step, and in the last
+//      ones over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -89,12 +90,13 @@ class Encoder {
   // A sweep, or as many as one dispatch does. Returns how many.
   std::int64_t sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
-    if (sweep > plan_.block_full_sweeps) {
+    const std::int64_t last_of_one_step = plan_.block_full_sweeps + limits::block_one_step_sweeps;
+    if (sweep > last_of_one_step) {
       return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     }
     const bool holds_pairs = plan_.block_held_rows > 0;
-    if (plan_.block_steps == 1 && !holds_pairs) {
-      return rounds_of_groups(sweep, plan_.block_full_sweeps, 1, plan_.block_rounds() + 1);
+    if (sweep > plan_.block_full_sweeps || (plan_.block_steps == 1 && !holds_pairs)) {
+      return rounds_of_groups(sweep, last_of_one_step, 1, plan_.block_rounds() + 1);
     }
     for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
       if (holds_pairs) {

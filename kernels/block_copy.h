@@ -4,6 +4,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "common/power_of_two.h"
 #include "common/scalar.h"
 #include "common/shape.h"
@@ -101,7 +102,8 @@ template <typename Storage>
   const uint largest = threadgroup_max(team.index < int(parts) ? maxima[team.index] : 0u, slots, team);
   const int exponent = largest > 0u ? limits::large_scaled_exponent - exponent_of(largest) : 0;
   if (index_of_tile == 0 && team.index == 0) {
-    states[matrix * state_words + state_sweep] = largest < not_finite_bits ? 1 : 0;
+    states[matrix * state_words + state_far] = largest < not_finite_bits ? 1 : 0;
+    states[matrix * state_words + state_wide] = largest < not_finite_bits ? 1 : 0;
     states[matrix * state_words + state_exponent] = exponent;
   }
   if (largest >= not_finite_bits) return;
@@ -149,7 +151,7 @@ template <typename Storage>
   const int index_of_tile = int(group % uint(tiles));
   states += matrix * state_words;
   order += matrix * columns;
-  const bool is_finite = states[state_sweep] > 0;
+  const bool is_finite = sweep_due(states) > 0;
 
   const int left_tiles = tiles_over(rows) * tiles_over(left_columns);
   const bool is_right = index_of_tile >= left_tiles;

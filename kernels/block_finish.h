@@ -4,6 +4,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "common/columns.h"
 #include "common/householder.h"
 #include "common/power_of_two.h"
@@ -46,7 +47,7 @@ template <typename T>
     uint group [[threadgroup_position_in_grid]], uint lane_index [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const ColumnTask task = make_column_task(group, simdgroup, columns);
-  if (task.column >= int(columns) || states[task.matrix * state_words + state_sweep] == 0) return;
+  if (task.column >= int(columns) || sweep_due(states + task.matrix * state_words) == 0) return;
   const int lane = int(lane_index);
   device T* p = W + (task.matrix * padded + task.column) * limits::block_height(rows);
   device T* q = V + (task.matrix * padded + task.column) * limits::block_height(columns);
@@ -89,7 +90,7 @@ template <typename Real>
   order += matrix * columns;
   states += matrix * state_words;
   S += matrix * columns;
-  const int sweep = states[state_sweep];
+  const int sweep = sweep_due(states);
   if (j == 0) {
     info[matrix] = sweep == 0 ? info_not_finite : sweep > limits::block_max_sweeps ? info_not_converged : info_ok;
   }
@@ -112,7 +113,7 @@ template <typename Real>
 
 // Whether block_complete has anything to do for a matrix.
 inline bool leaves_columns(device const int* states, long left_columns) {
-  return states[state_sweep] > 0 && long(states[state_rank]) < left_columns;
+  return sweep_due(states) > 0 && long(states[state_rank]) < left_columns;
 }
 
 // Columns [first, first + block_panel_columns) of P, in their order and as far as they are not zero, become the

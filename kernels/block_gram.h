@@ -3,6 +3,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "common/scalar.h"
 
 namespace metalsvd {
@@ -94,7 +95,7 @@ template <typename T>
 
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
-  if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
+  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
   const int chunk_rows = limits::block_chunk_rows(rows);
   const int first_row = task.chunk * chunk_rows;

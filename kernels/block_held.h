@@ -9,7 +9,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
-#include "common/convergence.h"
+#include "block_convergence.h"
 #include "common/shape.h"
 #include "common/team.h"
 #include "device_limits.h"
@@ -88,14 +88,14 @@ inline void put_pair(thread const HeldBlocks<T, entries>& held, PairColumns colu
 // Each column of the one block meets each of the other, the fours of both in rings. Returns what this lane has found.
 // The barriers of move_block for all fours but one.
 template <typename T, int entries, bool is_spread>
-inline uint meet_rings(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
+inline uint meet_rings(thread HeldBlocks<T, entries>& held, BlockTolerances tolerances, Stand<is_spread> stand) {
   SharedSquares squares = measure_shares<across, 0>(held, stand);
   uint found = found_nothing;
   for (int met = 0; met < stand.pairs_in_line; met += 2) {
-    found = max(found, meet_blocks(held, squares, tolerances, stand));
+    found |= meet_blocks(held, squares, tolerances, stand);
     if (met + 1 == stand.pairs_in_line) break;
     move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
-    found = max(found, meet_blocks(held, squares, tolerances, stand));
+    found |= meet_blocks(held, squares, tolerances, stand);
     if (met + 2 == stand.pairs_in_line) break;
     move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
   }
@@ -103,13 +103,12 @@ inline uint meet_rings(thread HeldBlocks<T, entries>& held, Tolerances tolerance
 }
 
 // A round: in the first of a sweep all columns of a pair of blocks meet, later those of the one those of the other.
-// state_sweep asks for one more sweep where this one has not made all columns orthogonal.
+// What it finds asks for the next sweep, and no more is turned than asks for it (block_convergence.h).
 //
 // Grid: a threadgroup a matrix and pair, of block_held_parts lanes for each pair of fours. Ownership: the threadgroup
 // owns the columns of its pair for the round; the lanes of a pair of fours own these, as in a line
 // (simdgroup_line.h). Barriers: three, and those of sweep_held or meet_rings. The host promises: `rows` and `width` are
-// multiples of four, at most most_rows and block_wide_columns. Threadgroups of one matrix meet in state_sweep only,
-// which is atomic, and which all of them raise to the same number.
+// multiples of four, at most most_rows and block_wide_columns. Threadgroups of one matrix meet in its `states` only.
 template <typename T, int most_rows>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_held(
     device T* W [[buffer(0)]], device atomic_int* states [[buffer(1)]], constant long& rows [[buffer(2)]],
@@ -122,25 +121,25 @@ template <typename T, int most_rows>
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, 1, int(round), blocks);
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
 
   const LineMemory memory = make_line_memory(boxes, float4s, nullptr, marks);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Shape shape = make_shape(rows, 2 * width, 0, 0);
   const Stand<true> stand = make_stand<true>(shape, pair_width, limits::block_held_parts(most_rows), memory, team);
-  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const BlockTolerances tolerances = make_block_tolerances(int(rows), padded_columns(blocks), false);
   HeldBlocks<T, limits::block_held_entries(most_rows)> held;
   const bool in_line = round == 0;
   take_pair(W, columns_of_lane(in_line, false, stand), task, blocks, rows, held, stand);
   const uint found_here = in_line ? sweep_held(held, tolerances, stand) : meet_rings(held, tolerances, stand);
-  const uint found = uint(max_over_group(int(found_here), stand));
-  if (found == found_nothing) return;
+  const uint found = simd_or(found_here);
+  if (max_over_group(int(found & found_due), stand) == 0) return;
   // Others have read what this lane writes. No barrier follows, which would wait until all has been written.
   device_barrier(stand);
   put_pair(held, columns_of_lane(in_line, true, stand), task, blocks, rows, W, stand);
-  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+  if (stand.lane == 0) ask_for_next_sweep(states, found, int(sweep));
 }
 
 }  // namespace metalsvd

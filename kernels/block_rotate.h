@@ -3,6 +3,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "block_gram.h"
 #include "block_solve.h"
 #include "common/scalar.h"
@@ -61,15 +62,14 @@ inline void rotate_rows(device T* X, PairTask task, Blocks blocks, long height, 
   }
 }
 
-// Rotates `share` rows of the 2 width columns of a pair: of W, and of V in the shares that follow. state_sweep asks for
-// one more sweep where this one has not made all columns orthogonal.
+// Rotates `share` rows of the 2 width columns of a pair: of W, and of V in the shares that follow. What it finds asks
+// for the next sweep (block_convergence.h).
 //
 // Grid: a threadgroup of block_threads a matrix, pair and share, shares innermost, those of W before those of V. Each
 // solves for the same rotations. Ownership: the pair owns its columns for the round, the share its rows of them.
 // Barriers: one once the Gram matrix is added up, then those of solve and of rotate_rows. The host promises: as for
 // block_gram, whose partial sums are added chunk after chunk; `w_shares` covers `rows` of W, `shares` - `w_shares` the
-// `columns` rows of V. Threadgroups of one matrix meet in state_sweep only, which is atomic, and which all of them
-// raise to the same number.
+// `columns` rows of V. Threadgroups of one matrix meet in its `states` only.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
@@ -90,8 +90,8 @@ template <typename T>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
 
   partials += task.pair * chunks * gram_entries;
   T sums[gram_entries_per_thread];
@@ -108,11 +108,9 @@ template <typename T>
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
   const Meetings meetings = make_meetings(blocks.width, int(round), int(sweep));
-  const uint found = solve<T>(memory, meetings, make_tolerances(int(rows), padded_columns(blocks)), team);
-  if (found == found_nothing) return;
-  if (found == found_large && task.chunk == 0 && team.index == 0) {
-    atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
-  }
+  const uint found = solve<T>(memory, meetings, make_block_tolerances(int(rows), padded_columns(blocks), true), team);
+  if (!asks_for_rotation(found)) return;
+  if (task.chunk == 0 && team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   const bool is_right = task.chunk >= int(w_shares);
   const long height = is_right ? columns : rows;
   device T* X = (is_right ? V : W) + task.matrix * padded_columns(blocks) * height;

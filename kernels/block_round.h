@@ -5,6 +5,7 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "block_gram.h"
 #include "block_rotate.h"
 #include "block_solve.h"
@@ -60,8 +61,8 @@ inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
 #pragma unroll
   for (int k = 0; k < gram_entries_per_thread; ++k) memory.G[team.index + k * limits::block_threads] = sums[k];
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve<T>(memory, meetings, make_tolerances(int(rows), padded_columns(blocks)), team);
-  if (found == found_nothing) return found;
+  const uint found = solve<T>(memory, meetings, make_block_tolerances(int(rows), padded_columns(blocks), true), team);
+  if (!asks_for_rotation(found)) return found_nothing;
   rotate_rows<T>(W, task, blocks, rows, 0, int(rows), memory, team.index);
   rotate_rows<T>(V, task, blocks, columns, 0, int(columns), memory, team.index);
   // The next pair reads what this one wrote.
@@ -75,8 +76,7 @@ inline uint meet_blocks(device T* W, device T* V, PairTask task, Blocks blocks, 
 // Grid: a threadgroup of block_threads a matrix and pair of groups. Ownership: the threadgroup owns the columns of both
 // groups for the round. Barriers: those of meet_blocks for each pair of blocks. The host promises: `group_count` groups
 // of `group_size` cover the blocks, and are even in number: blocks beyond the last are passed over; `sweeps` is more
-// than one only with one pair of groups. Threadgroups of one matrix meet in state_sweep only, as those of block_rotate
-// do.
+// than one only with one pair of groups. Threadgroups of one matrix meet in its `states` only.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_round(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
@@ -101,8 +101,8 @@ template <typename T>
   PairTask task;
   task.matrix = group / uint(group_pairs);
   const Pair groups = round_robin_pair(int(round), int(group % uint(group_pairs)), int(group_count));
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
   V += task.matrix * padded_columns(blocks) * columns;
 
@@ -113,10 +113,10 @@ template <typename T>
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
-      found = max(found, meet_blocks<T>(W, V, task, blocks, rows, columns, meetings, memory, team));
+      found |= meet_blocks<T>(W, V, task, blocks, rows, columns, meetings, memory, team);
     }
-    if (found != found_large) return;
-    if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);
+    if (team.index == 0) ask_for_next_sweep(states, found, current);
+    if (sweeps > 1 && !asks_for_sweep(found)) return;
   }
 }
 

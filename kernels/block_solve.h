@@ -3,8 +3,8 @@
 #include <metal_stdlib>
 
 #include "block.h"
+#include "block_convergence.h"
 #include "block_gram.h"
-#include "common/convergence.h"
 #include "common/pairs.h"
 #include "common/rotation.h"
 #include "common/scalar.h"
@@ -44,7 +44,7 @@ inline Pair pair_of_step(Meetings meetings, int step, int index) {
 
 // What there is to rotate in G, told to every thread. Two barriers.
 template <typename T>
-inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolerances tolerances,
+inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, BlockTolerances tolerances,
                                threadgroup uint* slots, Team team) {
   uint found = found_nothing;
   for (int index = team.index; index < gram_entries; index += team.threads) {
@@ -55,9 +55,9 @@ inline uint look_for_rotations(threadgroup const T* G, Meetings meetings, Tolera
     if (!meets) continue;
     const float alpha = real_part(G[p * gram_stride + p]);
     const float beta = real_part(G[q * gram_stride + q]);
-    found = max(found, found_in_pair(alpha, beta, rough_magnitude(G[index]), tolerances));
+    found |= found_in_pair(alpha, beta, rough_magnitude(G[index]), tolerances);
   }
-  return threadgroup_max(found, slots, team);
+  return threadgroup_or(found, slots, team);
 }
 
 // What those who rotate J must know of a pair of columns.
@@ -221,9 +221,9 @@ inline int place_in_order(threadgroup const T* G, int j, int columns) {
 // rotate; where it was nothing, both stay as they were. G is known to all threads, the tile free for use as the second
 // buffer. Two barriers for each look at G, those of sweep_gram, and one that makes all known.
 template <typename T>
-inline uint solve(PairMemory<T> memory, Meetings meetings, Tolerances tolerances, Team team) {
+inline uint solve(PairMemory<T> memory, Meetings meetings, BlockTolerances tolerances, Team team) {
   const uint found = look_for_rotations<T>(memory.G, meetings, tolerances, memory.slots, team);
-  if (found == found_nothing) return found;
+  if (!asks_for_rotation(found)) return found;
   for (int index = team.index; index < gram_entries; index += team.threads) {
     memory.J_minus_I[index] = from_real<T>(0.0f);
   }
@@ -232,8 +232,8 @@ inline uint solve(PairMemory<T> memory, Meetings meetings, Tolerances tolerances
   bool again = true;
   for (int time = 0; time < meetings.times && again; ++time) {
     G = sweep_gram<T>(G, G == memory.G ? memory.tile : memory.G, memory, meetings, tolerances.cosine, team);
-    again =
-        time + 1 < meetings.times && look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) == found_large;
+    again = time + 1 < meetings.times &&
+            (look_for_rotations<T>(G, meetings, tolerances, memory.slots, team) & found_wide) != 0u;
   }
   const int columns = 2 * meetings.width;
   for (int j = team.index; j < columns; j += team.threads) memory.places[j] = place_in_order<T>(G, j, columns);

@@ -2,6 +2,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "block_convergence.h"
 #include "block_wide.h"
 
 namespace metalsvd {
@@ -256,7 +257,7 @@ template <typename T, bool crosses>
   threadgroup float4 tile[wide_tile_entries / 4];
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
-  if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
+  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   // Found here, since the sums leave few registers.
   partials += task.pair * pair_numbers + task.chunk * per_chunk + thread_index;
   W += task.matrix * padded_columns(blocks) * rows;

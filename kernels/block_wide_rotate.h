@@ -3,6 +3,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "block_convergence.h"
 #include "block_wide.h"
 #include "block_wide_gram.h"
 #include "block_wide_solve.h"
@@ -217,13 +218,12 @@ inline int place_of_four(int index) {
 }
 
 // The rotations of every pair, where they are a step of their own: J - I in the place of the partial Gram matrices that
-// it comes from, and places[pair], the first of them negative where there is nothing to rotate. state_sweep asks for
-// one more sweep where this one has not made all columns orthogonal.
+// it comes from, and places[pair], the first of them negative where there is nothing to rotate. What it finds asks for
+// the next sweep (block_convergence.h).
 //
 // Grid: a threadgroup of block_threads a matrix and pair. Barriers: one once the Gram matrix is added up, those of
 // solve_wide, or one. The host promises: as for block_wide_gram, of what one block has in common with the other but in
-// the first round. Threadgroups of one matrix meet in state_sweep only,
-// which is atomic, and which all of them raise to the same number.
+// the first round. Threadgroups of one matrix meet in its `states` only.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_solve(
     device T* partials [[buffer(0)]], device int* places [[buffer(1)]], device atomic_int* states [[buffer(2)]],
@@ -243,15 +243,15 @@ template <typename T>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, 1, int(round), blocks);
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
   partials += task.pair * pair_numbers;
   const WideOwn own = make_wide_own(own_entries, true, int(round), task, blocks);
   load_wide_gram(partials, own, round > 0, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
-  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const BlockTolerances tolerances = make_wide_tolerances(rows, blocks);
   const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
-  if (found == found_large && team.index == 0) atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
+  if (team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   if (team.index < wide_pair) {
     places[task.pair * wide_pair + team.index] = found == found_nothing ? -1 : places_of_pair[team.index];
   }
@@ -295,21 +295,19 @@ template <typename T>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
   partials += task.pair * pair_numbers;
   const WideOwn own = make_wide_own(own_entries, task.chunk == 0, int(round), task, blocks);
   load_wide_gram(partials, own, round > 0, chunks, G, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const BlockTolerances tolerances = make_wide_tolerances(rows, blocks);
   const uint found = solve_wide(memory, blocks, int(passes), tolerances, own, team);
   if (found == found_nothing) {
     if (own.stores) store_own_as_it_is(G, places, own, team.index);
     return;
   }
-  if (found == found_large && task.chunk == 0 && team.index == 0) {
-    atomic_fetch_max_explicit(states, int(sweep) + 1, memory_order_relaxed);
-  }
+  if (task.chunk == 0 && team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   const long matrix_columns = task.matrix * padded_columns(blocks);
   const WideStack stack = make_wide_stack(W + matrix_columns * rows, V + matrix_columns * columns, rows, columns);
   const int first_row = task.chunk * int(share);

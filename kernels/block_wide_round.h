@@ -3,6 +3,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "block_convergence.h"
 #include "block_round.h"
 #include "block_wide.h"
 #include "block_wide_gram.h"
@@ -40,9 +41,9 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   team = same_team(numbers, team);
   store_wide_entries(total, team.index, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const Tolerances tolerances = make_tolerances(int(rows), padded_columns(blocks));
+  const BlockTolerances tolerances = make_wide_tolerances(rows, blocks);
   const uint found = solve_wide(memory, blocks, passes, tolerances, no_own(), team);
-  if (found == found_nothing) return found;
+  if (!asks_for_rotation(found)) return found_nothing;
   team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);
   rotate_wide_rows(stack, task, blocks, 0, stack.height, tile, memory.places, slice, team.index);
@@ -82,8 +83,8 @@ template <typename T>
   PairTask task;
   task.matrix = group / uint(group_pairs);
   const Pair groups = round_robin_pair(int(round), int(group % uint(group_pairs)), int(group_count));
-  states += task.matrix * state_words + state_sweep;
-  if (atomic_load_explicit(states, memory_order_relaxed) < int(sweep)) return;
+  states += task.matrix * state_words;
+  if (sweep_due(states) < int(sweep)) return;
   W += task.matrix * padded_columns(blocks) * rows;
   V += task.matrix * padded_columns(blocks) * columns;
 
@@ -95,10 +96,10 @@ template <typename T>
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
       const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, int(passes), tile, slice,
                                                memory, numbers, team);
-      found = max(found, found_here);
+      found |= found_here;
     }
-    if (found != found_large) return;
-    if (team.index == 0) atomic_fetch_max_explicit(states, current + 1, memory_order_relaxed);
+    if (team.index == 0) ask_for_next_sweep(states, found, current);
+    if (sweeps > 1 && !asks_for_sweep(found)) return;
   }
 }
 

@@ -21,10 +21,10 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "block_convergence.h"
 #include "block_solve.h"
 #include "block_wide.h"
 #include "block_wide_own.h"
-#include "common/convergence.h"
 #include "common/rotation.h"
 #include "common/team.h"
 
@@ -387,17 +387,23 @@ inline void load_product(threadgroup const float* words, WideRows rows, int pass
   }
 }
 
-inline uint found_in_wide_pair(threadgroup const float* G, int p, int q, Tolerances tolerances) {
+// The shape alone decides: fewer columns take a sweep more where more is turned.
+inline BlockTolerances make_wide_tolerances(long rows, Blocks blocks) {
+  const int columns = padded_columns(blocks);
+  return make_block_tolerances(int(rows), columns, columns >= limits::block_wide_more_columns);
+}
+
+inline uint found_in_wide_pair(threadgroup const float* G, int p, int q, BlockTolerances tolerances) {
   return found_in_pair(G[p * (wide_pair + 1)], G[q * (wide_pair + 1)], fabs(G[q * wide_pair + p]), tolerances);
 }
 
 // What of G is to be rotated across the blocks, or within them too: what a lane of one of four SIMD-groups finds.
-inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Tolerances tolerances, int simdgroup,
+inline uint look_for_wide_rotations(threadgroup const float* G, bool within, BlockTolerances tolerances, int simdgroup,
                                     int lane) {
   uint found = found_nothing;
 #pragma unroll 4
   for (int q = simdgroup; q < wide_columns; q += 4) {
-    found = max(found, found_in_wide_pair(G, lane, wide_columns + q, tolerances));
+    found |= found_in_wide_pair(G, lane, wide_columns + q, tolerances);
   }
   if (!within) return found;
 #pragma unroll 2
@@ -405,15 +411,13 @@ inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Tol
     // Lanes below q look at the first block, those above at the second.
     const int block = lane < q ? 0 : int(wide_columns);
     const uint here = found_in_wide_pair(G, block + lane, block + q, tolerances);
-    found = lane == q ? found : max(found, here);
+    found |= lane == q ? 0u : here;
   }
   return found;
 }
 
 // What the four have found together, once they have left it in their slots.
-inline uint found_by_all(threadgroup const uint* slots) {
-  return max(max(slots[4], slots[5]), max(slots[6], slots[7]));
-}
+inline uint found_by_all(threadgroup const uint* slots) { return slots[4] | slots[5] | slots[6] | slots[7]; }
 
 // What column j is sorted by: all but the last bits of its square, then its number. Rounding can leave a square below
 // zero: that column still stands before those that do not exist.
@@ -478,7 +482,8 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
 // J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column; what is
 // left of G within the blocks goes to `own`. Returns what there was to rotate; where it was nothing, all stays as it
 // was. G is known to all threads. One barrier a step and one a pass, three between two passes, and two more, or four.
-inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances tolerances, WideOwn own, Team team) {
+inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, BlockTolerances tolerances, WideOwn own,
+                       Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
   const bool holds_gram = simdgroup < 4;
@@ -493,9 +498,8 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
   } else {
     clear_product(product);
     const uint here = look_for_wide_rotations(memory.G, passes > 1, tolerances, simdgroup - 4, lane);
-    const bool is_large = simd_any(here == found_large);
-    const bool is_any = simd_any(here != found_nothing);
-    if (lane == 0) memory.slots[simdgroup] = is_large ? found_large : is_any ? found_small : found_nothing;
+    const uint of_simdgroup = simd_or(here);
+    if (lane == 0) memory.slots[simdgroup] = of_simdgroup;
   }
   int pass = 0;
   for (int done = 0; done < passes; ++done) {
@@ -511,7 +515,7 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, Tolerances 
     }
     if (holds_gram) leave_own_edges(gram, places.arriving + wide_told, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (done == 0 && found_by_all(memory.slots) == found_nothing) return found_nothing;
+    if (done == 0 && !asks_for_rotation(found_by_all(memory.slots))) return found_nothing;
 #pragma unroll 1
     for (int move = first_move(pass); move < last_move(pass); move += 2) {
       wide_step(places, 0, move, tolerances.cosine, rows, simdgroup, lane, gram, product, rotation);

@@ -6,6 +6,7 @@
 #pragma once
 #include <metal_stdlib>
 
+#include "block_convergence.h"
 #include "block_wide.h"
 #include "block_wide_rotate.h"
 
@@ -125,7 +126,7 @@ template <typename T>
 
   const Blocks blocks = make_blocks(width, block_count);
   const PairTask task = make_pair_task(group, int(shares), int(round), blocks);
-  if (states[task.matrix * state_words + state_sweep] < int(sweep)) return;
+  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   places += task.pair * wide_pair;
   if (places[0] < 0) return;
   device const float4* const product = (device const float4*)(partials + task.pair * pair_numbers);

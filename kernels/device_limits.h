@@ -106,6 +106,8 @@ enum : int {
   block_wide_partial = 9 * block_threads,
   // And of what one block has in common with the other: 4.
   block_wide_cross_partial = 4 * block_threads,
+  // From so many real columns on pairs of blocks turn more than asks for it (block_convergence.h).
+  block_wide_more_columns = 1024,
   // Numbers that a block has in common with itself.
   block_wide_own = block_wide_columns * block_wide_columns,
   // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
@@ -141,14 +143,15 @@ enum : int {
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
-  block_max_sweeps = 48,
-  // So those after some are made of few dispatches: groups of so many blocks meet in one, each pair of groups in
-  // one threadgroup, and two groups do all such sweeps in one. Slower where they are needed, four times fewer and more
-  // where they are not. Before them come as many as random matrices need, and a few more: so many for up to so many
-  // columns, some more for twice as many.
+  block_max_sweeps = 40,
+  // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as
+  // random matrices need, and a few more: so many for up to so many columns, some more for twice as many. Then some
+  // whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so many blocks
+  // meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
   block_full_sweeps = 12,
   block_full_sweeps_columns = 512,
   block_sweeps_for_twice_the_columns = 2,
+  block_one_step_sweeps = 3,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
   // has at least, or where each core has so many pairs of blocks that are not wide. Where it is two, the second is
@@ -356,10 +359,11 @@ enum Info : int { info_ok = 0, info_not_finite = 1, info_not_converged = 2 };
 
 // The words that method `block` keeps of each matrix in `states`.
 enum StateWord : int {
-  state_sweep = 0,     // the sweep to make, counted from 1: one more than the last that rotated; 0: A is not finite
-  state_exponent = 1,  // B is A 2^exponent
-  state_rank = 2,      // the columns of B that are not zero once they are orthogonal
-  state_words = 3
+  state_far = 0,       // the last sweep that cosines ask for, counted from 1; 0: A is not finite
+  state_wide = 1,      // and that angles ask for: the sweep to make is the smaller of these (block_convergence.h)
+  state_exponent = 2,  // B is A 2^exponent
+  state_rank = 3,      // the columns of B that are not zero once they are orthogonal
+  state_words = 4
 };
 
 }  // namespace metalsvd

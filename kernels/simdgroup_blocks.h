@@ -46,8 +46,8 @@ constexpr int second_that_meets(Meeting meeting, int step, int i) {
 }
 
 // Each lane finds the rotation of its share, and turns its entries of all columns by those of all.
-template <Meeting meeting, int step, typename T, int entries, bool is_spread>
-inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+template <Meeting meeting, int step, typename T, int entries, typename PairTolerances, bool is_spread>
+inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
                          Stand<is_spread> stand) {
   T products[block_width];
 #pragma unroll
@@ -79,8 +79,8 @@ inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquar
 }
 
 // Each column of the one block meets one of the other; then each share of the lanes hears of the square of the next.
-template <int step, typename T, int entries, bool is_spread>
-inline uint meet_across(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+template <int step, typename T, int entries, typename PairTolerances, bool is_spread>
+inline uint meet_across(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
                         Stand<is_spread> stand) {
   const uint found = meet_in_step<across, step>(held, squares, tolerances, stand);
   const int next = (stand.part + stand.parts / block_width) & (stand.parts - 1);
@@ -88,13 +88,13 @@ inline uint meet_across(thread HeldBlocks<T, entries>& held, thread SharedSquare
   return found;
 }
 
-template <typename T, int entries, bool is_spread>
-inline uint meet_blocks(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Tolerances tolerances,
+template <typename T, int entries, typename PairTolerances, bool is_spread>
+inline uint meet_blocks(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
                         Stand<is_spread> stand) {
   uint found = meet_across<0>(held, squares, tolerances, stand);
-  found = max(found, meet_across<1>(held, squares, tolerances, stand));
-  found = max(found, meet_across<2>(held, squares, tolerances, stand));
-  return max(found, meet_across<3>(held, squares, tolerances, stand));
+  found |= meet_across<1>(held, squares, tolerances, stand);
+  found |= meet_across<2>(held, squares, tolerances, stand);
+  return found | meet_across<3>(held, squares, tolerances, stand);
 }
 
 // The squares of a lane's share, summed up anew.
@@ -115,8 +115,8 @@ inline SharedSquares measure_shares(thread const HeldBlocks<T, entries>& held, S
 }
 
 // Two pairs of columns of each block meet.
-template <int step, typename T, int entries, bool is_spread>
-inline uint meet_within(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
+template <int step, typename T, int entries, typename PairTolerances, bool is_spread>
+inline uint meet_within(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
   SharedSquares squares = measure_shares<within, step>(held, stand);
   return meet_in_step<within, step>(held, squares, tolerances, stand);
 }
@@ -178,19 +178,19 @@ inline void exchange_ends(thread HeldBlocks<T, entries>& held, thread SharedSqua
 
 // One sweep: every pair of columns once. Returns what this lane has found. The line is reversed afterwards, block by
 // block.
-template <typename T, int entries, bool is_spread>
-inline uint sweep_held(thread HeldBlocks<T, entries>& held, Tolerances tolerances, Stand<is_spread> stand) {
+template <typename T, int entries, typename PairTolerances, bool is_spread>
+inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
   // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
-  Tolerances in_odd_rounds = tolerances;
+  PairTolerances in_odd_rounds = tolerances;
   if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
   uint found = meet_within<1>(held, tolerances, stand);
-  found = max(found, meet_within<2>(held, tolerances, stand));
-  found = max(found, meet_within<3>(held, tolerances, stand));
+  found |= meet_within<2>(held, tolerances, stand);
+  found |= meet_within<3>(held, tolerances, stand);
   SharedSquares squares = measure_shares<across, 0>(held, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
-    found = max(found, meet_blocks(held, squares, tolerances, stand));
+    found |= meet_blocks(held, squares, tolerances, stand);
     move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
-    found = max(found, meet_blocks(held, squares, in_odd_rounds, stand));
+    found |= meet_blocks(held, squares, in_odd_rounds, stand);
     if (stand.has_end) exchange_ends(held, squares, stand);
     move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
   }

@@ -9,9 +9,9 @@ namespace metalsvd {
 
 using namespace metal;
 
-// What a sweep has found, the worst of all pairs: nothing to rotate; cosines and angles so small that after their
-// rotation all cosines are within the tolerance; larger ones.
-enum Found : uint { found_nothing = 0, found_small = 1, found_large = 2 };
+// What a sweep has found, the worst of all pairs, or their bits together: nothing to rotate; cosines and angles so
+// small that after their rotation all cosines are within the tolerance; larger ones.
+enum Found : uint { found_nothing = 0, found_small = 1, found_large = 3 };
 
 // When columns count as orthogonal, and what is so small that one more sweep makes them so. A cosine that one rotation
 // has made zero grows by at most the product of two small ones in each of the fewer than 2 columns rotations that

@@ -37,6 +37,16 @@ inline int team_step(Team team) { return team.simdgroups * limits::teams_per_sim
 inline int team_in_simdgroup(Team team) { return team.lane / limits::team_lanes; }
 inline int lane_in_team(Team team) { return team.lane % limits::team_lanes; }
 
+// All bits that threads of the threadgroup have set, told to every thread; as threadgroup_max.
+inline uint threadgroup_or(uint value, threadgroup uint* slots, Team team) {
+  const uint of_simdgroup = simd_or(value);
+  if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint result = simd_or(team.lane < team.simdgroups ? slots[team.lane] : 0u);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return result;
+}
+
 // The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
 // free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {
