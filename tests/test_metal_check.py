@@ -58,6 +58,20 @@ def test_legal_metal_is_accepted(check_file):
     assert check_file(DATA / "accepted.metal") == []
 
 
+def test_casts_of_implicit_assignments_are_not_looked_for_in_the_text(check_file, tmp_path):
+    """Clang places them at the struct, and what followed it between < and > was taken for a type."""
+    file = tmp_path / "assigned.metal"
+    file.write_text(
+        "#include <metal_stdlib>\nusing namespace metal;\n"
+        "struct Numbers {\n  int x;\n  int y;\n};\n"
+        "inline bool lie_between(int a, int b, int c) { return a < b && b > c; }\n"
+        "inline Numbers same(Numbers a) { return a; }\n"
+        "inline Numbers second_of(Numbers a, Numbers b) {\n  a = same(b);\n  return a;\n}\n",
+        encoding="utf-8",
+    )
+    assert "\n".join(map(str, check_file(file))) == ""
+
+
 @pytest.mark.parametrize("file", sorted(KERNELS.glob("*.metal")), ids=lambda file: file.name)
 def test_kernels_pass(check_file, file):
     assert "\n".join(map(str, check_file(file))) == ""

@@ -214,6 +214,8 @@ class TreeWalk:
     def _check_cast(self, cursor: cindex.Cursor) -> None:
         opener = "(" if cursor.kind == CursorKind.CSTYLE_CAST_EXPR else "<"
         code, start = self.unit.code, cursor.extent.start.offset
+        if cursor.kind == CursorKind.CXX_STATIC_CAST_EXPR and not code.startswith("static_cast", start):
+            return  # of an assignment of structs, which clang has written
         opening = code.find(opener, start)
         if opening != -1:
             self._check_spaces(cursor, code[opening : matching(code, opening)], "")
