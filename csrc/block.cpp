@@ -160,7 +160,7 @@ class Encoder {
            {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
             plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep, plan_.block_partials});
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
-    if (plan_.block_steps == 2) {
+    if (plan_.block_steps == 2 || sweep > limits::block_full_sweeps) {
       launch("wide_turn_", plan_.number_suffix, plan_.block_pairs(round) * shares,
              {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height,
               geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,

@@ -148,9 +148,9 @@ enum : int {
   // random matrices need, and a few more: so many for up to so many columns, some more for twice as many. Then some
   // whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so many blocks
   // meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
-  block_full_sweeps = 12,
-  block_full_sweeps_columns = 512,
-  block_sweeps_for_twice_the_columns = 2,
+  block_full_sweeps = 13,
+  block_full_sweeps_columns = 1024,
+  block_sweeps_for_twice_the_columns = 3,
   block_one_step_sweeps = 3,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
@@ -159,7 +159,7 @@ enum : int {
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
   // Wide pairs are rotated in three steps, of which the second only solves, where more threadgroups than this a core
-  // would solve, the same more than once.
+  // would solve, the same more than once; not beyond block_full_sweeps, since two are less to pay for.
   block_wide_turning_per_core = 1,
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones
