@@ -148,10 +148,10 @@ enum : int {
   // random matrices need, and a few more: so many for up to so many columns, some more for twice as many. Then some
   // whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so many blocks
   // meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
-  block_full_sweeps = 13,
-  block_full_sweeps_columns = 1024,
-  block_sweeps_for_twice_the_columns = 3,
-  block_one_step_sweeps = 3,
+  block_full_sweeps = 12,
+  block_full_sweeps_columns = 512,
+  block_sweeps_for_twice_the_columns = 2,
+  block_one_step_sweeps = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
   // has at least, or where each core has so many pairs of blocks that are not wide. Where it is two, the second is
