@@ -1,8 +1,8 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
 //   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
-//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, of one step, and in the last
-//      ones over pairs of groups of blocks
+//      solve, rotate), or of one in registers, between some of them a look for noise (drop); in late sweeps, which few
+//      matrices need, of one step, and in the last ones over pairs of groups of blocks
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -45,6 +45,7 @@ struct Workspace {
   Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
   Tensor places;    // and where these bring the columns
   Tensor own;       // what each block has in common with itself (block_wide_own.h)
+  Tensor lengths;   // of the rows of W, squared
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
@@ -63,6 +64,7 @@ class Encoder {
         solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     const std::int64_t own = limits::block_wide_own_turns(static_cast<int>(plan.block_count)) * limits::block_wide_own;
     workspace_.own = plan.block_is_wide && sums ? allocate(2 * plan.block_pairs(0) * own, number_type) : workspace_.W;
+    workspace_.lengths = allocate(geometry_.w_height, ScalarType::Float);
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -90,6 +92,7 @@ class Encoder {
   // A sweep, or as many as one dispatch does. Returns how many.
   std::int64_t sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
+    drop_noise(sweep);
     const std::int64_t last_of_one_step = plan_.block_full_sweeps + limits::block_one_step_sweeps;
     if (sweep > last_of_one_step) {
       return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
@@ -140,6 +143,22 @@ class Encoder {
   void begin(const char* step) {
     flush();
     step_.name = step;
+  }
+
+  // Before a sweep, of W = R^H: columns that are noise become zero (kernels/block_noise.h).
+  void drop_noise(std::int64_t sweep) {
+    const std::int64_t done = sweep - 1;
+    const bool is_of_R = plan_.reduction && plan_.reduction->preconditions;
+    if (!is_of_R || done < limits::block_first_sweeps_of_noise || done > limits::block_last_sweeps_of_noise ||
+        done % limits::block_sweeps_of_noise != 0) {
+      return;
+    }
+    const std::vector<Argument> arguments{workspace_.W,       workspace_.lengths, workspace_.states,
+                                          geometry_.w_height, geometry_.padded,   sweep};
+    if (done == limits::block_first_sweeps_of_noise) {
+      launch("lengths_", plan_.number_suffix, divide_up(geometry_.w_height, limits::simd_width), arguments);
+    }
+    launch("drop_", plan_.number_suffix, divide_up(geometry_.padded, limits::block_simdgroups), arguments);
   }
 
   // All pairs of blocks that one round of the tournament meets.

@@ -2,6 +2,7 @@
 #include "block_finish.h"
 #include "block_gram.h"
 #include "block_held.h"
+#include "block_noise.h"
 #include "block_rotate.h"
 #include "block_round.h"
 #include "block_wide_gram.h"
@@ -42,6 +43,8 @@ template [[host_name("block_rotate_f32")]] [[kernel]] decltype(block_rotate<floa
 template [[host_name("block_normalize_f32")]] [[kernel]] decltype(block_normalize<float>) block_normalize<float>;
 template [[host_name("block_panel_f32")]] [[kernel]] decltype(block_panel<float>) block_panel<float>;
 template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<float>) block_reflect<float>;
+template [[host_name("block_lengths_f32")]] [[kernel]] decltype(block_lengths<float>) block_lengths<float>;
+template [[host_name("block_drop_f32")]] [[kernel]] decltype(block_drop<float>) block_drop<float>;
 template [[host_name("block_held_192_f32")]] [[kernel]] decltype(block_held<float, 192>) block_held<float, 192>;
 template [[host_name("block_held_256_f32")]] [[kernel]] decltype(block_held<float, 256>) block_held<float, 256>;
 template [[host_name(
@@ -56,6 +59,8 @@ template [[host_name("block_gram_c64")]] [[kernel]] decltype(block_gram<float2>)
 template [[host_name("block_round_c64")]] [[kernel]] decltype(block_round<float2>) block_round<float2>;
 template [[host_name("block_rotate_c64")]] [[kernel]] decltype(block_rotate<float2>) block_rotate<float2>;
 template [[host_name("block_normalize_c64")]] [[kernel]] decltype(block_normalize<float2>) block_normalize<float2>;
+template [[host_name("block_lengths_c64")]] [[kernel]] decltype(block_lengths<float2>) block_lengths<float2>;
+template [[host_name("block_drop_c64")]] [[kernel]] decltype(block_drop<float2>) block_drop<float2>;
 template [[host_name("block_panel_c64")]] [[kernel]] decltype(block_panel<float2>) block_panel<float2>;
 template [[host_name("block_reflect_c64")]] [[kernel]] decltype(block_reflect<float2>) block_reflect<float2>;
 

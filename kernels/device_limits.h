@@ -142,6 +142,10 @@ enum : int {
   // rank and of graded rows need it.
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
+  // Columns of W that are noise are looked for after so many sweeps, and so many more, up to so many.
+  block_first_sweeps_of_noise = 6,
+  block_sweeps_of_noise = 3,
+  block_last_sweeps_of_noise = 12,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
   block_max_sweeps = 40,
   // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as

@@ -96,3 +96,18 @@ def test_sorting_saves_the_sweeps_of_decaying_singular_values(emulated, target):
 
     ours, alone = barriers(None), barriers("block")
     assert ours <= 0.6 * alone, f"{ours} barriers behind a QR, {alone} without"
+
+
+@pytest.mark.parametrize("family", ["duplicate_columns", "vandermonde"])
+def test_columns_that_are_rounding_errors_take_no_sweeps(family, emulated, target):
+    """They become zero as soon as they are nothing else, rather than orthogonal to many digits: twice as many sweeps."""
+
+    def barriers(A: torch.Tensor) -> int:
+        emulated.reset_counters()
+        factors = metalsvd.svd_ex(A.to(target))
+        barriers = emulated.counters().barriers
+        checks.assert_accurate(A, factors.U, factors.S, factors.Vh)
+        return barriers
+
+    low_rank, random = (barriers(matrices.make(name, 150, 140)) for name in (family, "normal"))
+    assert low_rank <= 1.4 * random, f"{low_rank} barriers, {random} of a random matrix"
