@@ -15,7 +15,8 @@
 // Columns of W and V have limits::block_height rows. The kernels of a sweep need to know of no others: `rows` and
 // `columns` are what W and V have there, none of V where vectors are not wanted.
 //
-// Kernels know without the host when a matrix is done: in `states` stands the sweep that it has yet to make.
+// Kernels know without the host when a matrix is done: in `states` stands the sweep that it has yet to make
+// (block_convergence.h). Behind the tall QR columns that are rounding errors become zero (block_noise.h).
 #pragma once
 #include <metal_stdlib>
 

@@ -100,7 +100,7 @@ def test_sorting_saves_the_sweeps_of_decaying_singular_values(emulated, target):
 
 @pytest.mark.parametrize("family", ["duplicate_columns", "vandermonde"])
 def test_columns_that_are_rounding_errors_take_no_sweeps(family, emulated, target):
-    """They become zero as soon as they are nothing else, rather than orthogonal to many digits: twice as many sweeps."""
+    """They become zero as soon as they are nothing else. To make them orthogonal took twice as many sweeps."""
 
     def barriers(A: torch.Tensor) -> int:
         emulated.reset_counters()
