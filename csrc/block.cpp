@@ -1,8 +1,8 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
 //   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
-//      solve, rotate), or of one in registers, between some of them a look for noise (drop); in late sweeps, which few
-//      matrices need, of one step, and in the last ones over pairs of groups of blocks
+//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, of one step, and in the last
+//      ones over pairs of groups of blocks; between late sweeps a look for noise (drop)
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -93,13 +93,12 @@ class Encoder {
   std::int64_t sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
     drop_noise(sweep);
-    const std::int64_t last_of_one_step = plan_.block_full_sweeps + limits::block_one_step_sweeps;
-    if (sweep > last_of_one_step) {
+    if (sweep > last_sweep_of_one_step()) {
       return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
     }
     const bool holds_pairs = plan_.block_held_rows > 0;
     if (sweep > plan_.block_full_sweeps || (plan_.block_steps == 1 && !holds_pairs)) {
-      return rounds_of_groups(sweep, last_of_one_step, 1, plan_.block_rounds() + 1);
+      return rounds_of_groups(sweep, last_sweep_of_one_step(), 1, plan_.block_rounds() + 1);
     }
     for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
       if (holds_pairs) {
@@ -139,23 +138,23 @@ class Encoder {
   }
 
  private:
+  std::int64_t last_sweep_of_one_step() const { return plan_.block_full_sweeps + limits::block_one_step_sweeps; }
+
   // What is encoded from here on belongs to the step of that name. The one before is launched.
   void begin(const char* step) {
     flush();
     step_.name = step;
   }
 
-  // Before a sweep, of W = R^H: columns that are noise become zero (kernels/block_noise.h).
+  // Between sweeps that most matrices do not need, of W = R^H: columns that are noise become zero
+  // (kernels/block_noise.h). Not before: to complete them takes as long as some sweeps.
   void drop_noise(std::int64_t sweep) {
-    const std::int64_t done = sweep - 1;
+    const std::int64_t first = std::min<std::int64_t>(plan_.block_full_sweeps, limits::block_full_sweeps) + 1;
     const bool is_of_R = plan_.reduction && plan_.reduction->preconditions;
-    if (!is_of_R || done < limits::block_first_sweeps_of_noise || done > limits::block_last_sweeps_of_noise ||
-        done % limits::block_sweeps_of_noise != 0) {
-      return;
-    }
+    if (!is_of_R || sweep < first || sweep > last_sweep_of_one_step()) return;
     const std::vector<Argument> arguments{workspace_.W,       workspace_.lengths, workspace_.states,
                                           geometry_.w_height, geometry_.padded,   sweep};
-    if (done == limits::block_first_sweeps_of_noise) {
+    if (sweep == first) {
       launch("lengths_", plan_.number_suffix, divide_up(geometry_.w_height, limits::simd_width), arguments);
     }
     launch("drop_", plan_.number_suffix, divide_up(geometry_.padded, limits::block_simdgroups), arguments);

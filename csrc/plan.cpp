@@ -218,6 +218,7 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
 
 // Sweeps in full dispatches: what random matrices of so many columns need, and some more.
 std::int64_t full_sweeps(std::int64_t columns) {
+  if (columns <= limits::block_few_columns) return limits::block_full_sweeps_of_few;
   std::int64_t sweeps = limits::block_full_sweeps;
   for (std::int64_t more = limits::block_full_sweeps_columns; more < columns; more *= 2) {
     sweeps += limits::block_sweeps_for_twice_the_columns;

@@ -142,19 +142,17 @@ enum : int {
   // rank and of graded rows need it.
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
-  // Columns of W that are noise are looked for after so many sweeps, and so many more, up to so many.
-  block_first_sweeps_of_noise = 6,
-  block_sweeps_of_noise = 3,
-  block_last_sweeps_of_noise = 12,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
   block_max_sweeps = 40,
   // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as
-  // random matrices need, and a few more: so many for up to so many columns, some more for twice as many. Then some
-  // whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so many blocks
-  // meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
-  block_full_sweeps = 12,
-  block_full_sweeps_columns = 512,
-  block_sweeps_for_twice_the_columns = 2,
+  // random matrices need, and a few more: so many for few columns, for up to so many more, and for each time twice as
+  // many. Then some whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so
+  // many blocks meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
+  block_few_columns = 512,
+  block_full_sweeps_of_few = 12,
+  block_full_sweeps_columns = 1024,
+  block_full_sweeps = 14,
+  block_sweeps_for_twice_the_columns = 3,
   block_one_step_sweeps = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
