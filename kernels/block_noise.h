@@ -4,8 +4,7 @@
 // all within eps of the lengths of their rows says no more than the rounding of these rows: without it each column of B
 // is changed by as much, relative to its own length, as the QR has changed it. So small singular values of
 // column-graded matrices, whose columns of W are as long as some row, keep their digits. Where the rank is not full
-// such columns come out of the first sweeps, and would be made orthogonal to many digits: up to three times as many
-// sweeps.
+// rotations leave such columns, and some matrices take sweep after sweep to make these orthogonal to each other.
 #pragma once
 #include <metal_stdlib>
 
