@@ -53,6 +53,10 @@ inline uint found_in_pair(float alpha, float beta, float size, BlockTolerances t
 }
 
 inline bool asks_for_rotation(uint found) { return (found & found_due) != 0u; }
+
+// Where no more is turned than asks for it. Of one bit: what waits for it need not wait for the others.
+inline bool is_turned(uint found, BlockTolerances) { return asks_for_rotation(found); }
+
 inline bool asks_for_sweep(uint found) { return (found & found_far) != 0u && (found & found_wide) != 0u; }
 
 // The sweep that a matrix is to make, by its words in `states`.

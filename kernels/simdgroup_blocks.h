@@ -57,7 +57,7 @@ inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquar
   }
   const T dot = share_of_sums<block_width>(products, stand);
   const uint found = found_in_pair(squares.first, squares.second, rough_magnitude(dot), tolerances);
-  const bool turns = found != found_nothing;
+  const bool turns = is_turned(found, tolerances);
   const Rotation<T> rotation = orthogonalizing_rotation(squares.first, squares.second, dot);
   const float gain = turns ? (squares.second > squares.first ? -rotation.gain : rotation.gain) : 0.0f;
   squares.first += gain;

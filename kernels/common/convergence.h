@@ -28,6 +28,9 @@ inline Tolerances make_tolerances(int rows, int columns) {
   return tolerances;
 }
 
+// Whether a pair is to be rotated, by what has been found in it.
+inline bool is_turned(uint found, Tolerances) { return found != found_nothing; }
+
 // With these nothing is found: of columns that are not to be rotated.
 inline Tolerances no_tolerances() {
   Tolerances tolerances;
