@@ -64,7 +64,7 @@ class Encoder {
         solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     const std::int64_t own = limits::block_wide_own_turns(static_cast<int>(plan.block_count)) * limits::block_wide_own;
     workspace_.own = plan.block_is_wide && sums ? allocate(2 * plan.block_pairs(0) * own, number_type) : workspace_.W;
-    workspace_.lengths = allocate(geometry_.w_height, ScalarType::Float);
+    workspace_.lengths = is_of_R() ? allocate(geometry_.w_height, ScalarType::Float) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
@@ -138,6 +138,9 @@ class Encoder {
   }
 
  private:
+  // Whether B is R^H of the tall QR.
+  bool is_of_R() const { return plan_.reduction && plan_.reduction->preconditions; }
+
   std::int64_t last_sweep_of_one_step() const { return plan_.block_full_sweeps + limits::block_one_step_sweeps; }
 
   // What is encoded from here on belongs to the step of that name. The one before is launched.
@@ -150,8 +153,7 @@ class Encoder {
   // (kernels/block_noise.h). Not before: to complete them takes as long as some sweeps.
   void drop_noise(std::int64_t sweep) {
     const std::int64_t first = std::min<std::int64_t>(plan_.block_full_sweeps, limits::block_full_sweeps) + 1;
-    const bool is_of_R = plan_.reduction && plan_.reduction->preconditions;
-    if (!is_of_R || sweep < first || sweep > last_sweep_of_one_step()) return;
+    if (!is_of_R() || sweep < first || sweep > last_sweep_of_one_step()) return;
     const std::vector<Argument> arguments{workspace_.W,       workspace_.lengths, workspace_.states,
                                           geometry_.w_height, geometry_.padded,   sweep};
     if (sweep == first) {

@@ -44,8 +44,7 @@ inline BlockTolerances make_block_tolerances(int rows, int columns, bool more) {
 // Of two columns, as in common/convergence.h.
 inline uint found_in_pair(float alpha, float beta, float size, BlockTolerances tolerances) {
   const float cosine_of_pair = cosine(alpha, beta, size);
-  const float difference = fabs(beta - alpha);
-  const bool is_small = max(cosine_of_pair * difference, size) <= tolerances.small * difference;
+  const bool is_small = is_small_rotation(cosine_of_pair, alpha, beta, size, tolerances.small);
   const uint due = cosine_of_pair > tolerances.due ? found_due : 0u;
   const uint far = cosine_of_pair > tolerances.far ? found_far : 0u;
   const uint wide = cosine_of_pair > tolerances.cosine && !is_small ? found_wide : 0u;

@@ -39,11 +39,16 @@ inline Tolerances no_tolerances() {
   return tolerances;
 }
 
+// Whether neither the cosine nor the angle of a rotation exceeds `small`: alpha = |p|^2, beta = |q|^2, size = |p^H q|.
+inline bool is_small_rotation(float cosine_of_pair, float alpha, float beta, float size, float small) {
+  const float difference = fabs(beta - alpha);
+  return max(cosine_of_pair * difference, size) <= small * difference;
+}
+
 // Of two columns: alpha = |p|^2, beta = |q|^2, size = |p^H q|. They need a rotation unless it is nothing.
 inline uint found_in_pair(float alpha, float beta, float size, Tolerances tolerances) {
   const float cosine_of_pair = cosine(alpha, beta, size);
-  const float difference = fabs(beta - alpha);
-  const bool is_small = max(cosine_of_pair * difference, size) <= tolerances.small * difference;
+  const bool is_small = is_small_rotation(cosine_of_pair, alpha, beta, size, tolerances.small);
   return cosine_of_pair > tolerances.cosine ? (is_small ? found_small : found_large) : found_nothing;
 }
 
