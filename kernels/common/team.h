@@ -37,23 +37,25 @@ inline int team_step(Team team) { return team.simdgroups * limits::teams_per_sim
 inline int team_in_simdgroup(Team team) { return team.lane / limits::team_lanes; }
 inline int lane_in_team(Team team) { return team.lane % limits::team_lanes; }
 
-// What each SIMD-group has: lane l is told that of SIMD-group l, or 0 where there is none. `slots` has a word for each
-// SIMD-group and is free for other use when this returns. Two barriers.
-inline uint told_by_simdgroups(uint value, threadgroup uint* slots, Team team) {
-  if (team.lane == 0) slots[team.simdgroup] = value;
+// All bits that threads of the threadgroup have set, told to every thread; as threadgroup_max.
+inline uint threadgroup_or(uint value, threadgroup uint* slots, Team team) {
+  const uint of_simdgroup = simd_or(value);
+  if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint told = team.lane < team.simdgroups ? slots[team.lane] : 0u;
+  const uint result = simd_or(team.lane < team.simdgroups ? slots[team.lane] : 0u);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  return told;
+  return result;
 }
 
-// The largest `value` of the whole threadgroup, or all bits that are set in any, told to every thread. Slots and
-// barriers as above.
+// The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
+// free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {
-  return simd_max(told_by_simdgroups(simd_max(value), slots, team));
-}
-inline uint threadgroup_or(uint value, threadgroup uint* slots, Team team) {
-  return simd_or(told_by_simdgroups(simd_or(value), slots, team));
+  const uint largest = simd_max(value);
+  if (team.lane == 0) slots[team.simdgroup] = largest;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const uint result = simd_max(team.lane < team.simdgroups ? slots[team.lane] : 0u);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return result;
 }
 
 }  // namespace metalsvd
