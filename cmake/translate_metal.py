@@ -159,7 +159,6 @@ _SPECIAL_BOUNDS = {
     "block_wide_solve_": "768",
     "block_held_192_": "128, 3",
     "block_held_256_": "256, 2",
-    "block_wide_cross_": "768",
     "svd_simdgroups_12_": "768",
     "svd_recovering_48_": "32, 12",
     "svd_recovering_blocks_56_": "64, 8",

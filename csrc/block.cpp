@@ -43,8 +43,7 @@ struct Geometry {
 struct Workspace {
   Tensor W, V;      // w_height x padded and v_height x padded: B and Q while they are rotated
   Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
-  Tensor places;    // and where these bring the columns
-  Tensor own;       // what each block has in common with itself (block_wide_own.h)
+  Tensor seats;     // and which columns these are of, and where they bring them
   Tensor lengths;   // of the rows of W, squared
   Tensor sigma, order, states, maxima;
   Tensor extra;  // completed columns where tensors hold less than numbers
@@ -59,11 +58,10 @@ class Encoder {
         plan.block_accumulates() ? allocate(geometry_.v_height * geometry_.padded, number_type) : workspace_.W;
     const bool sums = plan.block_steps > 1;
     const bool solves = plan.block_steps > 2;
-    workspace_.partials = sums ? allocate(plan.block_pairs(0) * plan.block_partials, number_type) : workspace_.W;
-    workspace_.places =
-        solves ? allocate(plan.block_pairs(0) * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
-    const std::int64_t own = limits::block_wide_own_turns(static_cast<int>(plan.block_count)) * limits::block_wide_own;
-    workspace_.own = plan.block_is_wide && sums ? allocate(2 * plan.block_pairs(0) * own, number_type) : workspace_.W;
+    const std::int64_t meetings = plan.block_has_tables() ? plan.block_seating.most_tables() : plan.block_pairs(0);
+    workspace_.partials = sums ? allocate(meetings * plan.block_partials, number_type) : workspace_.W;
+    workspace_.seats =
+        solves ? allocate(meetings * 2 * limits::block_wide_pair_columns, ScalarType::Int) : workspace_.W;
     workspace_.lengths = is_of_R() ? allocate(geometry_.w_height, ScalarType::Float) : workspace_.W;
     workspace_.sigma = allocate(plan.columns, ScalarType::Float);
     workspace_.order = allocate(plan.columns, ScalarType::Int);
@@ -98,16 +96,16 @@ class Encoder {
     }
     const bool holds_pairs = plan_.block_held_rows > 0;
     if (sweep > plan_.block_full_sweeps || (plan_.block_steps == 1 && !holds_pairs)) {
-      return rounds_of_groups(sweep, last_sweep_of_one_step(), 1, plan_.block_rounds() + 1);
+      return rounds_of_groups(sweep, last_sweep_of_one_step(), 1, plan_.block_pair_rounds() + 1);
+    }
+    if (plan_.block_has_tables()) {
+      for (const SeatingRounds& rounds : plan_.block_seating.parts) {
+        for (std::int64_t slope = 0; slope < rounds.rounds; ++slope) wide_steps(sweep, rounds, slope);
+      }
+      return 1;
     }
     for (std::int64_t round = 0; round < plan_.block_rounds(); ++round) {
-      if (holds_pairs) {
-        held_step(sweep, round);
-      } else if (plan_.block_is_wide) {
-        wide_steps(sweep, round);
-      } else {
-        two_steps(sweep, round);
-      }
+      holds_pairs ? held_step(sweep, round) : two_steps(sweep, round);
     }
     return 1;
   }
@@ -174,27 +172,38 @@ class Encoder {
             plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, w_shares, shares, round, sweep});
   }
 
-  // The same of wide pairs, where the rotations may be found in a step of their own.
-  void wide_steps(std::int64_t sweep, std::int64_t round) {
-    launch(round > 0 ? "wide_cross_" : "wide_gram_", plan_.number_suffix, plan_.block_pairs(round) * geometry_.chunks,
-           {workspace_.W, workspace_.partials, workspace_.states, geometry_.w_height, plan_.block_width,
-            plan_.block_count, plan_.block_chunk_rows, geometry_.chunks, round, sweep, plan_.block_partials});
+  // A round of tables (kernels/block_seating.h), where the rotations may be found in a step of their own.
+  void wide_steps(std::int64_t sweep, const SeatingRounds& rounds, std::int64_t slope) {
+    const std::int64_t padded = geometry_.padded;
+    const auto begins_with = [&](std::vector<Argument> arguments) {
+      for (const std::int64_t number : {geometry_.w_height, padded, sweep, rounds.classes, rounds.order,
+                                        plan_.block_seating.point_bits, slope, rounds.polynomial,
+                                        plan_.block_partials}) {
+        arguments.push_back(number);
+      }
+      return arguments;
+    };
+    std::vector<Argument> gram = begins_with({workspace_.W, workspace_.partials, workspace_.states});
+    for (const std::int64_t number : {plan_.block_chunk_rows, geometry_.chunks}) gram.push_back(number);
+    launch("wide_gram_", plan_.number_suffix, rounds.tables() * geometry_.chunks, std::move(gram));
+
+    const std::int64_t passes = limits::block_wide_passes;
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
     if (plan_.block_steps == 2 || sweep > limits::block_full_sweeps) {
-      launch("wide_turn_", plan_.number_suffix, plan_.block_pairs(round) * shares,
-             {workspace_.W, workspace_.V, workspace_.partials, workspace_.states, geometry_.w_height,
-              geometry_.v_height, plan_.block_width, plan_.block_count, geometry_.chunks, plan_.block_share, shares,
-              round, sweep, passes(round, sweep), workspace_.own, plan_.block_partials});
+      std::vector<Argument> turn = begins_with({workspace_.W, workspace_.V, workspace_.states});
+      for (const Argument& argument : std::vector<Argument>{geometry_.chunks, passes, workspace_.partials,
+                                                            geometry_.v_height, plan_.block_share, shares}) {
+        turn.push_back(argument);
+      }
+      launch("wide_turn_", plan_.number_suffix, rounds.tables() * shares, std::move(turn));
       return;
     }
-    launch("wide_solve_", plan_.number_suffix, plan_.block_pairs(round),
-           {workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height, plan_.block_width,
-            plan_.block_count, geometry_.chunks, round, sweep, passes(round, sweep), workspace_.own,
-            plan_.block_partials});
-    launch("wide_rotate_", plan_.number_suffix, plan_.block_pairs(round) * shares,
-           {workspace_.W, workspace_.V, workspace_.partials, workspace_.places, workspace_.states, geometry_.w_height,
-            geometry_.v_height, plan_.block_width, plan_.block_count, plan_.block_partials, plan_.block_share, shares,
-            round, sweep},
+    std::vector<Argument> solve = begins_with({workspace_.partials, workspace_.seats, workspace_.states});
+    for (const std::int64_t number : {geometry_.chunks, passes}) solve.push_back(number);
+    launch("wide_solve_", plan_.number_suffix, rounds.tables(), std::move(solve));
+    launch("wide_rotate_", plan_.number_suffix, rounds.tables() * shares,
+           {workspace_.W, workspace_.V, workspace_.partials, workspace_.seats, workspace_.states, geometry_.w_height,
+            padded, geometry_.v_height, sweep, rounds.tables(), plan_.block_partials, plan_.block_share, shares},
            limits::block_wide_strip_threads);
   }
 
@@ -203,12 +212,6 @@ class Encoder {
     launch("held_" + std::to_string(plan_.block_held_rows) + "_", plan_.number_suffix, plan_.block_pairs(round),
            {workspace_.W, workspace_.states, geometry_.w_height, plan_.block_width, plan_.block_count, round, sweep},
            plan_.threads_per_threadgroup);
-  }
-
-  // Passes over a Gram matrix: one across the blocks of a pair, or all; twice where rounds are dear.
-  std::int64_t passes(std::int64_t round, std::int64_t sweep) const {
-    if (sweep > plan_.block_full_sweeps) return 2 * limits::block_wide_passes;
-    return round == 0 || sweep > limits::block_wide_quick_sweeps(plan_.columns) ? limits::block_wide_passes : 1;
   }
 
   // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, which does all sweeps up to
@@ -220,7 +223,9 @@ class Encoder {
                                       geometry_.v_height, plan_.block_width, plan_.block_count};
       if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
       for (const std::int64_t number : {size, count, round, sweep, sweeps}) arguments.push_back(number);
-      if (plan_.block_is_wide) arguments.push_back(passes(round, sweep));
+      if (plan_.block_is_wide) {
+        arguments.push_back((sweep > plan_.block_full_sweeps ? 2 : 1) * limits::block_wide_passes);
+      }
       launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
     }
     return sweeps;

@@ -247,7 +247,7 @@ void plan_wide_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& p
   const std::int64_t pairs = problem.batch * (plan.block_count / 2);
   const std::int64_t height = limits::block_height(plan.rows);
   const std::int64_t cores = problem.device.cores;
-  const std::int64_t tile_rows = limits::block_wide_turned_rows(static_cast<int>(plan.block_width));
+  const std::int64_t tile_rows = limits::block_wide_turned_rows;
   const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
   plan.block_steps = height < limits::block_wide_chunk_rows * 2               ? 1
                      : turning <= cores * limits::block_wide_turning_per_core ? 2
@@ -256,6 +256,7 @@ void plan_wide_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& p
   const std::int64_t product = limits::block_wide_pair_columns * limits::block_wide_pair_columns;
   plan.block_partials = std::max(divide_up(height, plan.block_chunk_rows) * limits::block_wide_partial,
                                  plan.block_steps == 3 ? product : 0);
+  if (plan.block_steps > 1) plan.block_seating = plan_seating(plan.block_padded_columns());
 }
 
 // The same of pairs of up to 32 columns.
@@ -308,6 +309,10 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
   const std::int64_t pairs = problem.batch * pairs_of_matrix;
   plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * divide_up(height, plan.block_chunk_rows);
+  if (plan.block_has_tables()) {
+    plan.threadgroups =
+        problem.batch * plan.block_seating.most_tables() * divide_up(height, plan.block_chunk_rows);
+  }
 }
 
 // R of the tall QR, which is computed with in float32 or complex64.
@@ -508,9 +513,12 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
 
 std::string describe(const Plan& plan) {
   const std::string kernels = plan.method == Method::block
-                                  ? std::to_string(plan.block_count) + " blocks of " +
-                                        std::to_string(plan.block_width) + " columns, " +
-                                        std::to_string(plan.block_rounds()) + " rounds a sweep of " +
+                                  ? (plan.block_has_tables()
+                                             ? std::to_string(plan.block_seating.most_tables()) + " tables of " +
+                                                   std::to_string(limits::block_wide_pair_columns)
+                                             : std::to_string(plan.block_count) + " blocks of " +
+                                                   std::to_string(plan.block_width)) +
+                                        " columns, " + std::to_string(plan.block_rounds()) + " rounds a sweep of " +
                                         (plan.block_held_rows > 0 ? "one step in registers"
                                          : plan.block_steps == 1  ? "one step"
                                          : plan.block_steps == 2  ? "two steps"

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <vector>
 
+#include "seating.h"
+
 namespace metalsvd {
 
 // The dtypes that there are kernels for. Half types are computed with in float32.
@@ -101,10 +103,11 @@ struct Plan {
   // Of `block`: blocks of columns, each of which meets each other once a sweep.
   std::int64_t block_width;
   std::int64_t block_count;
-  bool block_is_wide;              // pairs of 64 columns rather than 32
+  bool block_is_wide;              // 64 columns meet rather than 32
+  SeatingPlan block_seating;       // where they do, in rounds of more than one step
   std::int64_t block_held_rows;    // up to so many in registers while a pair is met (kernels/block_held.h), or 0
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
-  std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair
+  std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair or table
   std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
   std::int64_t block_share;        // rows that a threadgroup rotates
   std::int64_t block_full_sweeps;  // of such rounds, before those of groups
@@ -116,10 +119,13 @@ struct Plan {
 
   // Whether `block` rotates the columns of Q with those of B.
   bool block_accumulates() const { return left_columns > 0 && !recovery; }
-  // Rounds of a sweep of `block`.
-  std::int64_t block_rounds() const { return block_count - 1 + block_count % 2; }
+  // Whether `block` has wide rounds of more than one step.
+  bool block_has_tables() const { return block_is_wide && block_steps > 1; }
+  // Rounds of a sweep of `block` in which blocks meet in pairs.
+  std::int64_t block_pair_rounds() const { return block_count - 1 + block_count % 2; }
+  std::int64_t block_rounds() const { return block_has_tables() ? block_seating.rounds() : block_pair_rounds(); }
   // Columns of B as `block` keeps them: where the number of blocks is odd, with one that has none.
-  std::int64_t block_padded_columns() const { return block_width * (block_rounds() + 1); }
+  std::int64_t block_padded_columns() const { return block_width * (block_pair_rounds() + 1); }
   // Pairs of blocks that meet in a round of `block`: in the first of a sweep each, so that all its columns meet.
   std::int64_t block_pairs(std::int64_t round) const { return (block_count + (round == 0 ? block_count % 2 : 0)) / 2; }
 };

@@ -1,10 +1,10 @@
-// Method `block` on real numbers: pairs of blocks of up to 32 columns each, half as many rounds a sweep as with pairs
-// of 32 columns (block.h), each of which reads and writes the columns once.
+// Method `block` on real numbers: tables of 64 columns each, a quarter of the rounds a sweep of pairs of 32 columns
+// (block.h), each of which reads and writes the columns once.
 //
 // A step is the same: Gram matrix (block_wide_gram.h), rotations (block_wide_solve.h), columns times these
-// (block_wide_strip.h), the last two at once (block_wide_rotate.h), or all three (block_wide_round.h). Columns of a
-// pair are counted as if both blocks had 32, so that the two blocks start at 0 and at 32; those beyond the width of a
-// block do not exist and count as zero.
+// (block_wide_strip.h), the last two at once (block_wide_rotate.h), or all three (block_wide_round.h). Which columns
+// sit at a table says block_seating.h, in the steps of whole rounds, or are pairs of blocks. A seat may be empty, and
+// counts as a column of zeros.
 #pragma once
 #include <metal_stdlib>
 
@@ -35,19 +35,14 @@ enum : int {
   wide_entries_per_thread = wide_entries_of_lane / int(limits::block_simdgroups),
   wide_exchanged = wide_entries_of_lane / 4,  // of a thread at a time, which takes a little more memory than a tile
   wide_tile_entries = wide_exchanged * int(limits::block_threads),
-  wide_partial_entries = limits::block_wide_partial,
-  // Where only one block with the other is summed, a lane sums 8 x 4 entries.
-  wide_cross_side = 4,
-  wide_cross_entries_of_lane = wide_side * wide_cross_side,
-  wide_cross_entries_per_thread = wide_cross_entries_of_lane / int(limits::block_simdgroups),
-  wide_cross_partial_entries = limits::block_wide_cross_partial,
-  wide_own_entries = limits::block_wide_own
+  wide_partial_entries = limits::block_wide_partial
 };
 
-inline bool exists_in_pair(int index, Blocks blocks) { return index % wide_columns < blocks.width; }
-
-inline long column_of_wide_pair(PairTask task, int index, Blocks blocks) {
-  return index < wide_columns ? task.p + index : task.q + index - wide_columns;
+// The column at a seat where two blocks sit, or -1 where there is none.
+inline int column_at_seat(PairTask task, Blocks blocks, int seat) {
+  const int first = seat < wide_columns ? task.p : task.q;
+  const bool exists = seat % wide_columns < blocks.width && first < blocks.width * blocks.count;
+  return exists ? first + seat % wide_columns : -1;
 }
 
 // Four neighbours.

@@ -1,8 +1,9 @@
-// Method `block` on real numbers, first step of a round: the Gram matrices of all pairs of blocks.
+// Method `block` on real numbers, first step of a round: the Gram matrices of all tables.
 #pragma once
 #include <metal_stdlib>
 
 #include "block_convergence.h"
+#include "block_seating.h"
 #include "block_wide.h"
 
 namespace metalsvd {
@@ -43,24 +44,22 @@ inline int wide_column_of_class(int index, int leading, int k) {
   return index * 4 + (k < 4 ? leading : leading ^ wide_columns) + k % 4;
 }
 
-// What a thread moves of a tile: of a column of either block four rows in each half. A tile stands row after row; the
+// What a thread moves of a tile: of two columns, 32 seats from each other, four rows in each half. A tile stands row after row; the
 // fours of a row are renumbered, differently in rows that four threads move at once, so that these meet in no bank.
 struct HeldWideTile {
   float4 p[2];
   float4 q[2];
 };
 
-// The rows from the one that `column` of the first block points to, of which `rows_left` are there; zeros beyond them,
-// and where no such column exists.
-inline void read_wide_tile(device const float* column, long to_q, bool exists, int rows_left,
+// The rows from those that p and q point to, of which so many are there; zeros beyond them.
+inline void read_wide_tile(device const float* p, device const float* q, int rows_of_p, int rows_of_q,
                            thread HeldWideTile& held) {
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
     held.p[part] = float4(0.0f, 0.0f, 0.0f, 0.0f);
     held.q[part] = held.p[part];
-    if (!exists || rows_left <= part * wide_half_rows) continue;
-    held.p[part] = *(device const float4*)(column + part * wide_half_rows);
-    held.q[part] = *(device const float4*)(column + to_q + part * wide_half_rows);
+    if (rows_of_p > part * wide_half_rows) held.p[part] = *(device const float4*)(p + part * wide_half_rows);
+    if (rows_of_q > part * wide_half_rows) held.q[part] = *(device const float4*)(q + part * wide_half_rows);
   }
 }
 
@@ -126,58 +125,39 @@ inline void add_wide_row(threadgroup const float4* row, WideEntriesOfLane entrie
   }
 }
 
-// Where only one block meets the other: a lane has fours p and p + 4 of the columns of the first, and four q of the
-// second.
-struct WideCrossOfLane {
+// Which columns a thread moves to the tiles: those of a seat and of that 32 on, or -1.
+struct ColumnsMoved {
   int p, q;
 };
 
-inline WideCrossOfLane wide_cross_of(uint lane) {
-  WideCrossOfLane cross;
-  cross.p = int(lane) / 2 % 2 + int(lane) / 16 * 2;
-  cross.q = int(lane) % 2 + int(lane) / 4 % 4 * 2;
-  return cross;
-}
+inline int wide_seat_moved(int thread_index) { return thread_index / limits::block_simdgroups; }
 
-inline void add_wide_row(threadgroup const float4* row, WideCrossOfLane cross, int simdgroup, thread float* sums) {
-  float left[wide_side];
-  float right[wide_cross_side];
-  read_four(row + (cross.p ^ simdgroup), left);
-  read_four(row + ((cross.p + 4) ^ simdgroup), left + 4);
-  read_four(row + (cross.q ^ simdgroup) + wide_columns / 4, right);
-#pragma unroll
-  for (int a = 0; a < wide_side; ++a) {
-#pragma unroll
-    for (int b = 0; b < wide_cross_side; ++b) {
-      sums[a * wide_cross_side + b] = fma(left[a], right[b], sums[a * wide_cross_side + b]);
-    }
-  }
-}
-
-// X^H X, where X is rows [first_row, end_row) of the columns of a pair of blocks, or what one block has in common with
-// the other: `count` entries of each lane of a SIMD-group, as `entries` says, of which an eighth is left to each thread
-// in `kept`; always in the same order, so that the bits do not depend on who runs when. `W` is that of the matrix. Two
-// barriers for each tile, before and after it is read, and those of share_wide_sums.
-template <int count, typename Entries>
-inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, long rows, int first_row, int end_row,
-                          Entries entries, threadgroup float4* tile, int thread_index, thread float* kept) {
+// X^H X, where X is rows [first_row, end_row) of the columns of a table: an eighth of the entries of each lane is left
+// to each thread in `kept`; always in the same order, so that the bits do not depend on who runs when. `W` is that of
+// the matrix. Two barriers for each tile, before and after it is read, and those of share_wide_sums.
+inline void sum_wide_gram(device const float* W, ColumnsMoved columns, long rows, int first_row, int end_row,
+                          threadgroup float4* tile, int thread_index, thread float* kept) {
   const int fours_of_row = wide_pair / 4;
+  const int count = wide_entries_of_lane;
   threadgroup float* const words = (threadgroup float*)tile;
   const int simdgroup = thread_index / limits::simd_width;
+  const WideEntriesOfLane entries = wide_entries_of(uint(thread_index % limits::simd_width));
   threadgroup const float4* const rows_of_simdgroup = tile + simdgroup * 4 * fours_of_row;
   float sums[count];
 #pragma unroll
   for (int k = 0; k < count; ++k) sums[k] = 0.0f;
 
   const int four_moved = thread_index % limits::block_simdgroups;
-  const int column_moved = thread_index / limits::block_simdgroups;
-  threadgroup float* const place = words + four_moved * 4 * wide_pair + (column_moved ^ four_moved * 4);
-  const bool exists = column_moved < blocks.width;
-  device const float* column = W + (task.p + column_moved) * rows + first_row + four_moved * 4;
-  const long to_q = (task.q - task.p) * rows;
-  const int last_row = end_row - four_moved * 4;
+  threadgroup float* const place =
+      words + four_moved * 4 * wide_pair + (wide_seat_moved(thread_index) ^ four_moved * 4);
+  device const float* const fours = W + first_row + four_moved * 4;
+  device const float* p = fours + max(columns.p, 0) * rows;
+  device const float* q = fours + max(columns.q, 0) * rows;
+  // Columns that do not exist have no rows left.
+  int rows_of_p = columns.p < 0 ? 0 : end_row - first_row - four_moved * 4;
+  int rows_of_q = columns.q < 0 ? 0 : end_row - first_row - four_moved * 4;
   HeldWideTile held;
-  read_wide_tile(column, to_q, exists, last_row - first_row, held);
+  read_wide_tile(p, q, rows_of_p, rows_of_q, held);
 #pragma unroll 1
   for (int start = first_row; start < end_row; start += wide_tile_rows) {
 #pragma unroll
@@ -187,8 +167,11 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next tile is on its way while this one is summed up.
-    column += wide_tile_rows;
-    read_wide_tile(column, to_q, exists, last_row - start - wide_tile_rows, held);
+    p += wide_tile_rows;
+    q += wide_tile_rows;
+    rows_of_p -= wide_tile_rows;
+    rows_of_q -= wide_tile_rows;
+    read_wide_tile(p, q, rows_of_p, rows_of_q, held);
 #pragma unroll 1
     for (int part = 0; part < 2; ++part) {
 #pragma unroll
@@ -202,7 +185,7 @@ inline void sum_wide_gram(device const float* W, PairTask task, Blocks blocks, l
   share_wide_sums<count / 2, limits::block_threads / 4>(words, thread_index, sums);
   share_wide_sums<count / 4, limits::block_threads / 8>(words, thread_index, sums);
 #pragma unroll
-  for (int k = 0; k < count / int(limits::block_simdgroups); ++k) kept[k] = sums[k];
+  for (int k = 0; k < wide_entries_per_thread; ++k) kept[k] = sums[k];
 }
 
 // The entries that sum_wide_gram leaves to a thread, and their mirror images: a SIMD-group has a column of each class
@@ -224,56 +207,38 @@ inline void store_wide_entries(thread const float* kept, int thread_index, threa
   G[far_left * wide_pair + far_right] = kept[wide_side];
 }
 
-// The same of the entries of one block with the other: a SIMD-group has a column of the first.
-inline void store_wide_cross(thread const float* kept, int thread_index, threadgroup float* G) {
-  const WideCrossOfLane cross = wide_cross_of(uint(thread_index % limits::simd_width));
-  const int simdgroup = thread_index / limits::simd_width;
-  const int p = (cross.p + simdgroup / 4 * 4) * 4 + simdgroup % 4;
-#pragma unroll
-  for (int b = 0; b < wide_cross_side; ++b) {
-    const int q = wide_columns + cross.q * 4 + b;
-    G[p * wide_pair + q] = kept[b];
-    G[q * wide_pair + p] = kept[b];
-  }
-}
-
-// partials[pair][chunk][k][thread], pair_numbers a pair, = the thread's k-th entry of X^H X, where X is the chunk's
-// rows of the pair, or where it `crosses` of what one block has in common with the other.
+// partials[table][chunk][k][thread], table_numbers a table, = the thread's k-th entry of X^H X, where X is the chunk's
+// rows of the columns at the table.
 //
-// Grid: a threadgroup of block_threads a matrix, pair and chunk, chunks innermost. Ownership and barriers: those of
-// sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, `width` is at most
-// block_wide_columns.
-template <typename T, bool crosses>
+// Grid: a threadgroup of block_threads a matrix, table and chunk, chunks innermost. Ownership and barriers: those of
+// sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, and what is seated is a round of
+// the `columns` of a matrix (csrc/seating.h).
+template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_gram(
     device const T* W [[buffer(0)]], device T* partials [[buffer(1)]], device const int* states [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& width [[buffer(4)]], constant long& block_count [[buffer(5)]],
-    constant long& chunk_rows [[buffer(6)]], constant long& chunks [[buffer(7)]], constant long& round [[buffer(8)]],
-    constant long& sweep [[buffer(9)]], constant long& pair_numbers [[buffer(10)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
-  enum : int {
-    per_thread = crosses ? int(wide_cross_entries_per_thread) : int(wide_entries_per_thread),
-    per_chunk = crosses ? int(wide_cross_partial_entries) : int(wide_partial_entries)
-  };
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& sweep [[buffer(5)]],
+    constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
+    constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
+    constant long& table_numbers [[buffer(11)]], constant long& chunk_rows [[buffer(12)]],
+    constant long& chunks [[buffer(13)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_tile_entries / 4];
-  const Blocks blocks = make_blocks(width, block_count);
-  const PairTask task = make_pair_task(group, int(chunks), int(round), blocks);
+  const Seating seating = make_seating(classes, order, point_bits, slope, polynomial);
+  const TableTask task = make_table_task(group, int(chunks), seating);
   if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   // Found here, since the sums leave few registers.
-  partials += task.pair * pair_numbers + task.chunk * per_chunk + thread_index;
-  W += task.matrix * padded_columns(blocks) * rows;
+  partials += task.table * table_numbers + task.chunk * wide_partial_entries + thread_index;
+  W += task.matrix * columns * rows;
+  const int seat = wide_seat_moved(int(thread_index));
+  ColumnsMoved moved;
+  moved.p = column_at_seat(seating, task.table_of_matrix, seat, int(columns));
+  moved.q = column_at_seat(seating, task.table_of_matrix, seat + wide_columns, int(columns));
   const int first_row = task.chunk * int(chunk_rows);
   const int end_row = int(min(long(first_row) + chunk_rows, long(rows)));
-  const uint lane = thread_index % uint(limits::simd_width);
-  float sums[per_thread];
-  if (crosses) {
-    sum_wide_gram<wide_cross_entries_of_lane>(W, task, blocks, rows, first_row, end_row, wide_cross_of(lane), tile,
-                                              int(thread_index), sums);
-  } else {
-    sum_wide_gram<wide_entries_of_lane>(W, task, blocks, rows, first_row, end_row, wide_entries_of(lane), tile,
-                                        int(thread_index), sums);
-  }
+  float sums[wide_entries_per_thread];
+  sum_wide_gram(W, moved, rows, first_row, end_row, tile, int(thread_index), sums);
 #pragma unroll
-  for (int k = 0; k < per_thread; ++k) partials[k * limits::block_threads] = sums[k];
+  for (int k = 0; k < wide_entries_per_thread; ++k) partials[k * limits::block_threads] = sums[k];
 }
 
 }  // namespace metalsvd

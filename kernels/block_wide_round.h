@@ -28,25 +28,28 @@ inline Team same_team(threadgroup const int* numbers, Team team) {
 inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Blocks blocks, long rows, long columns,
                              long chunk_rows, int passes, threadgroup float4* tile, threadgroup float4* slice,
                              WideMemory memory, threadgroup const int* numbers, Team team) {
+  const int seat = wide_seat_moved(team.index);
+  ColumnsMoved moved;
+  moved.p = column_at_seat(task, blocks, seat);
+  moved.q = column_at_seat(task, blocks, seat + wide_columns);
   float total[wide_entries_per_thread];
 #pragma unroll
   for (int k = 0; k < wide_entries_per_thread; ++k) total[k] = 0.0f;
   for (long first_row = 0; first_row < rows; first_row += chunk_rows) {
     float sums[wide_entries_per_thread];
-    sum_wide_gram<wide_entries_of_lane>(W, task, blocks, rows, int(first_row), int(min(first_row + chunk_rows, rows)),
-                                        wide_entries_of(uint(team.lane)), tile, team.index, sums);
+    sum_wide_gram(W, moved, rows, int(first_row), int(min(first_row + chunk_rows, rows)), tile, team.index, sums);
 #pragma unroll
     for (int k = 0; k < wide_entries_per_thread; ++k) total[k] += sums[k];
   }
   team = same_team(numbers, team);
   store_wide_entries(total, team.index, memory.G);
+  if (team.index < wide_pair) memory.seats[team.index] = column_at_seat(task, blocks, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const BlockTolerances tolerances = make_wide_tolerances(rows, blocks);
-  const uint found = solve_wide(memory, blocks, passes, tolerances, no_own(), team);
+  const uint found = solve_wide(memory, passes, make_wide_tolerances(rows, padded_columns(blocks)), team);
   if (!asks_for_rotation(found)) return found_nothing;
   team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);
-  rotate_wide_rows(stack, task, blocks, 0, stack.height, tile, memory.places, slice, team.index);
+  rotate_wide_rows(stack, 0, stack.height, tile, memory.seats, slice, team.index);
   // The next pair reads what this one wrote.
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
   return found;
@@ -69,11 +72,11 @@ template <typename T>
   threadgroup float4 tile[wide_tile_entries / 4];  // of the columns, then G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 told[2 * wide_told / 4];
-  threadgroup int places[wide_pair];
+  threadgroup int seats[2 * wide_pair];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   threadgroup int numbers[limits::block_threads];
   threadgroup float* const G = (threadgroup float*)tile;
-  const WideMemory memory = make_wide_memory(G, told, places, slots);
+  const WideMemory memory = make_wide_memory(G, told, seats, slots);
 
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   numbers[team.index] = team.index;  // which nobody else reads

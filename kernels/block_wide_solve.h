@@ -1,5 +1,5 @@
-// Method `block` on real numbers: the rotations of a pair of blocks of 32 columns, from its Gram matrix G, by one
-// threadgroup, in registers.
+// Method `block` on real numbers: the rotations of a table of 64 columns, from its Gram matrix G, by one threadgroup, in
+// registers.
 //
 // Columns stand in 32 slots of two, p and q. A step rotates the two of every slot, then the q move on by one slot; 32
 // steps, a pass, bring all p together with all q. Four SIMD-groups hold G, lane a what rows of slot a have in columns
@@ -14,17 +14,16 @@
 // to a row, which would cost J its last bits if it were added, stays where it is too, in a register known beforehand.
 // Seen from the q, slots are counted backwards, and the p, negated, meet them as q meet p.
 //
-// The first pass meets the columns of one block with those of the other. Passes within, in which p are the columns
-// whose number in the pair has a certain bit of five clear, meet those that have the bits above it in common, and some
-// once more: these stand few slots apart, so that such a pass starts with the q a little before and ends a little
-// after. A pass has an even number of steps: two make one turn of the loop, each with memory of its own.
+// The first pass meets the columns of one half of the seats with those of the other. Passes within, in which p are the
+// columns whose seat has a certain bit of five clear, meet those that have the bits above it in common, and some once
+// more: these stand few slots apart, so that such a pass starts with the q a little before and ends a little after. A
+// pass has an even number of steps: two make one turn of the loop, each with memory of its own.
 #pragma once
 #include <metal_stdlib>
 
 #include "block_convergence.h"
 #include "block_solve.h"
 #include "block_wide.h"
-#include "block_wide_own.h"
 #include "common/rotation.h"
 #include "common/team.h"
 
@@ -54,21 +53,21 @@ enum : int {
 struct WideMemory {
   threadgroup float* G;      // 64 x 64, J - I once it is solved, of wide_product_stride
   threadgroup float4* told;  // in two steps, each wide_told words
-  threadgroup int* places;
+  threadgroup int* seats;    // the column of each, or -1; behind them where these go
   threadgroup uint* slots;
 };
 
-inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* told, threadgroup int* places,
+inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* told, threadgroup int* seats,
                                    threadgroup uint* slots) {
   WideMemory memory;
   memory.G = G;
   memory.told = told;
-  memory.places = places;
+  memory.seats = seats;
   memory.slots = slots;
   return memory;
 }
 
-// The column whose number in the pair is made of `slot` with the bit of `pass` put in: 0 for p, 1 for q.
+// The seat whose number is made of `slot` with the bit of `pass` put in: 0 for p, 1 for q.
 inline int wide_column(int pass, int slot, bool is_q) {
   const int bit = wide_columns >> pass;
   return slot + (slot & -bit) + (is_q ? bit : 0);
@@ -388,29 +387,26 @@ inline void load_product(threadgroup const float* words, WideRows rows, int pass
 }
 
 // The shape alone decides: fewer columns take a sweep more where more is turned.
-inline BlockTolerances make_wide_tolerances(long rows, Blocks blocks) {
-  const int columns = padded_columns(blocks);
-  return make_block_tolerances(int(rows), columns, columns >= limits::block_wide_more_columns);
+inline BlockTolerances make_wide_tolerances(long rows, long columns) {
+  return make_block_tolerances(int(rows), int(columns), columns >= limits::block_wide_more_columns);
 }
 
 inline uint found_in_wide_pair(threadgroup const float* G, int p, int q, BlockTolerances tolerances) {
   return found_in_pair(G[p * (wide_pair + 1)], G[q * (wide_pair + 1)], fabs(G[q * wide_pair + p]), tolerances);
 }
 
-// What of G is to be rotated across the blocks, or within them too: what a lane of one of four SIMD-groups finds.
-inline uint look_for_wide_rotations(threadgroup const float* G, bool within, BlockTolerances tolerances, int simdgroup,
-                                    int lane) {
+// What of G is to be rotated: what a lane of one of four SIMD-groups finds.
+inline uint look_for_wide_rotations(threadgroup const float* G, BlockTolerances tolerances, int simdgroup, int lane) {
   uint found = found_nothing;
 #pragma unroll 4
   for (int q = simdgroup; q < wide_columns; q += 4) {
     found |= found_in_wide_pair(G, lane, wide_columns + q, tolerances);
   }
-  if (!within) return found;
 #pragma unroll 2
   for (int q = simdgroup; q < wide_columns; q += 4) {
-    // Lanes below q look at the first block, those above at the second.
-    const int block = lane < q ? 0 : int(wide_columns);
-    const uint here = found_in_wide_pair(G, block + lane, block + q, tolerances);
+    // Lanes below q look at the first half, those above at the second.
+    const int half_of_seats = lane < q ? 0 : int(wide_columns);
+    const uint here = found_in_wide_pair(G, half_of_seats + lane, half_of_seats + q, tolerances);
     found |= lane == q ? 0u : here;
   }
   return found;
@@ -419,23 +415,36 @@ inline uint look_for_wide_rotations(threadgroup const float* G, bool within, Blo
 // What the four have found together, once they have left it in their slots.
 inline uint found_by_all(threadgroup const uint* slots) { return slots[4] | slots[5] | slots[6] | slots[7]; }
 
-// What column j is sorted by: all but the last bits of its square, then its number. Rounding can leave a square below
-// zero: that column still stands before those that do not exist.
-inline int wide_key(float square, int j, Blocks blocks) {
+// What the column of a seat is sorted by: all but the last bits of its square, then the seat. Rounding can leave a
+// square below zero: that column still stands before empty seats.
+inline int wide_key(float square, int seat, threadgroup const int* seats) {
   const int numbers = wide_pair - 1;
-  return exists_in_pair(j, blocks) ? (as_type<int>(max(square, 0.0f)) & ~numbers) + (numbers - j) : -1 - j;
+  return seats[seat] >= 0 ? (as_type<int>(max(square, 0.0f)) & ~numbers) + (numbers - seat) : -1 - seat;
 }
 
-// Where the column of that key goes when the columns of the pair stand in descending order (see place_in_order). Four
-// lanes side by side look at a quarter of the others each.
-inline int wide_place_in_order(threadgroup const int* keys, int j, int part, Blocks blocks) {
-  const int key = keys[j];
-  int place = 0;
+// Where the columns of a table go, behind the seats: so that their squares descend with their numbers. Four lanes side by
+// side look at a quarter of the seats each. Two barriers.
+inline void sort_wide(threadgroup const int* keys, threadgroup int* columns, threadgroup int* seats,
+                      int thread_index) {
+  const int seat = thread_index / 4;
+  const int column = seats[seat];
+  int larger_squares = 0;
+  int smaller_columns = 0;
 #pragma unroll
-  for (int k = 0; k < wide_pair / 4; ++k) place += keys[4 * k + part] > key ? 1 : 0;
-  place += simd_shuffle_xor(place, ushort(1));
-  place += simd_shuffle_xor(place, ushort(2));
-  return place < blocks.width ? place : wide_columns + place - blocks.width;
+  for (int k = 0; k < wide_pair / 4; ++k) {
+    const int other = 4 * k + thread_index % 4;
+    larger_squares += keys[other] > keys[seat] ? 1 : 0;
+    smaller_columns += uint(seats[other]) < uint(column) ? 1 : 0;  // an empty seat is larger than any
+  }
+#pragma unroll
+  for (ushort distance = 1; distance < 4; distance *= 2) {
+    larger_squares += simd_shuffle_xor(larger_squares, distance);
+    smaller_columns += simd_shuffle_xor(smaller_columns, distance);
+  }
+  if (thread_index % 4 == 0 && column >= 0) columns[smaller_columns] = column;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (thread_index % 4 == 0) seats[wide_pair + seat] = column < 0 ? -1 : columns[larger_squares];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
 // A step, `parity` its number modulo 2, before the barrier that ends it. `own` is the rotation of the lane's slot in
@@ -479,11 +488,10 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   if (!holds_gram) load_product(words, rows, pass, product);
 }
 
-// J - I in the place of G, where J makes the pair's Gram matrix G more diagonal, and the place of each column; what is
-// left of G within the blocks goes to `own`. Returns what there was to rotate; where it was nothing, all stays as it
-// was. G is known to all threads. One barrier a step and one a pass, three between two passes, and two more, or four.
-inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, BlockTolerances tolerances, WideOwn own,
-                       Team team) {
+// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes. Returns
+// what there was to rotate; where it was nothing, all stays as it was. G and the seats are known to all threads. One
+// barrier a step and one a pass, three between two passes, and three more.
+inline uint solve_wide(WideMemory memory, int passes, BlockTolerances tolerances, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
   const bool holds_gram = simdgroup < 4;
@@ -497,7 +505,7 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, BlockTolera
     load_gram<wide_pair>(memory.G, 0, simdgroup, lane, gram);
   } else {
     clear_product(product);
-    const uint here = look_for_wide_rotations(memory.G, passes > 1, tolerances, simdgroup - 4, lane);
+    const uint here = look_for_wide_rotations(memory.G, tolerances, simdgroup - 4, lane);
     const uint of_simdgroup = simd_or(here);
     if (lane == 0) memory.slots[simdgroup] = of_simdgroup;
   }
@@ -534,27 +542,12 @@ inline uint solve_wide(WideMemory memory, Blocks blocks, int passes, BlockTolera
   if (simdgroup == 0) {
     const int p = wide_column(pass, lane, false);
     const int q = wide_q_column(pass, lane, last_move(pass));
-    keys[p] = wide_key(gram.at[0].pp, p, blocks);
-    keys[q] = wide_key(gram.at[0].qq, q, blocks);
+    keys[p] = wide_key(gram.at[0].pp, p, memory.seats);
+    keys[q] = wide_key(gram.at[0].qq, q, memory.seats);
   }
-  if (own.stores && holds_gram) store_gram(gram, pass, simdgroup, lane, memory.G);
-  if (!own.stores && !holds_gram) store_product(product, rows, pass, memory.G);
+  if (!holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const int column = team.index / 4;
-  const int place = wide_place_in_order(keys, column, team.index % 4, blocks);
-  threadgroup int* const sources = keys + wide_pair;
-  if (team.index % 4 == 0) {
-    memory.places[column] = place;
-    // Columns that do not exist stay where they are.
-    sources[exists_in_pair(column, blocks) ? place : column] = column;
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (own.stores) {
-    store_own<wide_solved_stride>(memory.G, sources, own, team.index);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (!holds_gram) store_product(product, rows, pass, memory.G);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  sort_wide(keys, keys + wide_pair, memory.seats, team.index);
   return found_by_all(memory.slots);
 }
 

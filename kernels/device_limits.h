@@ -98,18 +98,18 @@ enum : int {
   block_tile_rows = 4 * simd_width,
   block_complex_tile_rows = simd_width,
   block_tile_stride = block_pair_columns + 1,
-  // Of real matrices with more columns than so many a pair has up to 64: their Gram matrix, which J then replaces,
-  // takes 16 KiB, and a slice of the columns, as they are multiplied, 8 KiB.
+  // Of real matrices with more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or as a
+  // pair of blocks: their Gram matrix, which J then replaces, takes 16 KiB, and a slice of the columns, as they are
+  // multiplied, 8 KiB.
   block_wide_columns = 32,
   block_wide_pair_columns = 2 * block_wide_columns,
+  block_seat_bits = 6,
   // What is kept of a Gram matrix of 64 x 64, which is symmetric: 9 numbers for each thread.
   block_wide_partial = 9 * block_threads,
-  // And of what one block has in common with the other: 4.
-  block_wide_cross_partial = 4 * block_threads,
-  // From so many real columns on pairs of blocks turn more than asks for it (block_convergence.h).
+  // Rows that a threadgroup rotates at a time where it finds the rotations itself: four for each sixteenth thread.
+  block_wide_turned_rows = 4 * block_threads / (block_wide_pair_columns / 4),
+  // From so many real columns on tables turn more than asks for it (block_convergence.h).
   block_wide_more_columns = 1024,
-  // Numbers that a block has in common with itself.
-  block_wide_own = block_wide_columns * block_wide_columns,
   // Rows that a threadgroup sums up of these: in tiles of so many, and so few that all pairs of a matrix are given to
   // this many threadgroups, nearly all that the cores of an H100 run at a time, or each to block_wide_chunks.
   block_wide_chunk_rows = 64,
@@ -317,10 +317,6 @@ constexpr long simdgroup_recovering_numbers(long columns, long entries) {
 // Rows that method `block` keeps of columns of so many: zeros behind the last, so that all begin at 16 bytes.
 constexpr long block_height(long rows) { return (rows + 3) / 4 * 4; }
 
-// Columns of wide pairs are rotated by threads that take four of them each, of as many rows as there are threads for.
-constexpr int block_wide_fours(int width) { return (width + 3) / 4 * 2; }
-constexpr int block_wide_turned_rows(int width) { return block_threads / block_wide_fours(width) * 4; }
-
 // Rows of a chunk of method `block`, from the shape alone: whole tiles.
 constexpr int block_chunk_rows(long rows) {
   const long tiles = (rows + block_most_chunks * block_tile_rows - 1) / (block_most_chunks * block_tile_rows);
@@ -345,14 +341,6 @@ constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows
 constexpr int block_held_tile(int rows) {
   return simdgroup_block_boxes(block_wide_pair_columns, block_held_parts(rows), block_held_entries(rows), word_bytes);
 }
-
-// In so many sweeps columns within a block meet in the first round only, in later ones in all rounds, which takes three
-// times as long to solve and saves sweeps. Measured: random matrices of up to 3071 columns converge before, larger
-// ones, whose sweeps take longest, do not.
-constexpr int block_wide_quick_sweeps(long columns) { return columns <= 1024 ? 10 : columns < 3072 ? 12 : 7; }
-
-// How often what blocks have in common with themselves stands in device memory (block_wide_own.h).
-constexpr int block_wide_own_turns(int blocks) { return 2 + blocks % 2; }
 
 }  // namespace limits
 

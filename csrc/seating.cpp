@@ -1,0 +1,85 @@
+#include "seating.h"
+
+#include <algorithm>
+#include <bit>
+#include <optional>
+#include <tuple>
+
+#include "../kernels/device_limits.h"
+
+namespace metalsvd {
+namespace {
+
+constexpr std::int64_t tournament = -1;
+
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Irreducible binary polynomials of degree 1, 2, ...: bit i is the coefficient of x^i.
+constexpr std::int64_t irreducible[] = {0x3, 0x7, 0xb, 0x13, 0x25, 0x43, 0x83, 0x11b, 0x203, 0x409, 0x805, 0x1009, 0x201b};
+
+bool is_power_of_two(std::int64_t number) { return std::has_single_bit(static_cast<std::uint64_t>(number)); }
+
+// Whether differences of the numbers of so many sides have inverses modulo `order`.
+bool divides_by_sides(std::int64_t order, std::int64_t sides) {
+  for (std::int64_t divisor = 2; divisor < sides; ++divisor) {
+    if (order % divisor == 0) return false;
+  }
+  return true;
+}
+
+// The transversal design of so many sides with the fewest places a side, `places` at least.
+SeatingRounds plan_design(std::int64_t classes, std::int64_t sides, std::int64_t places) {
+  for (std::int64_t order = std::max(places, sides);; ++order) {
+    if (is_power_of_two(order)) {
+      const int degree = std::countr_zero(static_cast<std::uint64_t>(order));
+      return {classes, order, irreducible[degree - 1], order};
+    }
+    if (divides_by_sides(order, sides)) return {classes, order, 0, order};
+  }
+}
+
+// The rounds for `points` points of each class, of tables of so many.
+std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points, std::int64_t points_of_table) {
+  const std::int64_t halves = divide_up(points, points_of_table / 2);
+  const std::int64_t pairs = divide_up(halves, 2);
+  const SeatingRounds all_halves{classes, pairs, tournament, 2 * pairs - 1};
+  if (points <= points_of_table) return {all_halves};
+  const SeatingRounds design = plan_design(classes, points_of_table, divide_up(points, points_of_table));
+  if (design.rounds >= all_halves.rounds) return {all_halves};
+  std::vector<SeatingRounds> parts = plan_parts(classes * points_of_table, design.order, points_of_table);
+  parts.insert(parts.begin(), design);
+  SeatingPlan plan{0, parts};
+  if (plan.rounds() >= all_halves.rounds) return {all_halves};
+  return parts;
+}
+
+}  // namespace
+
+std::int64_t SeatingPlan::rounds() const {
+  std::int64_t sum = 0;
+  for (const SeatingRounds& part : parts) sum += part.rounds;
+  return sum;
+}
+
+std::int64_t SeatingPlan::most_tables() const {
+  std::int64_t most = 0;
+  for (const SeatingRounds& part : parts) most = std::max(most, part.tables());
+  return most;
+}
+
+SeatingPlan plan_seating(std::int64_t columns) {
+  std::optional<SeatingPlan> best;
+  const auto cost = [](const SeatingPlan& plan) {
+    std::int64_t tables = 0;
+    for (const SeatingRounds& part : plan.parts) tables += part.rounds * part.tables();
+    return std::tuple(plan.rounds(), tables);
+  };
+  for (std::int64_t bits = 1; bits <= limits::block_seat_bits; ++bits) {
+    const std::int64_t points = divide_up(columns, std::int64_t{1} << (limits::block_seat_bits - bits));
+    const SeatingPlan plan{bits, plan_parts(1, points, std::int64_t{1} << bits)};
+    if (!best || cost(plan) < cost(*best)) best = plan;
+  }
+  return *best;
+}
+
+}  // namespace metalsvd
