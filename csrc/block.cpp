@@ -187,11 +187,14 @@ class Encoder {
     for (const std::int64_t number : {plan_.block_chunk_rows, geometry_.chunks}) gram.push_back(number);
     launch("wide_gram_", plan_.number_suffix, rounds.tables() * geometry_.chunks, std::move(gram));
 
-    const std::int64_t passes = limits::block_wide_passes;
+    // Columns of a point, which keep to the same table, meet once a sweep, in its last round.
+    const bool is_last = &rounds == &plan_.block_seating.parts.back() && slope + 1 == rounds.rounds;
+    const std::int64_t passes = is_last ? std::int64_t{limits::block_wide_passes} : plan_.block_seating.point_bits;
+    const std::int64_t sorts = sweep <= limits::block_sorting_sweeps;
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
     if (plan_.block_steps == 2 || sweep > limits::block_full_sweeps) {
       std::vector<Argument> turn = begins_with({workspace_.W, workspace_.V, workspace_.states});
-      for (const Argument& argument : std::vector<Argument>{geometry_.chunks, passes, workspace_.partials,
+      for (const Argument& argument : std::vector<Argument>{geometry_.chunks, passes, sorts, workspace_.partials,
                                                             geometry_.v_height, plan_.block_share, shares}) {
         turn.push_back(argument);
       }
@@ -199,7 +202,7 @@ class Encoder {
       return;
     }
     std::vector<Argument> solve = begins_with({workspace_.partials, workspace_.seats, workspace_.states});
-    for (const std::int64_t number : {geometry_.chunks, passes}) solve.push_back(number);
+    for (const std::int64_t number : {geometry_.chunks, passes, sorts}) solve.push_back(number);
     launch("wide_solve_", plan_.number_suffix, rounds.tables(), std::move(solve));
     launch("wide_rotate_", plan_.number_suffix, rounds.tables() * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.seats, workspace_.states, geometry_.w_height,

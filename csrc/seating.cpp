@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <optional>
-#include <tuple>
 
 #include "../kernels/device_limits.h"
 
@@ -53,6 +52,20 @@ std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points,
   return parts;
 }
 
+// How long sweeps of one matrix take, in steps of the passes that solve a table (kernels/block_wide_solve.h), as measured
+// on an H200: a round takes about 50 of them to begin and end, and one for 450 rows of tables to sum up and to rotate;
+// pairs of blocks need a seventh more sweeps.
+double time_of(const SeatingPlan& plan, std::int64_t columns) {
+  const std::int64_t passes = plan.point_bits;
+  const std::int64_t steps = passes == 1 ? 32 : 32 + 64 - (64 >> (passes - 1));
+  double time = 0;
+  for (const SeatingRounds& part : plan.parts) {
+    const std::int64_t rows = part.tables() * columns;
+    time += static_cast<double>(part.rounds) * (static_cast<double>(50 + steps) + static_cast<double>(rows) / 450);
+  }
+  return passes == 1 ? 1.15 * time : time;
+}
+
 }  // namespace
 
 std::int64_t SeatingPlan::rounds() const {
@@ -69,15 +82,14 @@ std::int64_t SeatingPlan::most_tables() const {
 
 SeatingPlan plan_seating(std::int64_t columns) {
   std::optional<SeatingPlan> best;
-  const auto cost = [](const SeatingPlan& plan) {
-    std::int64_t tables = 0;
-    for (const SeatingRounds& part : plan.parts) tables += part.rounds * part.tables();
-    return std::tuple(plan.rounds(), tables);
-  };
+  double least = 0;
   for (std::int64_t bits = 1; bits <= limits::block_seat_bits; ++bits) {
     const std::int64_t points = divide_up(columns, std::int64_t{1} << (limits::block_seat_bits - bits));
     const SeatingPlan plan{bits, plan_parts(1, points, std::int64_t{1} << bits)};
-    if (!best || cost(plan) < cost(*best)) best = plan;
+    const double time = time_of(plan, columns);
+    if (best && time >= least) continue;
+    best = plan;
+    least = time;
   }
   return *best;
 }

@@ -24,7 +24,7 @@ struct SeatingPlan {
   std::int64_t most_tables() const;
 };
 
-// As few rounds as there are, and then as few tables.
+// Those that take the least time.
 SeatingPlan plan_seating(std::int64_t columns);
 
 }  // namespace metalsvd

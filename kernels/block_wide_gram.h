@@ -44,6 +44,11 @@ inline int wide_column_of_class(int index, int leading, int k) {
   return index * 4 + (k < 4 ? leading : leading ^ wide_columns) + k % 4;
 }
 
+// Which columns a thread moves to the tiles: those of a seat and of that 32 on, or -1.
+struct ColumnsMoved {
+  int p, q;
+};
+
 // What a thread moves of a tile: of two columns, 32 seats from each other, four rows in each half. A tile stands row after row; the
 // fours of a row are renumbered, differently in rows that four threads move at once, so that these meet in no bank.
 struct HeldWideTile {
@@ -51,15 +56,17 @@ struct HeldWideTile {
   float4 q[2];
 };
 
-// The rows from those that p and q point to, of which so many are there; zeros beyond them.
-inline void read_wide_tile(device const float* p, device const float* q, int rows_of_p, int rows_of_q,
+// The rows from the one that p points to, of which so many are there, and those of q; zeros beyond them, and where no
+// such column exists.
+inline void read_wide_tile(device const float* p, long to_q, ColumnsMoved columns, int rows_left,
                            thread HeldWideTile& held) {
 #pragma unroll
   for (int part = 0; part < 2; ++part) {
     held.p[part] = float4(0.0f, 0.0f, 0.0f, 0.0f);
     held.q[part] = held.p[part];
-    if (rows_of_p > part * wide_half_rows) held.p[part] = *(device const float4*)(p + part * wide_half_rows);
-    if (rows_of_q > part * wide_half_rows) held.q[part] = *(device const float4*)(q + part * wide_half_rows);
+    if (rows_left <= part * wide_half_rows) continue;
+    if (columns.p >= 0) held.p[part] = *(device const float4*)(p + part * wide_half_rows);
+    if (columns.q >= 0) held.q[part] = *(device const float4*)(p + to_q + part * wide_half_rows);
   }
 }
 
@@ -125,11 +132,6 @@ inline void add_wide_row(threadgroup const float4* row, WideEntriesOfLane entrie
   }
 }
 
-// Which columns a thread moves to the tiles: those of a seat and of that 32 on, or -1.
-struct ColumnsMoved {
-  int p, q;
-};
-
 inline int wide_seat_moved(int thread_index) { return thread_index / limits::block_simdgroups; }
 
 // X^H X, where X is rows [first_row, end_row) of the columns of a table: an eighth of the entries of each lane is left
@@ -150,14 +152,11 @@ inline void sum_wide_gram(device const float* W, ColumnsMoved columns, long rows
   const int four_moved = thread_index % limits::block_simdgroups;
   threadgroup float* const place =
       words + four_moved * 4 * wide_pair + (wide_seat_moved(thread_index) ^ four_moved * 4);
-  device const float* const fours = W + first_row + four_moved * 4;
-  device const float* p = fours + max(columns.p, 0) * rows;
-  device const float* q = fours + max(columns.q, 0) * rows;
-  // Columns that do not exist have no rows left.
-  int rows_of_p = columns.p < 0 ? 0 : end_row - first_row - four_moved * 4;
-  int rows_of_q = columns.q < 0 ? 0 : end_row - first_row - four_moved * 4;
+  device const float* p = W + columns.p * rows + first_row + four_moved * 4;
+  const long to_q = (columns.q - columns.p) * rows;
+  const int last_row = end_row - four_moved * 4;
   HeldWideTile held;
-  read_wide_tile(p, q, rows_of_p, rows_of_q, held);
+  read_wide_tile(p, to_q, columns, last_row - first_row, held);
 #pragma unroll 1
   for (int start = first_row; start < end_row; start += wide_tile_rows) {
 #pragma unroll
@@ -168,10 +167,7 @@ inline void sum_wide_gram(device const float* W, ColumnsMoved columns, long rows
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next tile is on its way while this one is summed up.
     p += wide_tile_rows;
-    q += wide_tile_rows;
-    rows_of_p -= wide_tile_rows;
-    rows_of_q -= wide_tile_rows;
-    read_wide_tile(p, q, rows_of_p, rows_of_q, held);
+    read_wide_tile(p, to_q, columns, last_row - start - wide_tile_rows, held);
 #pragma unroll 1
     for (int part = 0; part < 2; ++part) {
 #pragma unroll

@@ -491,7 +491,7 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
 // J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes. Returns
 // what there was to rotate; where it was nothing, all stays as it was. G and the seats are known to all threads. One
 // barrier a step and one a pass, three between two passes, and three more.
-inline uint solve_wide(WideMemory memory, int passes, BlockTolerances tolerances, Team team) {
+inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
   const bool holds_gram = simdgroup < 4;
@@ -547,7 +547,12 @@ inline uint solve_wide(WideMemory memory, int passes, BlockTolerances tolerances
   }
   if (!holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  sort_wide(keys, keys + wide_pair, memory.seats, team.index);
+  if (sorts) {
+    sort_wide(keys, keys + wide_pair, memory.seats, team.index);
+  } else {
+    if (team.index < wide_pair) memory.seats[wide_pair + team.index] = memory.seats[team.index];
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
   return found_by_all(memory.slots);
 }
 

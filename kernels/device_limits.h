@@ -115,7 +115,10 @@ enum : int {
   block_wide_chunk_rows = 64,
   block_wide_gram_threadgroups = 256,
   block_wide_chunks = 4,
-  // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their number each.
+  // Sweeps in which the columns of a table are sorted by their norms. Later ones would change the seats of columns of
+  // nearly the same norm again and again, some of which would miss each other.
+  block_sorting_sweeps = 5,
+  // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their seat each.
   block_wide_passes = 6,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
   // that a threadgroup may have; up to so many strips, since with more the cores would end further apart. A core runs
@@ -153,6 +156,10 @@ enum : int {
   block_full_sweeps_columns = 1024,
   block_full_sweeps = 14,
   block_sweeps_for_twice_the_columns = 3,
+  // The same of rounds of tables, of which random matrices need fewer (block_seating.h).
+  block_table_sweeps_of_few = 10,
+  block_table_sweeps = 11,
+  block_table_sweeps_for_twice_the_columns = 2,
   block_one_step_sweeps = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
