@@ -176,9 +176,9 @@ class Encoder {
   void wide_steps(std::int64_t sweep, const SeatingRounds& rounds, std::int64_t slope) {
     const std::int64_t padded = geometry_.padded;
     const auto begins_with = [&](std::vector<Argument> arguments) {
-      for (const std::int64_t number : {geometry_.w_height, padded, sweep, rounds.classes, rounds.order,
-                                        plan_.block_seating.point_bits, slope, rounds.polynomial,
-                                        plan_.block_partials}) {
+      for (const std::int64_t number :
+           {geometry_.w_height, padded, sweep, rounds.classes, rounds.order, plan_.block_seating.point_bits, slope,
+            rounds.polynomial, plan_.block_partials}) {
         arguments.push_back(number);
       }
       return arguments;

@@ -217,13 +217,11 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
 }
 
 // Sweeps in full dispatches: what random matrices of so many columns need, and some more.
-std::int64_t full_sweeps(std::int64_t columns, bool of_tables) {
-  if (columns <= limits::block_few_columns) {
-    return of_tables ? limits::block_table_sweeps_of_few : limits::block_full_sweeps_of_few;
-  }
-  std::int64_t sweeps = of_tables ? limits::block_table_sweeps : limits::block_full_sweeps;
+std::int64_t full_sweeps(std::int64_t columns) {
+  if (columns <= limits::block_few_columns) return limits::block_full_sweeps_of_few;
+  std::int64_t sweeps = limits::block_full_sweeps;
   for (std::int64_t more = limits::block_full_sweeps_columns; more < columns; more *= 2) {
-    sweeps += of_tables ? limits::block_table_sweeps_for_twice_the_columns : limits::block_sweeps_for_twice_the_columns;
+    sweeps += limits::block_sweeps_for_twice_the_columns;
   }
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
@@ -306,14 +304,13 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
     plan.block_is_wide ? plan_wide_rounds(problem, rotated_rows, plan)
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
-  plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
+  plan.block_full_sweeps = full_sweeps(plan.columns);
   plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
   const std::int64_t pairs = problem.batch * pairs_of_matrix;
   plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * divide_up(height, plan.block_chunk_rows);
   if (plan.block_has_tables()) {
-    plan.threadgroups =
-        problem.batch * plan.block_seating.most_tables() * divide_up(height, plan.block_chunk_rows);
+    plan.threadgroups = problem.batch * plan.block_seating.most_tables() * divide_up(height, plan.block_chunk_rows);
   }
 }
 
@@ -514,19 +511,19 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver)
 }
 
 std::string describe(const Plan& plan) {
-  const std::string kernels = plan.method == Method::block
-                                  ? (plan.block_has_tables()
-                                             ? std::to_string(plan.block_seating.most_tables()) + " tables of " +
-                                                   std::to_string(limits::block_wide_pair_columns)
-                                             : std::to_string(plan.block_count) + " blocks of " +
-                                                   std::to_string(plan.block_width)) +
-                                        " columns, " + std::to_string(plan.block_rounds()) + " rounds a sweep of " +
-                                        (plan.block_held_rows > 0 ? "one step in registers"
-                                         : plan.block_steps == 1  ? "one step"
-                                         : plan.block_steps == 2  ? "two steps"
-                                                                  : "three steps") +
-                                        ", kernels block_*_" + plan.suffix
-                                  : "kernel " + plan.kernel;
+  const std::string kernels =
+      plan.method == Method::block
+          ? (plan.block_has_tables()
+                 ? std::to_string(plan.block_seating.most_tables()) + " tables of " +
+                       std::to_string(limits::block_wide_pair_columns)
+                 : std::to_string(plan.block_count) + " blocks of " + std::to_string(plan.block_width)) +
+                " columns, " + std::to_string(plan.block_rounds()) + " rounds a sweep of " +
+                (plan.block_held_rows > 0 ? "one step in registers"
+                 : plan.block_steps == 1  ? "one step"
+                 : plan.block_steps == 2  ? "two steps"
+                                          : "three steps") +
+                ", kernels block_*_" + plan.suffix
+          : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +
          " threads" + (plan.transposed ? ", on the conjugate transpose" : "") +

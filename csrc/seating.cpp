@@ -14,7 +14,8 @@ constexpr std::int64_t tournament = -1;
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Irreducible binary polynomials of degree 1, 2, ...: bit i is the coefficient of x^i.
-constexpr std::int64_t irreducible[] = {0x3, 0x7, 0xb, 0x13, 0x25, 0x43, 0x83, 0x11b, 0x203, 0x409, 0x805, 0x1009, 0x201b};
+constexpr std::int64_t irreducible[] = {0x3,   0x7,   0xb,   0x13,  0x25,   0x43,  0x83,
+                                        0x11b, 0x203, 0x409, 0x805, 0x1009, 0x201b};
 
 bool is_power_of_two(std::int64_t number) { return std::has_single_bit(static_cast<std::uint64_t>(number)); }
 
@@ -52,9 +53,9 @@ std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points,
   return parts;
 }
 
-// How long sweeps of one matrix take, in steps of the passes that solve a table (kernels/block_wide_solve.h), as measured
-// on an H200: a round takes about 50 of them to begin and end, and one for 450 rows of tables to sum up and to rotate;
-// pairs of blocks need a seventh more sweeps.
+// How long sweeps of one matrix take, in steps of the passes that solve a table (kernels/block_wide_solve.h), as
+// measured on an H200: a round takes about 50 of them to begin and end, and one for 450 rows of tables to sum up and to
+// rotate; pairs of blocks need a seventh more sweeps.
 double time_of(const SeatingPlan& plan, std::int64_t columns) {
   const std::int64_t passes = plan.point_bits;
   const std::int64_t steps = passes == 1 ? 32 : 32 + 64 - (64 >> (passes - 1));

@@ -6,7 +6,8 @@
 
 namespace metalsvd {
 
-// Rounds that differ in the slope only: all of 0, 1, ..., rounds - 1. What the numbers mean kernels/block_seating.h says.
+// Rounds that differ in the slope only: all of 0, 1, ..., rounds - 1. What the numbers mean kernels/block_seating.h
+// says.
 struct SeatingRounds {
   std::int64_t classes;
   std::int64_t order;

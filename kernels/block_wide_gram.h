@@ -49,8 +49,9 @@ struct ColumnsMoved {
   int p, q;
 };
 
-// What a thread moves of a tile: of two columns, 32 seats from each other, four rows in each half. A tile stands row after row; the
-// fours of a row are renumbered, differently in rows that four threads move at once, so that these meet in no bank.
+// What a thread moves of a tile: of two columns, 32 seats from each other, four rows in each half. A tile stands row
+// after row; the fours of a row are renumbered, differently in rows that four threads move at once, so that these meet
+// in no bank.
 struct HeldWideTile {
   float4 p[2];
   float4 q[2];
@@ -168,7 +169,7 @@ inline void sum_wide_gram(device const float* W, ColumnsMoved columns, long rows
     // The next tile is on its way while this one is summed up.
     p += wide_tile_rows;
     read_wide_tile(p, to_q, columns, last_row - start - wide_tile_rows, held);
-#pragma unroll 1
+#pragma unroll
     for (int part = 0; part < 2; ++part) {
 #pragma unroll
       for (int r = 0; r < 4; ++r) {

@@ -1,5 +1,5 @@
-// Method `block` on real numbers, second step of a round: the rotations of every table, and its columns times them. Where
-// many threadgroups share a table, these are two steps (block_wide_strip.h).
+// Method `block` on real numbers, second step of a round: the rotations of every table, and its columns times them.
+// Where many threadgroups share a table, these are two steps (block_wide_strip.h).
 #pragma once
 #include <metal_stdlib>
 
@@ -15,7 +15,8 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  // Columns are rotated by threads that take four of them each, of four rows. A tile is staged in slices, 32 seats each,
+  // Columns are rotated by threads that take four of them each, of four rows. A tile is staged in slices, 32 seats
+  // each,
   // of which a thread moves four rows of two columns.
   wide_fours = wide_pair / 4,
   wide_fours_together = int(limits::block_threads) / wide_fours,  // of rows
@@ -183,8 +184,8 @@ inline int place_of_four(int index) {
   return index / (wide_pair / 4) * (wide_product_stride / 4) + index % (wide_pair / 4);
 }
 
-// The rotations of every table, where they are a step of their own: J - I in the place of the partial Gram matrices that
-// it comes from, and seats[table], the column of each and then where it goes, the first of them -2 where there is
+// The rotations of every table, where they are a step of their own: J - I in the place of the partial Gram matrices
+// that it comes from, and seats[table], the column of each and then where it goes, the first of them -2 where there is
 // nothing to rotate. What it finds asks for the next sweep (block_convergence.h).
 //
 // Grid: a threadgroup of block_threads a matrix and table. Barriers: one once the Gram matrix is added up, those of
@@ -196,9 +197,9 @@ template <typename T>
     constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
     constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
     constant long& table_numbers [[buffer(11)]], constant long& chunks [[buffer(12)]],
-    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 told[2 * wide_told / 4];
   threadgroup int seats_of_table[2 * wide_pair];
@@ -241,9 +242,8 @@ template <typename T>
     constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
     constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
     constant long& table_numbers [[buffer(11)]], constant long& chunks [[buffer(12)]],
-    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]],
-    device const T* partials [[buffer(15)]], constant long& v_rows [[buffer(16)]], constant long& share [[buffer(17)]],
-    constant long& shares [[buffer(18)]],
+    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]], device const T* partials [[buffer(15)]],
+    constant long& v_rows [[buffer(16)]], constant long& share [[buffer(17)]], constant long& shares [[buffer(18)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I

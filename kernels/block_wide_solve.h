@@ -1,5 +1,5 @@
-// Method `block` on real numbers: the rotations of a table of 64 columns, from its Gram matrix G, by one threadgroup, in
-// registers.
+// Method `block` on real numbers: the rotations of a table of 64 columns, from its Gram matrix G, by one threadgroup,
+// in registers.
 //
 // Columns stand in 32 slots of two, p and q. A step rotates the two of every slot, then the q move on by one slot; 32
 // steps, a pass, bring all p together with all q. Four SIMD-groups hold G, lane a what rows of slot a have in columns
@@ -422,10 +422,9 @@ inline int wide_key(float square, int seat, threadgroup const int* seats) {
   return seats[seat] >= 0 ? (as_type<int>(max(square, 0.0f)) & ~numbers) + (numbers - seat) : -1 - seat;
 }
 
-// Where the columns of a table go, behind the seats: so that their squares descend with their numbers. Four lanes side by
-// side look at a quarter of the seats each. Two barriers.
-inline void sort_wide(threadgroup const int* keys, threadgroup int* columns, threadgroup int* seats,
-                      int thread_index) {
+// Where the columns of a table go, behind the seats: so that their squares descend with their numbers. Four lanes side
+// by side look at a quarter of the seats each. Two barriers.
+inline void sort_wide(threadgroup const int* keys, threadgroup int* columns, threadgroup int* seats, int thread_index) {
   const int seat = thread_index / 4;
   const int column = seats[seat];
   int larger_squares = 0;
@@ -488,9 +487,9 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   if (!holds_gram) load_product(words, rows, pass, product);
 }
 
-// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes. Returns
-// what there was to rotate; where it was nothing, all stays as it was. G and the seats are known to all threads. One
-// barrier a step and one a pass, three between two passes, and three more.
+// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes.
+// Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known to all
+// threads. One barrier a step and one a pass, three between two passes, and three more.
 inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;

@@ -102,11 +102,11 @@ inline WideChange multiply_wide_strip(threadgroup const float4* J, threadgroup c
 
 // X = X + X (J - I), sorted, for `share` rows of the columns of a table, those of W and those of V behind them.
 //
-// Grid: a threadgroup of block_wide_strip_threads a matrix, table and share, shares innermost. Ownership: the table owns
-// its columns for the round, the share its rows of them, a SIMD-group every fourth strip of these. Barriers: one once J
-// is there, and for each strip one of the SIMD-group before it is read and one after. The host promises: J and `seats`
-// are those of block_wide_solve for so many `tables` of a matrix; `shares` shares cover the `rows` of W and the `v_rows`
-// rows of V.
+// Grid: a threadgroup of block_wide_strip_threads a matrix, table and share, shares innermost. Ownership: the table
+// owns its columns for the round, the share its rows of them, a SIMD-group every fourth strip of these. Barriers: one
+// once J is there, and for each strip one of the SIMD-group before it is read and one after. The host promises: J and
+// `seats` are those of block_wide_solve for so many `tables` of a matrix; `shares` shares cover the `rows` of W and the
+// `v_rows` rows of V.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_wide_strip_threads)]] void block_wide_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],

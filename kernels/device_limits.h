@@ -156,10 +156,6 @@ enum : int {
   block_full_sweeps_columns = 1024,
   block_full_sweeps = 14,
   block_sweeps_for_twice_the_columns = 3,
-  // The same of rounds of tables, of which random matrices need fewer (block_seating.h).
-  block_table_sweeps_of_few = 10,
-  block_table_sweeps = 11,
-  block_table_sweeps_for_twice_the_columns = 2,
   block_one_step_sweeps = 2,
   block_group_blocks = 4,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk

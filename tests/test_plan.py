@@ -63,9 +63,10 @@ def test_a_matrix_too_large_for_a_threadgroup_names_the_limit(fits, too_large, d
         ((33, 33), "3 blocks of 11 columns, 3 rounds"),
         ((64, 64), "4 blocks of 16 columns, 3 rounds"),
         ((65, 65), "3 blocks of 22 columns, 3 rounds"),
-        ((128, 128), "4 blocks of 32 columns, 3 rounds"),
-        ((129, 129), "5 blocks of 26 columns, 5 rounds"),
-        ((4096, 11008), "128 blocks of 32 columns, 127 rounds"),
+        ((128, 128), "2 tables of 64 columns, 3 rounds"),
+        ((129, 129), "3 tables of 64 columns, 5 rounds"),
+        ((512, 512), "8 tables of 64 columns, 9 rounds"),
+        ((4096, 11008), "64 tables of 64 columns, 65 rounds"),
     ],
     ids=str,
 )
@@ -80,9 +81,9 @@ def test_complex_blocks_have_half_the_columns():
 def test_block_cuts_rows_into_chunks():
     assert "kernels block_*_bf16, 3 threadgroups of 256" in metalsvd.plan((3, 128, 20), torch.bfloat16, driver="block")
     assert "kernels block_*_c64, 6 threadgroups of 256" in metalsvd.plan((3, 129, 20), torch.complex64, driver="block")
-    # Pairs of 64 columns: one of 2 chunks, beside a block that rests; 8 of 4; 32 of 8, and 64 of 4, of more rows.
+    # Tables of 64 columns: two of 2 chunks; 8 of 4; 32 of 8, and 64 of 4, of more rows.
     for shape, threadgroups in [
-        ((129, 90), 1 * 2),
+        ((129, 90), 2 * 2),
         ((512, 512), 8 * 4),
         ((2048, 2048), 32 * 8),
         ((4096, 4096), 64 * 4),

@@ -119,6 +119,8 @@ def build(folder: pathlib.Path, metal_files: list[pathlib.Path], extra_flags: tu
     core = [ROOT / "csrc" / "emulator" / f"{name}.cpp" for name in CORE] + [
         HERE / "harness.cpp",
         HERE / "fake_torch.cpp",
+        HERE / "host_seating.cpp",
+        ROOT / "csrc" / "seating.cpp",
     ]
     jobs += [(path, CORE_FLAGS + list(extra_flags)) for path in core]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:

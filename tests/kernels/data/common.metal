@@ -1,4 +1,5 @@
 // A kernel for each helper of kernels/common that numbers can go wrong in.
+#include "block_seating.h"
 #include "common/columns.h"
 #include "common/entries.h"
 #include "common/householder.h"
@@ -23,6 +24,17 @@ using namespace metal;
     pairs[2 * (int(round) * half_columns + index)] = pair.p;
     pairs[2 * (int(round) * half_columns + index) + 1] = pair.q;
   }
+}
+
+// columns[table][seat], a thread a seat: of one round.
+[[kernel]] void seating(device int* columns [[buffer(0)]], constant long& count [[buffer(1)]],
+                        constant long& classes [[buffer(2)]], constant long& order [[buffer(3)]],
+                        constant long& point_bits [[buffer(4)]], constant long& slope [[buffer(5)]],
+                        constant long& polynomial [[buffer(6)]], uint thread_index [[thread_position_in_grid]]) {
+  const Seating round = make_seating(classes, order, point_bits, slope, polynomial);
+  const int seats = 1 << limits::block_seat_bits;
+  columns[thread_index] =
+      column_at_seat(round, int(thread_index) / seats, int(thread_index) % seats, int(count));
 }
 
 // scaled[i] = values[i] 2^shifts[i], exponents[i] = floor(log2 |values[i]|).
