@@ -55,14 +55,18 @@ Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices
   return tall_launch(R_.batch, (is_wide() ? "product_" : "product_narrow_") + reduction_.number, tiles(is_wide()),
                      {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
                       left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
-                      kind, sigma_, defects_});
+                      kind, sigma_, defects_, settled_});
 }
 
-void Recovery::orthogonalize(std::int64_t gram_kind, const Numbers& source, const Numbers& target,
-                             const Numbers& square, Step& step) const {
+void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
+                             Step& step) const {
   const Matrices Z = row_major(source);
-  step.launches.push_back(product(gram_kind, transpose(Z), Z, square));
-  step.launches.push_back(product(limits::tall_product_by_upper, Z, row_major(square), target));
+  const std::int64_t of_gram = is_last ? limits::tall_product_of_last_gram : limits::tall_product_of_gram;
+  const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
+  step.launches.push_back(product(of_gram, transpose(Z), Z, square));
+  step.launches.push_back(product(by_upper, Z, row_major(square), target));
+  step.launches.push_back(tall_launch(
+      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide()), std::int64_t{is_last}}, limits::simd_width));
 }
 
 Step Recovery::recover() const {
@@ -80,10 +84,8 @@ Step Recovery::recover() const {
       product(limits::tall_product_over_values, row_major(product_of_R), row_major(square), nearly),
   };
   if (settles) {
-    orthogonalize(limits::tall_product_of_gram, nearly, panels_.numbers(), square, step);
-    orthogonalize(limits::tall_product_of_last_gram, panels_.numbers(), panels_.left(), square, step);
-    step.launches.push_back(
-        tall_launch(R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide())}, limits::simd_width));
+    orthogonalize(false, nearly, panels_.numbers(), square, step);
+    orthogonalize(true, panels_.numbers(), panels_.left(), square, step);
   }
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);

@@ -16,7 +16,7 @@ class Recovery {
   // `plan` has a recovery. R, and the right vectors of R among `factors_of_R`, are read when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Nine launches and those of PanelQr::factor and PanelQr::expand; of one panel, which takes little time, four and
+  // Ten launches and those of PanelQr::factor and PanelQr::expand; of one panel, which takes little time, four and
   // those.
   Step recover() const;
   // Z, once that has run.
@@ -28,8 +28,9 @@ class Recovery {
   bool is_wide() const;
   std::int64_t tiles(bool wide) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
-  // Z in `source` becomes more orthogonal in `target`. What it is multiplied by, of its Gram matrix, is in `square`.
-  void orthogonalize(std::int64_t gram_kind, const Numbers& source, const Numbers& target, const Numbers& square,
+  // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. What it is multiplied by, of
+  // its Gram matrix, is in `square`. The last one only copies what is settled.
+  void orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
                      Step& step) const;
 
   const Reduction reduction_;

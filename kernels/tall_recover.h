@@ -12,10 +12,10 @@
 //
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
 // by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
-// what is left is of the order of F^2, as in Newton's iteration, and two of these steps make it rounding where sigma_1
-// is up to some 10^5 sigma_n, or 10^6 of the last few. A matrix for which F is not small by then, as where the rank is
-// not full, is not settled: the tall QR factors what there is, Z = Q D, where D has the phases of the diagonal of R of
-// Z, and completes what is missing.
+// what is left is of the order of F^2, as in Newton's iteration. One of these steps makes it rounding, and the matrix
+// is settled, where sigma_1 is up to some 10^4 sigma_n, a second one where it is up to 10^5, or 10^6 of the last few. A
+// matrix for which F is not small by then, as where the rank is not full, is not settled: the tall QR factors what
+// there is, Z = Q D, where D has the phases of the diagonal of R of Z, and completes what is missing.
 #pragma once
 #include <metal_stdlib>
 
@@ -220,13 +220,16 @@ struct ProductEntry {
   long row, column;
 };
 
+// Of the square of a length.
+inline bool is_nearly_one(float square) { return fabs(square - 1.0f) <= power_of_two(-5); }
+
 inline bool is_of_gram(long kind) {
   return kind == limits::tall_product_of_gram || kind == limits::tall_product_of_last_gram;
 }
 
-// What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by. It leaves
-// lengths as they are, since a column that is far from unit length would not become orthogonal with them; the last one
-// corrects what is left, by no more than a factor of two.
+// What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by. It
+// corrects lengths, the last one by up to a factor of two, the first one only if they are nearly right: a column that
+// is far from unit length would not become orthogonal with them.
 template <typename T>
 inline T finished_entry(ProductEntry<T> entry, long kind, device const float* values) {
   const bool is_diagonal = entry.row == entry.column;
@@ -237,26 +240,42 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
     return (sigma > 0.0f ? precise::divide(1.0f, sigma) : 0.0f) * entry.sum;
   }
   if (!is_of_gram(kind)) return entry.sum;
-  if (kind == limits::tall_product_of_gram && is_diagonal) return from_real<T>(1.0f);
   if (!is_diagonal) return entry.row > entry.column ? from_real<T>(0.0f) : -conjugate(entry.sum);
-  return from_real<T>(clamp(precise::divide(1.0f, precise::sqrt(real_part(entry.sum))), 0.5f, 2.0f));
+  const float square = real_part(entry.sum);
+  if (kind == limits::tall_product_of_gram && !is_nearly_one(square)) return from_real<T>(1.0f);
+  return from_real<T>(clamp(precise::divide(1.0f, precise::sqrt(square)), 0.5f, 2.0f));
 }
 
-// What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it all
-// that may be where a column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum
-// need be larger than what a settled matrix has less of.
+// What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it that
+// of how far it is from 1, which multiplies what is left of the others, or of the last one all that may be where a
+// column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum need be larger than
+// what a settled matrix has less of.
 enum : uint { most_defect = 1u << 18 };
 
 template <typename T>
-inline uint defect_of(ProductEntry<T> entry) {
+inline uint defect_of(ProductEntry<T> entry, bool is_last) {
   if (entry.row > entry.column) return 0u;
-  if (entry.row == entry.column) return fabs(real_part(entry.sum) - 1.0f) <= power_of_two(-5) ? 0u : uint(most_defect);
-  const float square = square_add(entry.sum, 0.0f);
+  const bool is_diagonal = entry.row == entry.column;
+  if (is_diagonal && is_last) return is_nearly_one(real_part(entry.sum)) ? 0u : uint(most_defect);
+  const float square = square_add(is_diagonal ? entry.sum - from_real<T>(1.0f) : entry.sum, 0.0f);
   return square < power_of_two(-22) ? uint(square * power_of_two(40)) : uint(most_defect);
 }
 
 // The sum of what the lanes of a SIMD-group have.
 inline uint sum_of_defects(uint defect) { return min(simd_sum(min(defect, uint(most_defect))), uint(most_defect)); }
+
+// A tile of matrices that are both row-major, of whole packs.
+template <typename Tile, typename T>
+inline void copy_tile(device const T* from, device T* to, long matrix, long columns, long stride, long first_row,
+                      long first_pack, Team team) {
+  for (int place = team.index; place < Tile::rows * Tile::packs; place += team.threads) {
+    const long row = first_row + place / Tile::packs;
+    const long number = (first_pack + place % Tile::packs) * packed_count<T>();
+    if (row >= columns || number >= stride) continue;
+    const long place_in_matrices = (matrix * columns + row) * stride + number;
+    *(device float4*)(to + place_in_matrices) = *(device const float4*)(from + place_in_matrices);
+  }
+}
 
 // A product of matrices of columns x columns, by its kind:
 // - reflected: 2 I - left conj(right)
@@ -264,7 +283,9 @@ inline uint sum_of_defects(uint defect) { return min(simd_sum(min(defect, uint(m
 // - over_values: left right, each column divided by its value
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
 //   out, and to `defects` the sum of what defect_of says, a number a tile
-// - by_upper: left right with an upper triangular right.
+// - by_upper: left right with an upper triangular right
+// - by_last_upper: the same.
+// Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
 // Grid: one threadgroup of tall_threads a tile of the product, across first. Ownership: a thread owns packs
@@ -277,8 +298,9 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     constant long& left_column_stride [[buffer(7)]], constant long& right_batch_stride [[buffer(8)]],
     constant long& right_row_stride [[buffer(9)]], constant long& right_column_stride [[buffer(10)]],
     constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device uint* defects [[buffer(13)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device const uint* settled [[buffer(14)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef ProductTile<rows_of_tile, packs_of_tile> Tile;
   constexpr int count = packed_count<T>();
   threadgroup float4 left_packs[int(Tile::slice) * int(Tile::stride) * sizeof(T) / sizeof(float4)];
@@ -292,6 +314,11 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   const long first_pack = long(threadgroup_index % across) * Tile::packs;
   const long end_of_tile = min((first_pack + Tile::packs) * count, long(columns));
   const bool is_gram = is_of_gram(kind);
+  const bool is_of_last = kind == limits::tall_product_of_last_gram || kind == limits::tall_product_by_last_upper;
+  if (is_of_last && settled[matrix] != 0u) {
+    if (!is_gram) copy_tile<Tile>(left, product, matrix, columns, stride, first_row, first_pack, team);
+    return;
+  }
   if (is_gram && first_row >= end_of_tile) {
     if (team.index == 0) defects[threadgroup_index] = 0u;
     return;
@@ -314,7 +341,8 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   }
   HeldSlice<T, Tile> held;
   const long first = kind == limits::tall_product_of_upper ? first_row : 0;
-  const long end = kind == limits::tall_product_by_upper ? end_of_tile : long(columns);
+  const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
+  const long end = by_upper ? end_of_tile : long(columns);
   fetch_slice(slice, of_left, of_right, first, end, held);
   for (long start = first; start < end; start += Tile::slice) {
     stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
@@ -341,7 +369,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
         numbers[q] = from_real<T>(0.0f);
         if (entry.column >= columns) continue;
         numbers[q] = finished_entry(entry, kind, values + matrix * columns);
-        if (is_gram) defect += defect_of(entry);
+        if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
       ((device float4*)(product + (matrix * columns + row) * stride))[pack] = pack_of(numbers);
     }
@@ -355,19 +383,21 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   if (team.lane == 0) defects[threadgroup_index] = defect;
 }
 
-// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-22.
+// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-22,
+// or where they `may_be` so already.
 //
 // Grid: one SIMD-group a matrix. No barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::simd_width)]] void tall_settle(
     device const T* defects [[buffer(0)]], device uint* settled [[buffer(1)]], constant long& tiles [[buffer(2)]],
-    uint matrix [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
+    constant long& may_be [[buffer(3)]], uint matrix [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]]) {
   uint sum = 0u;
   for (long tile = lane; tile < tiles; tile += limits::simd_width) {
     sum = min(sum + defects[matrix * tiles + tile], uint(most_defect));
   }
   sum = sum_of_defects(sum);
-  if (lane == 0) settled[matrix] = sum < most_defect ? 1u : 0u;
+  if (lane == 0 && !is_settled(settled, may_be, matrix)) settled[matrix] = sum < most_defect ? 1u : 0u;
 }
 
 // D: the phases of the diagonal of R on that of a square matrix, row-major. R is in the roots of its panels, as
