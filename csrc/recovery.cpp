@@ -1,5 +1,7 @@
 #include "recovery.h"
 
+#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "../kernels/device_limits.h"
@@ -58,6 +60,14 @@ Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices
                       kind, sigma_, defects_, settled_});
 }
 
+// Of a settled matrix, in the units of kernels/tall_recover.h: what is left is then within 4 eps, or where that saves
+// another step within eps sqrt(n), a fourth of what is promised.
+std::int64_t Recovery::most_defect(bool is_last) const {
+  constexpr double eps = 1 << 16;
+  const double most = is_last ? 4.0 : std::min(std::sqrt(static_cast<double>(panels_.columns())), 256.0);
+  return static_cast<std::int64_t>(most * eps);
+}
+
 void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
                              Step& step) const {
   const Matrices Z = row_major(source);
@@ -66,7 +76,8 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   step.launches.push_back(product(of_gram, transpose(Z), Z, square));
   step.launches.push_back(product(by_upper, Z, row_major(square), target));
   step.launches.push_back(tall_launch(
-      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide()), std::int64_t{is_last}}, limits::simd_width));
+      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide()), most_defect(is_last), std::int64_t{is_last}},
+      limits::simd_width));
 }
 
 Step Recovery::recover() const {

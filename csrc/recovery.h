@@ -28,6 +28,7 @@ class Recovery {
   bool is_wide() const;
   std::int64_t tiles(bool wide) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
+  std::int64_t most_defect(bool is_last) const;
   // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. What it is multiplied by, of
   // its Gram matrix, is in `square`. The last one only copies what is settled.
   void orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,

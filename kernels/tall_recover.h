@@ -249,8 +249,8 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
 // What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it that
 // of how far it is from 1, which multiplies what is left of the others, or of the last one all that may be where a
 // column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum need be larger than
-// what a settled matrix has less of.
-enum : uint { most_defect = 1u << 18 };
+// the bound, of which a settled matrix has less.
+enum : uint { most_defect = 1u << 24 };
 
 template <typename T>
 inline uint defect_of(ProductEntry<T> entry, bool is_last) {
@@ -258,7 +258,7 @@ inline uint defect_of(ProductEntry<T> entry, bool is_last) {
   const bool is_diagonal = entry.row == entry.column;
   if (is_diagonal && is_last) return is_nearly_one(real_part(entry.sum)) ? 0u : uint(most_defect);
   const float square = square_add(is_diagonal ? entry.sum - from_real<T>(1.0f) : entry.sum, 0.0f);
-  return square < power_of_two(-22) ? uint(square * power_of_two(40)) : uint(most_defect);
+  return square < power_of_two(-16) ? uint(square * power_of_two(40)) : uint(most_defect);
 }
 
 // The sum of what the lanes of a SIMD-group have.
@@ -383,21 +383,21 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   if (team.lane == 0) defects[threadgroup_index] = defect;
 }
 
-// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than 2^-22,
-// or where they `may_be` so already.
+// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than the
+// bound, or where they `may_be` so already. The sum is more than any entry of F^H F, which is what is left.
 //
 // Grid: one SIMD-group a matrix. No barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::simd_width)]] void tall_settle(
     device const T* defects [[buffer(0)]], device uint* settled [[buffer(1)]], constant long& tiles [[buffer(2)]],
-    constant long& may_be [[buffer(3)]], uint matrix [[threadgroup_position_in_grid]],
-    uint lane [[thread_index_in_simdgroup]]) {
+    constant long& bound [[buffer(3)]], constant long& may_be [[buffer(4)]],
+    uint matrix [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
   uint sum = 0u;
   for (long tile = lane; tile < tiles; tile += limits::simd_width) {
     sum = min(sum + defects[matrix * tiles + tile], uint(most_defect));
   }
   sum = sum_of_defects(sum);
-  if (lane == 0 && !is_settled(settled, may_be, matrix)) settled[matrix] = sum < most_defect ? 1u : 0u;
+  if (lane == 0 && !is_settled(settled, may_be, matrix)) settled[matrix] = sum < uint(bound) ? 1u : 0u;
 }
 
 // D: the phases of the diagonal of R on that of a square matrix, row-major. R is in the roots of its panels, as
