@@ -174,39 +174,37 @@ class Encoder {
 
   // A round of tables (kernels/block_seating.h), where the rotations may be found in a step of their own.
   void wide_steps(std::int64_t sweep, const SeatingRounds& rounds, std::int64_t slope) {
-    const std::int64_t padded = geometry_.padded;
-    const auto begins_with = [&](std::vector<Argument> arguments) {
+    const auto arguments = [&](std::vector<Argument> first, const std::vector<Argument>& last) {
       for (const std::int64_t number :
-           {geometry_.w_height, padded, sweep, rounds.classes, rounds.order, plan_.block_seating.point_bits, slope,
-            rounds.polynomial, plan_.block_partials}) {
-        arguments.push_back(number);
+           {geometry_.w_height, geometry_.padded, sweep, rounds.classes, rounds.order, plan_.block_seating.point_bits,
+            slope, rounds.polynomial, plan_.block_partials}) {
+        first.push_back(number);
       }
-      return arguments;
+      first.insert(first.end(), last.begin(), last.end());
+      return first;
     };
-    std::vector<Argument> gram = begins_with({workspace_.W, workspace_.partials, workspace_.states});
-    for (const std::int64_t number : {plan_.block_chunk_rows, geometry_.chunks}) gram.push_back(number);
-    launch("wide_gram_", plan_.number_suffix, rounds.tables() * geometry_.chunks, std::move(gram));
+    launch(
+        "wide_gram_", plan_.number_suffix, rounds.tables() * geometry_.chunks,
+        arguments({workspace_.W, workspace_.partials, workspace_.states}, {plan_.block_chunk_rows, geometry_.chunks}));
 
     // Columns of a point, which keep to the same table, meet once a sweep, in its last round.
     const bool is_last = &rounds == &plan_.block_seating.parts.back() && slope + 1 == rounds.rounds;
     const std::int64_t passes = is_last ? std::int64_t{limits::block_wide_passes} : plan_.block_seating.point_bits;
     const std::int64_t sorts = sweep <= limits::block_sorting_sweeps;
-    const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, plan_.block_share);
-    if (plan_.block_steps == 2 || sweep > limits::block_full_sweeps) {
-      std::vector<Argument> turn = begins_with({workspace_.W, workspace_.V, workspace_.states});
-      for (const Argument& argument : std::vector<Argument>{geometry_.chunks, passes, sorts, workspace_.partials,
-                                                            geometry_.v_height, plan_.block_share, shares}) {
-        turn.push_back(argument);
-      }
-      launch("wide_turn_", plan_.number_suffix, rounds.tables() * shares, std::move(turn));
+    const bool is_late = sweep > limits::block_full_sweeps;
+    const std::int64_t share = is_late ? plan_.block_late_share : plan_.block_share;
+    const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, share);
+    if (plan_.block_steps == 2 || is_late) {
+      launch("wide_turn_", plan_.number_suffix, rounds.tables() * shares,
+             arguments({workspace_.W, workspace_.V, workspace_.states},
+                       {geometry_.chunks, passes, sorts, workspace_.partials, geometry_.v_height, share, shares}));
       return;
     }
-    std::vector<Argument> solve = begins_with({workspace_.partials, workspace_.seats, workspace_.states});
-    for (const std::int64_t number : {geometry_.chunks, passes, sorts}) solve.push_back(number);
-    launch("wide_solve_", plan_.number_suffix, rounds.tables(), std::move(solve));
+    launch("wide_solve_", plan_.number_suffix, rounds.tables(),
+           arguments({workspace_.partials, workspace_.seats, workspace_.states}, {geometry_.chunks, passes, sorts}));
     launch("wide_rotate_", plan_.number_suffix, rounds.tables() * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.seats, workspace_.states, geometry_.w_height,
-            padded, geometry_.v_height, sweep, rounds.tables(), plan_.block_partials, plan_.block_share, shares},
+            geometry_.padded, geometry_.v_height, sweep, rounds.tables(), plan_.block_partials, share, shares},
            limits::block_wide_strip_threads);
   }
 

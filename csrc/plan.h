@@ -109,7 +109,8 @@ struct Plan {
   std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
   std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair or table
   std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
-  std::int64_t block_share;        // rows that a threadgroup rotates
+  std::int64_t block_share;        // rows that a threadgroup rotates,
+  std::int64_t block_late_share;   // and where late sweeps have two steps rather than three
   std::int64_t block_full_sweeps;  // of such rounds, before those of groups
   std::int64_t block_group_size;   // of blocks that meet as a whole in late sweeps,
   std::int64_t block_group_count;  // the last of which may have less or none

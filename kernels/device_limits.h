@@ -98,7 +98,8 @@ enum : int {
   block_tile_rows = 4 * simd_width,
   block_complex_tile_rows = simd_width,
   block_tile_stride = block_pair_columns + 1,
-  // Of real matrices with more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or as a
+  // Of real matrices with more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or as
+  // a
   // pair of blocks: their Gram matrix, which J then replaces, takes 16 KiB, and a slice of the columns, as they are
   // multiplied, 8 KiB.
   block_wide_columns = 32,
@@ -139,7 +140,7 @@ enum : int {
   block_panel_columns = 32,
   block_panel_threads = block_panel_columns / 2 * simd_width,
   // Threadgroups that look for the largest entry of a matrix; each of those that copy it reads what they found.
-  block_measure_parts = 64,
+  block_measure_parts = 256,
   // So many sweeps meet each pair of columns once, which takes the least time where matrices converge at all. In later
   // ones a Gram matrix is swept over this many times, all pairs of columns, before it is formed anew: matrices of small
   // rank and of graded rows need it.
@@ -164,8 +165,10 @@ enum : int {
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
   // Wide pairs are rotated in three steps, of which the second only solves, where more threadgroups than this a core
-  // would solve, the same more than once; not beyond block_full_sweeps, since two are less to pay for.
+  // would solve, the same more than once; not beyond block_full_sweeps, since two are less to pay for, of so many
+  // threadgroups a core.
   block_wide_turning_per_core = 1,
+  block_wide_late_per_core = 2,
 
   // From so many columns on the left vectors are not accumulated behind the tall QR, but follow from the right ones
   // (tall_recover.h), which takes less time, measured, than half of the rotations. The shape alone decides: batches of

@@ -33,8 +33,7 @@ using namespace metal;
                         constant long& polynomial [[buffer(6)]], uint thread_index [[thread_position_in_grid]]) {
   const Seating round = make_seating(classes, order, point_bits, slope, polynomial);
   const int seats = 1 << limits::block_seat_bits;
-  columns[thread_index] =
-      column_at_seat(round, int(thread_index) / seats, int(thread_index) % seats, int(count));
+  columns[thread_index] = column_at_seat(round, int(thread_index) / seats, int(thread_index) % seats, int(count));
 }
 
 // scaled[i] = values[i] 2^shifts[i], exponents[i] = floor(log2 |values[i]|).
