@@ -176,8 +176,8 @@ class Encoder {
   void wide_steps(std::int64_t sweep, const SeatingRounds& rounds, std::int64_t slope) {
     const auto arguments = [&](std::vector<Argument> first, const std::vector<Argument>& last) {
       for (const std::int64_t number :
-           {geometry_.w_height, geometry_.padded, sweep, rounds.classes, rounds.order, plan_.block_seating.point_bits,
-            slope, rounds.polynomial, plan_.block_partials}) {
+           {geometry_.w_height, plan_.columns, geometry_.padded, sweep, rounds.classes, rounds.order,
+            plan_.block_seating.point_bits, slope, rounds.polynomial, plan_.block_partials}) {
         first.push_back(number);
       }
       first.insert(first.end(), last.begin(), last.end());

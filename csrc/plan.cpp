@@ -257,7 +257,7 @@ void plan_wide_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& p
   plan.block_partials = std::max(divide_up(height, plan.block_chunk_rows) * limits::block_wide_partial,
                                  plan.block_steps == 3 ? product : 0);
   if (plan.block_steps == 1) return;
-  plan.block_seating = plan_seating(plan.block_padded_columns());
+  plan.block_seating = plan_seating(plan.columns);
   const std::int64_t tables = problem.batch * plan.block_seating.most_tables();
   const std::int64_t shares = std::max<std::int64_t>(cores * limits::block_wide_late_per_core / tables, 1);
   plan.block_late_share = divide_up(divide_up(rotated_rows, shares), tile_rows) * tile_rows;

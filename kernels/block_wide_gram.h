@@ -209,23 +209,23 @@ inline void store_wide_entries(thread const float* kept, int thread_index, threa
 //
 // Grid: a threadgroup of block_threads a matrix, table and chunk, chunks innermost. Ownership and barriers: those of
 // sum_wide_gram. The host promises: `chunks` chunks of `chunk_rows` cover the rows, and what is seated is a round of
-// the `columns` of a matrix (csrc/seating.h).
+// the `columns` of a matrix (csrc/seating.h), behind which W has others that nothing touches, up to `padded`.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_gram(
     device const T* W [[buffer(0)]], device T* partials [[buffer(1)]], device const int* states [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& sweep [[buffer(5)]],
-    constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
-    constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
-    constant long& table_numbers [[buffer(11)]], constant long& chunk_rows [[buffer(12)]],
-    constant long& chunks [[buffer(13)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& padded [[buffer(5)]],
+    constant long& sweep [[buffer(6)]], constant long& classes [[buffer(7)]], constant long& order [[buffer(8)]],
+    constant long& point_bits [[buffer(9)]], constant long& slope [[buffer(10)]],
+    constant long& polynomial [[buffer(11)]], constant long& table_numbers [[buffer(12)]],
+    constant long& chunk_rows [[buffer(13)]], constant long& chunks [[buffer(14)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_tile_entries / 4];
   const Seating seating = make_seating(classes, order, point_bits, slope, polynomial);
   const TableTask task = make_table_task(group, int(chunks), seating);
   if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   // Found here, since the sums leave few registers.
   partials += task.table * table_numbers + task.chunk * wide_partial_entries + thread_index;
-  W += task.matrix * columns * rows;
+  W += task.matrix * padded * rows;
   const int seat = wide_seat_moved(int(thread_index));
   ColumnsMoved moved;
   moved.p = column_at_seat(seating, task.table_of_matrix, seat, int(columns));

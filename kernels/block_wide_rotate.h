@@ -193,11 +193,11 @@ inline int place_of_four(int index) {
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_solve(
     device T* partials [[buffer(0)]], device int* seats [[buffer(1)]], device atomic_int* states [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& sweep [[buffer(5)]],
-    constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
-    constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
-    constant long& table_numbers [[buffer(11)]], constant long& chunks [[buffer(12)]],
-    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& padded [[buffer(5)]],
+    constant long& sweep [[buffer(6)]], constant long& classes [[buffer(7)]], constant long& order [[buffer(8)]],
+    constant long& point_bits [[buffer(9)]], constant long& slope [[buffer(10)]],
+    constant long& polynomial [[buffer(11)]], constant long& table_numbers [[buffer(12)]],
+    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]], constant long& sorts [[buffer(15)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
@@ -214,7 +214,7 @@ template <typename T>
   partials += task.table * table_numbers;
   load_wide_table(partials, chunks, seating, task.table_of_matrix, columns, memory, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
-  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, columns), team);
+  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, padded), team);
   if (team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   if (team.index < 2 * wide_pair) {
     seats[task.table * 2 * wide_pair + team.index] = found == found_nothing ? -2 : seats_of_table[team.index];
@@ -238,14 +238,15 @@ template <typename T>
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_wide_turn(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device atomic_int* states [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& sweep [[buffer(5)]],
-    constant long& classes [[buffer(6)]], constant long& order [[buffer(7)]], constant long& point_bits [[buffer(8)]],
-    constant long& slope [[buffer(9)]], constant long& polynomial [[buffer(10)]],
-    constant long& table_numbers [[buffer(11)]], constant long& chunks [[buffer(12)]],
-    constant long& passes [[buffer(13)]], constant long& sorts [[buffer(14)]], device const T* partials [[buffer(15)]],
-    constant long& v_rows [[buffer(16)]], constant long& share [[buffer(17)]], constant long& shares [[buffer(18)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& padded [[buffer(5)]],
+    constant long& sweep [[buffer(6)]], constant long& classes [[buffer(7)]], constant long& order [[buffer(8)]],
+    constant long& point_bits [[buffer(9)]], constant long& slope [[buffer(10)]],
+    constant long& polynomial [[buffer(11)]], constant long& table_numbers [[buffer(12)]],
+    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]], constant long& sorts [[buffer(15)]],
+    device const T* partials [[buffer(16)]], constant long& v_rows [[buffer(17)]], constant long& share [[buffer(18)]],
+    constant long& shares [[buffer(19)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 told[2 * wide_told / 4];
@@ -261,10 +262,10 @@ template <typename T>
   partials += task.table * table_numbers;
   load_wide_table(partials, chunks, seating, task.table_of_matrix, columns, memory, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, columns), team);
+  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, padded), team);
   if (found == found_nothing) return;
   if (task.chunk == 0 && team.index == 0) ask_for_next_sweep(states, found, int(sweep));
-  const long first_column = task.matrix * columns;
+  const long first_column = task.matrix * padded;
   const WideStack stack = make_wide_stack(W + first_column * rows, V + first_column * v_rows, rows, v_rows);
   const int first_row = task.chunk * int(share);
   rotate_wide_rows(stack, first_row, min(first_row + int(share), stack.height), tile, seats, slice, team.index);

@@ -45,7 +45,7 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   store_wide_entries(total, team.index, memory.G);
   if (team.index < wide_pair) memory.seats[team.index] = column_at_seat(task, blocks, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, passes, true, make_wide_tolerances(rows, padded_columns(blocks)), team);
+  const uint found = solve_wide(memory, passes, false, make_wide_tolerances(rows, padded_columns(blocks)), team);
   if (!asks_for_rotation(found)) return found_nothing;
   team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);

@@ -111,7 +111,7 @@ template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_wide_strip_threads)]] void block_wide_rotate(
     device T* W [[buffer(0)]], device T* V [[buffer(1)]], device const T* partials [[buffer(2)]],
     device const int* seats [[buffer(3)]], device const int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
-    constant long& columns [[buffer(6)]], constant long& v_rows [[buffer(7)]], constant long& sweep [[buffer(8)]],
+    constant long& padded [[buffer(6)]], constant long& v_rows [[buffer(7)]], constant long& sweep [[buffer(8)]],
     constant long& tables [[buffer(9)]], constant long& table_numbers [[buffer(10)]],
     constant long& share [[buffer(11)]], constant long& shares [[buffer(12)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
@@ -145,7 +145,7 @@ template <typename T>
     columns_of_lane[c / 4][c % 4] = seats[wide_pair + c / 4 * wide_columns + group_of_columns * 4 + c % 4];
   }
 
-  const long first_column = matrix * columns;
+  const long first_column = matrix * padded;
   const WideStack stack = make_wide_stack(W + first_column * rows, V + first_column * v_rows, rows, v_rows);
   const int end_row = min((index_of_share + 1) * int(share), stack.height);
   const int rows_together = limits::block_wide_strip_rows * limits::block_wide_strip_simdgroups;

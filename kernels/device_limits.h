@@ -98,8 +98,7 @@ enum : int {
   block_tile_rows = 4 * simd_width,
   block_complex_tile_rows = simd_width,
   block_tile_stride = block_pair_columns + 1,
-  // Of real matrices with more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or as
-  // a
+  // Of real matrices of more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or in a
   // pair of blocks: their Gram matrix, which J then replaces, takes 16 KiB, and a slice of the columns, as they are
   // multiplied, 8 KiB.
   block_wide_columns = 32,
