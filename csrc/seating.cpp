@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <optional>
 
 #include "../kernels/device_limits.h"
@@ -13,14 +14,26 @@ constexpr std::int64_t tournament = -1;
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Irreducible binary polynomials of degree 1, 2, ...: bit i is the coefficient of x^i.
+std::int64_t rounds_of(const std::vector<SeatingRounds>& parts) {
+  std::int64_t sum = 0;
+  for (const SeatingRounds& part : parts) sum += part.rounds;
+  return sum;
+}
+
+// Irreducible binary polynomials of degree 1, 2, ..., for up to 64 * 2^13 columns: bit i is the coefficient of x^i.
 constexpr std::int64_t irreducible[] = {0x3,   0x7,   0xb,   0x13,  0x25,   0x43,  0x83,
                                         0x11b, 0x203, 0x409, 0x805, 0x1009, 0x201b};
 
-bool is_power_of_two(std::int64_t number) { return std::has_single_bit(static_cast<std::uint64_t>(number)); }
+// The polynomial of a field of so many elements, if they are a power of two.
+std::optional<std::int64_t> polynomial_of(std::int64_t order) {
+  const auto elements = static_cast<std::uint64_t>(order);
+  const std::size_t degree = static_cast<std::size_t>(std::countr_zero(elements));
+  if (!std::has_single_bit(elements) || degree > std::size(irreducible)) return std::nullopt;
+  return irreducible[degree - 1];
+}
 
-// Whether differences of the numbers of so many sides have inverses modulo `order`.
-bool divides_by_sides(std::int64_t order, std::int64_t sides) {
+// Whether 1, 2, ..., sides - 1, the differences of sides, have inverses modulo `order`.
+bool have_inverses(std::int64_t order, std::int64_t sides) {
   for (std::int64_t divisor = 2; divisor < sides; ++divisor) {
     if (order % divisor == 0) return false;
   }
@@ -30,26 +43,23 @@ bool divides_by_sides(std::int64_t order, std::int64_t sides) {
 // The transversal design of so many sides with the fewest places a side, `places` at least.
 SeatingRounds plan_design(std::int64_t classes, std::int64_t sides, std::int64_t places) {
   for (std::int64_t order = std::max(places, sides);; ++order) {
-    if (is_power_of_two(order)) {
-      const int degree = std::countr_zero(static_cast<std::uint64_t>(order));
-      return {classes, order, irreducible[degree - 1], order};
-    }
-    if (divides_by_sides(order, sides)) return {classes, order, 0, order};
+    const std::optional<std::int64_t> polynomial = polynomial_of(order);
+    if (polynomial || have_inverses(order, sides)) return {classes, order, polynomial.value_or(0), order};
   }
 }
 
-// The rounds for `points` points of each class, of tables of so many.
+// The rounds for `points` points of each class, of tables of so many: a design and what its sides need, or where that
+// takes as long a tournament.
 std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points, std::int64_t points_of_table) {
   const std::int64_t halves = divide_up(points, points_of_table / 2);
   const std::int64_t pairs = divide_up(halves, 2);
   const SeatingRounds all_halves{classes, pairs, tournament, 2 * pairs - 1};
   if (points <= points_of_table) return {all_halves};
   const SeatingRounds design = plan_design(classes, points_of_table, divide_up(points, points_of_table));
-  if (design.rounds >= all_halves.rounds) return {all_halves};
+  if (design.rounds >= all_halves.rounds) return {all_halves};  // small classes would need designs without end
   std::vector<SeatingRounds> parts = plan_parts(classes * points_of_table, design.order, points_of_table);
   parts.insert(parts.begin(), design);
-  SeatingPlan plan{0, parts};
-  if (plan.rounds() >= all_halves.rounds) return {all_halves};
+  if (rounds_of(parts) >= all_halves.rounds) return {all_halves};
   return parts;
 }
 
@@ -69,11 +79,7 @@ double time_of(const SeatingPlan& plan, std::int64_t columns) {
 
 }  // namespace
 
-std::int64_t SeatingPlan::rounds() const {
-  std::int64_t sum = 0;
-  for (const SeatingRounds& part : parts) sum += part.rounds;
-  return sum;
-}
+std::int64_t SeatingPlan::rounds() const { return rounds_of(parts); }
 
 std::int64_t SeatingPlan::most_tables() const {
   std::int64_t most = 0;

@@ -8,9 +8,9 @@
 // these are apart, so that small singular values keep their digits as they do in one-sided Jacobi column by column
 // (Demmel and Veselic 1992). Loads and stores stand in block_copy.h, what follows the last sweep in block_finish.h.
 //
-// Complex matrices, and real ones of few columns, are met in pairs of 32 columns: these files. Larger real ones are met
-// in pairs of 64, by the kernels of block_wide.h and the files that it names, or in registers, by those of
-// block_held.h.
+// Complex matrices, and real ones of few columns, are met in pairs of 32 columns: these files. Of larger real ones 64
+// columns meet at a time, at tables (block_seating.h), by the kernels of block_wide.h and the files that it names, or
+// in registers, by those of block_held.h.
 //
 // Columns of W and V have limits::block_height rows. The kernels of a sweep need to know of no others: `rows` and
 // `columns` are what W and V have there, none of V where vectors are not wanted.

@@ -35,7 +35,9 @@ enum : int {
   wide_entries_per_thread = wide_entries_of_lane / int(limits::block_simdgroups),
   wide_exchanged = wide_entries_of_lane / 4,  // of a thread at a time, which takes a little more memory than a tile
   wide_tile_entries = wide_exchanged * int(limits::block_threads),
-  wide_partial_entries = limits::block_wide_partial
+  wide_partial_entries = limits::block_wide_partial,
+  // Stands in place of the columns of a table that has nothing to rotate.
+  wide_at_rest = -2
 };
 
 // The column at a seat where two blocks sit, or -1 where there is none.

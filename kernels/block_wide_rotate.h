@@ -185,7 +185,7 @@ inline int place_of_four(int index) {
 }
 
 // The rotations of every table, where they are a step of their own: J - I in the place of the partial Gram matrices
-// that it comes from, and seats[table], the column of each and then where it goes, the first of them -2 where there is
+// that it comes from, and seats[table], the column of each and then where it goes, or wide_at_rest where there is
 // nothing to rotate. What it finds asks for the next sweep (block_convergence.h).
 //
 // Grid: a threadgroup of block_threads a matrix and table. Barriers: one once the Gram matrix is added up, those of
@@ -217,7 +217,8 @@ template <typename T>
   const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, padded), team);
   if (team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   if (team.index < 2 * wide_pair) {
-    seats[task.table * 2 * wide_pair + team.index] = found == found_nothing ? -2 : seats_of_table[team.index];
+    seats[task.table * 2 * wide_pair + team.index] =
+        found == found_nothing ? int(wide_at_rest) : seats_of_table[team.index];
   }
   if (found == found_nothing) return;
   device float4* const J_minus_I = (device float4*)partials;

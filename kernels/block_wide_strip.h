@@ -124,7 +124,7 @@ template <typename T>
   const long matrix = table / uint(tables);
   if (sweep_due(states + matrix * state_words) < int(sweep)) return;
   seats += long(table) * 2 * wide_pair;
-  if (seats[0] < -1) return;
+  if (seats[0] == wide_at_rest) return;
   device const float4* const product = (device const float4*)(partials + long(table) * table_numbers);
 #pragma unroll
   for (int k = 0; k < wide_gram_entries / 4; k += limits::block_wide_strip_threads) {
