@@ -217,7 +217,8 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
 }
 
 // Sweeps in full dispatches: what random matrices of so many columns need, and some more.
-std::int64_t full_sweeps(std::int64_t columns) {
+std::int64_t full_sweeps(std::int64_t columns, bool of_tables) {
+  if (of_tables && columns <= limits::block_fewest_columns) return limits::block_full_sweeps_of_fewest;
   if (columns <= limits::block_few_columns) return limits::block_full_sweeps_of_few;
   std::int64_t sweeps = limits::block_full_sweeps;
   for (std::int64_t more = limits::block_full_sweeps_columns; more < columns; more *= 2) {
@@ -308,7 +309,7 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
     plan.block_is_wide ? plan_wide_rounds(problem, rotated_rows, plan)
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
-  plan.block_full_sweeps = full_sweeps(plan.columns);
+  plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
   plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
   const std::int64_t pairs = problem.batch * pairs_of_matrix;

@@ -11,6 +11,7 @@ namespace metalsvd {
 namespace {
 
 constexpr std::int64_t tournament = -1;
+constexpr std::int64_t tournament_with_rest = -2;
 
 constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -48,19 +49,24 @@ SeatingRounds plan_design(std::int64_t classes, std::int64_t sides, std::int64_t
   }
 }
 
+// Of so many half tables a class. The one that rests has its table in the last round.
+std::vector<SeatingRounds> plan_tournament(std::int64_t classes, std::int64_t halves) {
+  const std::int64_t pairs = divide_up(halves, 2);
+  if (halves % 2 == 0 || pairs == 1) return {{classes, pairs, tournament, 2 * pairs - 1}};
+  return {{classes, pairs - 1, tournament_with_rest, 2 * pairs - 2}, {classes, pairs, tournament, 1}};
+}
+
 // The rounds for `points` points of each class, of tables of so many: a design and what its sides need, or where that
 // takes as long a tournament.
 std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points, std::int64_t points_of_table) {
-  const std::int64_t halves = divide_up(points, points_of_table / 2);
-  const std::int64_t pairs = divide_up(halves, 2);
-  const SeatingRounds all_halves{classes, pairs, tournament, 2 * pairs - 1};
-  if (points <= points_of_table) return {all_halves};
+  const std::vector<SeatingRounds> of_halves = plan_tournament(classes, divide_up(points, points_of_table / 2));
+  if (points <= points_of_table) return of_halves;
   const SeatingRounds design = plan_design(classes, points_of_table, divide_up(points, points_of_table));
-  if (design.rounds >= all_halves.rounds) return {all_halves};  // small classes would need designs without end
+  const std::int64_t rounds = rounds_of(of_halves);
+  if (design.rounds >= rounds) return of_halves;  // small classes would need designs without end
   std::vector<SeatingRounds> parts = plan_parts(classes * points_of_table, design.order, points_of_table);
   parts.insert(parts.begin(), design);
-  if (rounds_of(parts) >= all_halves.rounds) return {all_halves};
-  return parts;
+  return rounds_of(parts) < rounds ? parts : of_halves;
 }
 
 // How long sweeps of one matrix take, in steps of the passes that solve a table (kernels/block_wide_solve.h), as

@@ -11,7 +11,9 @@
 //   x + side * slope of each side, in the field of so many elements. The rounds of all slopes bring together all points
 //   of different sides. Sides are the classes of the rounds that follow; where they have no more points than a table,
 //   these are the lines of an affine plane, and one more round is all.
-// - Of a tournament (common/pairs.h) of half tables, for the few points of a class that are left at the end.
+// - Of a tournament (common/pairs.h) of half tables, for the few points of a class that are left at the end. Where
+// these
+//   are odd, one rests, but in the last round: then it has a table to itself.
 // csrc/seating.h has the rounds of a sweep.
 #pragma once
 #include <metal_stdlib>
@@ -28,9 +30,10 @@ struct Seating {
   int classes;
   int order;  // tables of a class
   int point_bits;
-  int slope;       // or the round of a tournament
-  int polynomial;  // modulo which binary polynomials are the field, or 0 where numbers modulo `order` are; -1:
-                   // tournament
+  int slope;  // or the round of a tournament
+  // Modulo which binary polynomials are the field, or 0 where numbers modulo `order` are. -1: a round of a tournament;
+  // -2: but for the first one, without the half table that rests.
+  int polynomial;
 };
 
 inline Seating make_seating(long classes, long order, long point_bits, long slope, long polynomial) {
@@ -46,9 +49,10 @@ inline Seating make_seating(long classes, long order, long point_bits, long slop
 // Which point of its class sits at a place of a table of the class.
 inline int point_of_class(Seating seating, int table, int place) {
   if (seating.polynomial < 0) {
-    const int half = 1 << (seating.point_bits - 1);
-    const Pair pair = round_robin_pair(seating.slope, table, 2 * seating.order);
-    return place < half ? pair.p * half + place : pair.q * half + place - half;
+    const int places = 1 << (seating.point_bits - 1);  // of half a table
+    const int resting = -1 - seating.polynomial;
+    const Pair pair = round_robin_pair(seating.slope + resting, table + resting, 2 * (seating.order + resting));
+    return place < places ? pair.p * places + place : pair.q * places + place - places;
   }
   int of_side = (table + place * seating.slope) % seating.order;
   if (seating.polynomial > 0) {

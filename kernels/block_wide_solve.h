@@ -552,8 +552,8 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
     if (team.index < wide_pair) memory.seats[wide_pair + team.index] = memory.seats[team.index];
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  // Columns that have changed their seats may have missed others: such a sweep is not the last one.
-  return found_by_all(memory.slots) | (sorts ? uint(found_far | found_wide) : 0u);
+  // Columns that have changed their seats may have missed others: that all were small here does not tell of these.
+  return found_by_all(memory.slots) | (sorts ? uint(found_wide) : 0u);
 }
 
 }  // namespace metalsvd

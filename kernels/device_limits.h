@@ -153,6 +153,9 @@ enum : int {
   // many blocks meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
   block_few_columns = 512,
   block_full_sweeps_of_few = 12,
+  // Of tables for so few columns that one threadgroup has few rows to read: less.
+  block_fewest_columns = 256,
+  block_full_sweeps_of_fewest = 10,
   block_full_sweeps_columns = 1024,
   block_full_sweeps = 14,
   block_sweeps_for_twice_the_columns = 3,

@@ -210,7 +210,7 @@ def test_costs(shape, options, emulated, target):
     emulated.reset_peak_memory()
     factors = torch.ops.metalsvd.svd_ex(A, **options, driver="block")
     counters, peak = emulated.counters(), emulated.memory().peak
-    full_sweeps, one_step_sweeps, ends = 12, 2, 4 if options else 4 + 1 + 2 * panels - 1 + 1
+    full_sweeps, one_step_sweeps, ends = 10, 2, 4 if options else 4 + 1 + 2 * panels - 1 + 1
     assert counters.dispatches == full_sweeps * rounds * 2 + one_step_sweeps * rounds + 1 + ends
     assert counters.host_waits == 0
     workspace = peak - before - sum(factor.nbytes for factor in factors)

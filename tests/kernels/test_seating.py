@@ -31,8 +31,12 @@ def seat_columns(emulator, columns):
 @pytest.mark.parametrize("columns", [66, 130, 256, 300, 416, 448, 512, 640, 768, 1024, 1090])
 def test_in_a_sweep_each_two_columns_sit_at_one_table(columns, emulator):
     together = [0] * columns  # of each column, the others as bits
-    for tables in seat_columns(emulator, columns):
-        assert sorted(column for table in tables for column in table) == list(range(columns))
+    rounds = seat_columns(emulator, columns)
+    for tables in rounds:
+        seated = [column for table in tables for column in table]
+        assert len(set(seated)) == len(seated)
+        if tables is rounds[-1]:  # in others half a table of columns of a class may rest
+            assert len(seated) == columns
         for table in tables:
             bits = sum(1 << column for column in table)
             for column in table:
