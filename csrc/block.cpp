@@ -1,8 +1,8 @@
 // A = U diag(S) Vh by block Jacobi. The host encodes, without looking at any result:
 //   1. load: the largest entry, then B, scaled, and the identity
-//   2. sweeps: in each, rounds over all pairs of blocks, of two steps (gram, rotate), all in one, or three (gram,
-//      solve, rotate), or of one in registers; in late sweeps, which few matrices need, of one step, and in the last
-//      ones over pairs of groups of blocks; between late sweeps a look for noise (drop)
+//   2. sweeps: in each, rounds over all pairs of blocks, or tables, of two steps (gram, rotate), all in one, or three
+//      (gram, solve, rotate), or of one in registers; in late sweeps, which few matrices need, of one step, and in the
+//      last ones over pairs of groups of blocks; between late sweeps a look for noise (drop)
 //   3. finish: unit columns, their order, what the outputs take of them, and the columns that are missing
 // Kernels of sweeps that a matrix no longer needs return at once.
 #include "block.h"
@@ -42,7 +42,7 @@ struct Geometry {
 // Device memory of one call; sizes count the numbers of one matrix.
 struct Workspace {
   Tensor W, V;      // w_height x padded and v_height x padded: B and Q while they are rotated
-  Tensor partials;  // Gram matrices of the chunks of each pair, then its rotations, where these are a step of their own
+  Tensor partials;  // Gram matrices of the chunks of each pair or table, then its rotations, where a step finds these
   Tensor seats;     // and which columns these are of, and where they bring them
   Tensor lengths;   // of the rows of W, squared
   Tensor sigma, order, states, maxima;

@@ -312,11 +312,9 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
   plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
   plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
-  const std::int64_t pairs = problem.batch * pairs_of_matrix;
-  plan.threadgroups = plan.block_steps == 1 ? pairs : pairs * divide_up(height, plan.block_chunk_rows);
-  if (plan.block_has_tables()) {
-    plan.threadgroups = problem.batch * plan.block_seating.most_tables() * divide_up(height, plan.block_chunk_rows);
-  }
+  const std::int64_t meetings =
+      problem.batch * (plan.block_has_tables() ? plan.block_seating.most_tables() : pairs_of_matrix);
+  plan.threadgroups = plan.block_steps == 1 ? meetings : meetings * divide_up(height, plan.block_chunk_rows);
 }
 
 // R of the tall QR, which is computed with in float32 or complex64.

@@ -6,14 +6,13 @@
 #include <optional>
 
 #include "../kernels/device_limits.h"
+#include "plan.h"
 
 namespace metalsvd {
 namespace {
 
 constexpr std::int64_t tournament = -1;
 constexpr std::int64_t tournament_with_rest = -2;
-
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 std::int64_t rounds_of(const std::vector<SeatingRounds>& parts) {
   std::int64_t sum = 0;
@@ -74,7 +73,7 @@ std::vector<SeatingRounds> plan_parts(std::int64_t classes, std::int64_t points,
 // rotate; pairs of blocks need a seventh more sweeps.
 double time_of(const SeatingPlan& plan, std::int64_t columns) {
   const std::int64_t passes = plan.point_bits;
-  const std::int64_t steps = passes == 1 ? 32 : 32 + 64 - (64 >> (passes - 1));
+  const std::int64_t steps = 32 + 64 - (64 >> (passes - 1));
   double time = 0;
   for (const SeatingRounds& part : plan.parts) {
     const std::int64_t rows = part.tables() * columns;

@@ -15,11 +15,11 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  // Columns are rotated by threads that take four of them each, of four rows. A tile is staged in slices, 32 seats
-  // each,
-  // of which a thread moves four rows of two columns.
+  // Columns are rotated by threads that take four of them each, of four rows. A tile is staged in slices of 32 seats,
+  // of
+  // which a thread moves four rows of two columns.
   wide_fours = wide_pair / 4,
-  wide_fours_together = int(limits::block_threads) / wide_fours,  // of rows
+  wide_fours_together = int(limits::block_wide_turned_rows) / 4,  // of rows
   wide_slice_entries = wide_columns * int(limits::block_wide_turned_rows),
   wide_moved_in_slice = 2,
   // Fours of J that a thread moves, where that comes from another step.
@@ -173,7 +173,9 @@ inline void add_wide_partials(device const float* partials, long chunks, int thr
 // G and the seats, known to all after a barrier.
 inline void load_wide_table(device const float* partials, long chunks, Seating seating, int table, long columns,
                             WideMemory memory, int thread_index) {
-  if (thread_index < wide_pair) memory.seats[thread_index] = column_at_seat(seating, table, thread_index, int(columns));
+  if (thread_index < wide_pair) {
+    take_seat(memory, thread_index, column_at_seat(seating, table, thread_index, int(columns)));
+  }
   float sums[wide_entries_per_thread];
   add_wide_partials<wide_entries_per_thread, limits::block_wide_chunks>(partials, chunks, thread_index, sums);
   store_wide_entries(sums, thread_index, memory.G);

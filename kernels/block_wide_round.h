@@ -43,7 +43,7 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   }
   team = same_team(numbers, team);
   store_wide_entries(total, team.index, memory.G);
-  if (team.index < wide_pair) memory.seats[team.index] = column_at_seat(task, blocks, team.index);
+  if (team.index < wide_pair) take_seat(memory, team.index, column_at_seat(task, blocks, team.index));
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = solve_wide(memory, passes, false, make_wide_tolerances(rows, padded_columns(blocks)), team);
   if (!asks_for_rotation(found)) return found_nothing;

@@ -67,6 +67,12 @@ inline WideMemory make_wide_memory(threadgroup float* G, threadgroup float4* tol
   return memory;
 }
 
+// The column of a seat, which stays there unless it is sorted.
+inline void take_seat(WideMemory memory, int seat, int column) {
+  memory.seats[seat] = column;
+  memory.seats[wide_pair + seat] = column;
+}
+
 // The seat whose number is made of `slot` with the bit of `pass` put in: 0 for p, 1 for q.
 inline int wide_column(int pass, int slot, bool is_q) {
   const int bit = wide_columns >> pass;
@@ -487,9 +493,9 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   if (!holds_gram) load_product(words, rows, pass, product);
 }
 
-// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes.
-// Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known to all
-// threads. One barrier a step and one a pass, three between two passes, and three more.
+// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes if that
+// `sorts` them. Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known
+// to all threads. One barrier a step and one a pass, three between two passes, and one more, or three.
 inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
@@ -538,7 +544,7 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
   }
 
   threadgroup int* const keys = (threadgroup int*)memory.told;  // which nobody reads any more
-  if (simdgroup == 0) {
+  if (sorts && simdgroup == 0) {
     const int p = wide_column(pass, lane, false);
     const int q = wide_q_column(pass, lane, last_move(pass));
     keys[p] = wide_key(gram.at[0].pp, p, memory.seats);
@@ -546,14 +552,10 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
   }
   if (!holds_gram) store_product(product, rows, pass, memory.G);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (sorts) {
-    sort_wide(keys, keys + wide_pair, memory.seats, team.index);
-  } else {
-    if (team.index < wide_pair) memory.seats[wide_pair + team.index] = memory.seats[team.index];
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  if (!sorts) return found_by_all(memory.slots);
+  sort_wide(keys, keys + wide_pair, memory.seats, team.index);
   // Columns that have changed their seats may have missed others: that all were small here does not tell of these.
-  return found_by_all(memory.slots) | (sorts ? uint(found_wide) : 0u);
+  return found_by_all(memory.slots) | found_wide;
 }
 
 }  // namespace metalsvd

@@ -101,9 +101,9 @@ enum : int {
   // Of real matrices of more columns than so many 64 meet at a time, at the 2^block_seat_bits seats of a table or in a
   // pair of blocks: their Gram matrix, which J then replaces, takes 16 KiB, and a slice of the columns, as they are
   // multiplied, 8 KiB.
-  block_wide_columns = 32,
-  block_wide_pair_columns = 2 * block_wide_columns,
   block_seat_bits = 6,
+  block_wide_pair_columns = 1 << block_seat_bits,
+  block_wide_columns = block_wide_pair_columns / 2,
   // What is kept of a Gram matrix of 64 x 64, which is symmetric: 9 numbers for each thread.
   block_wide_partial = 9 * block_threads,
   // Rows that a threadgroup rotates at a time where it finds the rotations itself: four for each sixteenth thread.
