@@ -190,7 +190,7 @@ class Encoder {
     // Columns of a point, which keep to the same table, meet once a sweep, in its last round.
     const bool is_last = &rounds == &plan_.block_seating.parts.back() && slope + 1 == rounds.rounds;
     const std::int64_t passes = is_last ? std::int64_t{limits::block_wide_passes} : plan_.block_seating.point_bits;
-    const std::int64_t sorts = sweep <= limits::block_sorting_sweeps;
+    const std::int64_t sorts = limits::block_sweep_sorts(sweep);
     const bool is_late = sweep > limits::block_full_sweeps;
     const std::int64_t share = is_late ? plan_.block_late_share : plan_.block_share;
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, share);

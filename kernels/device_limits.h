@@ -115,9 +115,12 @@ enum : int {
   block_wide_chunk_rows = 64,
   block_wide_gram_threadgroups = 256,
   block_wide_chunks = 4,
-  // Sweeps in which the columns of a table are sorted by their norms. Later ones would change the seats of columns of
-  // nearly the same norm again and again, some of which would miss each other.
+  // The first sweeps sort the columns of a table by their norms, later ones do not: columns of nearly the same norm
+  // would
+  // change their seats again and again, and some miss each other. Graded rows without a QR in front are in order only
+  // after many sweeps more: those after so many sort every other time.
   block_sorting_sweeps = 5,
+  block_sorting_again = 14,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their seat each.
   block_wide_passes = 6,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory
@@ -341,6 +344,11 @@ constexpr int block_wide_chunk(long rows, long pairs) {
   const long tiles = (rows + chunks * block_wide_chunk_rows - 1) / (chunks * block_wide_chunk_rows);
   // Two tiles at least, so that little of the work is adding up what they come to.
   return int(tiles > 2 ? tiles : 2) * block_wide_chunk_rows;
+}
+
+// Whether it sorts the columns of tables.
+constexpr bool block_sweep_sorts(long sweep) {
+  return sweep <= block_sorting_sweeps || (sweep > block_sorting_again && sweep % 2 == 0);
 }
 
 // Of the kernels that hold pairs of up to 64 columns of so many rows: the lanes of a pair of blocks of four, their
