@@ -41,14 +41,16 @@ inline BlockTolerances make_block_tolerances(int rows, int columns, bool more) {
   return tolerances;
 }
 
-// Of two columns, as in common/convergence.h.
-inline uint found_in_pair(float alpha, float beta, float size, BlockTolerances tolerances) {
-  const float cosine_of_pair = cosine(alpha, beta, size);
+// Of two columns, as in common/convergence.h, whose cosine is known.
+inline uint found_with_cosine(float cosine_of_pair, float alpha, float beta, float size, BlockTolerances tolerances) {
   const bool is_small = is_small_rotation(cosine_of_pair, alpha, beta, size, tolerances.small);
   const uint due = cosine_of_pair > tolerances.due ? found_due : 0u;
   const uint far = cosine_of_pair > tolerances.far ? found_far : 0u;
   const uint wide = cosine_of_pair > tolerances.cosine && !is_small ? found_wide : 0u;
   return due | far | wide;
+}
+inline uint found_in_pair(float alpha, float beta, float size, BlockTolerances tolerances) {
+  return found_with_cosine(cosine(alpha, beta, size), alpha, beta, size, tolerances);
 }
 
 inline bool asks_for_rotation(uint found) { return (found & found_due) != 0u; }

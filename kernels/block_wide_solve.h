@@ -24,6 +24,7 @@
 #include "block_convergence.h"
 #include "block_solve.h"
 #include "block_wide.h"
+#include "block_wide_exponential.h"
 #include "common/rotation.h"
 #include "common/team.h"
 
@@ -397,29 +398,24 @@ inline BlockTolerances make_wide_tolerances(long rows, long columns) {
   return make_block_tolerances(int(rows), int(columns), columns >= limits::block_wide_more_columns);
 }
 
-inline uint found_in_wide_pair(threadgroup const float* G, int p, int q, BlockTolerances tolerances) {
-  return found_in_pair(G[p * (wide_pair + 1)], G[q * (wide_pair + 1)], fabs(G[q * wide_pair + p]), tolerances);
-}
-
-// What of G is to be rotated: what a lane of one of four SIMD-groups finds.
-inline uint look_for_wide_rotations(threadgroup const float* G, BlockTolerances tolerances, int simdgroup, int lane) {
+// What the SIMD-groups have found together, once they have left it in their slots, and the largest of their sums
+// behind.
+inline uint found_by_all(threadgroup const uint* slots) {
   uint found = found_nothing;
-#pragma unroll 4
-  for (int q = simdgroup; q < wide_columns; q += 4) {
-    found |= found_in_wide_pair(G, lane, wide_columns + q, tolerances);
-  }
-#pragma unroll 2
-  for (int q = simdgroup; q < wide_columns; q += 4) {
-    // Lanes below q look at the first half, those above at the second.
-    const int half_of_seats = lane < q ? 0 : int(wide_columns);
-    const uint here = found_in_wide_pair(G, half_of_seats + lane, half_of_seats + q, tolerances);
-    found |= lane == q ? 0u : here;
-  }
+#pragma unroll
+  for (int k = 0; k < limits::block_simdgroups; ++k) found |= slots[k];
   return found;
 }
+inline float sum_of_all(threadgroup const uint* slots) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < limits::block_simdgroups; ++k)
+    sum = max(sum, as_type<float>(slots[limits::block_simdgroups + k]));
+  return sum;
+}
 
-// What the four have found together, once they have left it in their slots.
-inline uint found_by_all(threadgroup const uint* slots) { return slots[4] | slots[5] | slots[6] | slots[7]; }
+// Where these are when the columns of a table are sorted: nobody is told anything then.
+inline threadgroup int* keys_of(WideMemory memory) { return (threadgroup int*)memory.told; }
 
 // What the column of a seat is sorted by: all but the last bits of its square, then the seat. Rounding can leave a
 // square below zero: that column still stands before empty seats.
@@ -493,10 +489,9 @@ inline void change_pass(threadgroup float* words, int before, int pass, int simd
   if (!holds_gram) load_product(words, rows, pass, product);
 }
 
-// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes if that
-// `sorts` them. Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known
-// to all threads. One barrier a step and one a pass, three between two passes, and one more, or three.
-inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
+// J - I in the place of G by rotations one after the other, and if that `sorts` the keys of the seats. G is known to
+// all threads. One barrier a step and one a pass, three between two passes.
+inline void rotate_in_passes(WideMemory memory, int passes, bool sorts, float tolerance, Team team) {
   const int simdgroup = int(simd_broadcast_first(uint(team.simdgroup)));
   const int lane = team.lane;
   const bool holds_gram = simdgroup < 4;
@@ -510,9 +505,6 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
     load_gram<wide_pair>(memory.G, 0, simdgroup, lane, gram);
   } else {
     clear_product(product);
-    const uint here = look_for_wide_rotations(memory.G, tolerances, simdgroup - 4, lane);
-    const uint of_simdgroup = simd_or(here);
-    if (lane == 0) memory.slots[simdgroup] = of_simdgroup;
   }
   int pass = 0;
   for (int done = 0; done < passes; ++done) {
@@ -523,17 +515,16 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
     }
     if (simdgroup == 0) {
       const float scale = inverse_power(max(gram.at[0].pp, gram.at[0].qq));
-      rotation = choose_wide_rotation(gram.at[0], scale, tolerances.cosine);
+      rotation = choose_wide_rotation(gram.at[0], scale, tolerance);
       tell_rotation(rotation, first_move(pass), lane, places.own);
     }
     if (holds_gram) leave_own_edges(gram, places.arriving + wide_told, simdgroup);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (done == 0 && !asks_for_rotation(found_by_all(memory.slots))) return found_nothing;
 #pragma unroll 1
     for (int move = first_move(pass); move < last_move(pass); move += 2) {
-      wide_step(places, 0, move, tolerances.cosine, rows, simdgroup, lane, gram, product, rotation);
+      wide_step(places, 0, move, tolerance, rows, simdgroup, lane, gram, product, rotation);
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      wide_step(places, 1, move + 1, tolerances.cosine, rows, simdgroup, lane, gram, product, rotation);
+      wide_step(places, 1, move + 1, tolerance, rows, simdgroup, lane, gram, product, rotation);
       threadgroup_barrier(mem_flags::mem_threadgroup);
     }
     if (simdgroup == 0) {
@@ -542,20 +533,43 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
       receive_edges<wide_distances_held>(gram, places.arriving + wide_told);
     }
   }
-
-  threadgroup int* const keys = (threadgroup int*)memory.told;  // which nobody reads any more
   if (sorts && simdgroup == 0) {
     const int p = wide_column(pass, lane, false);
     const int q = wide_q_column(pass, lane, last_move(pass));
-    keys[p] = wide_key(gram.at[0].pp, p, memory.seats);
-    keys[q] = wide_key(gram.at[0].qq, q, memory.seats);
+    keys_of(memory)[p] = wide_key(gram.at[0].pp, p, memory.seats);
+    keys_of(memory)[q] = wide_key(gram.at[0].qq, q, memory.seats);
   }
   if (!holds_gram) store_product(product, rows, pass, memory.G);
+}
+
+// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes if that
+// `sorts` them. Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known
+// to all threads. One barrier, those of exponential_of_wide or rotate_in_passes, and one more, or three.
+inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
+  WideTile X;
+  const WideAngles angles = find_wide_angles(memory.G, tolerances, team.index, X);
+  if (team.lane == 0) {
+    memory.slots[team.simdgroup] = angles.found;
+    memory.slots[limits::block_simdgroups + team.simdgroup] = as_type<uint>(angles.sum);
+  }
+  if (sorts && team.index < wide_pair) {
+    // Small rotations change the squares little.
+    keys_of(memory)[team.index] = wide_key(memory.G[team.index * (wide_pair + 1)], team.index, memory.seats);
+  }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (!sorts) return found_by_all(memory.slots);
-  sort_wide(keys, keys + wide_pair, memory.seats, team.index);
+  const uint found = found_by_all(memory.slots);
+  if (!asks_for_rotation(found)) return found_nothing;
+  const float sum = sum_of_all(memory.slots);
+  if (sum <= wide_most_sum()) {
+    exponential_of_wide(X, sum, team.index, memory.G);
+  } else {
+    rotate_in_passes(memory, passes, sorts, tolerances.cosine, team);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (!sorts) return found;
+  sort_wide(keys_of(memory), keys_of(memory) + wide_pair, memory.seats, team.index);
   // Columns that have changed their seats may have missed others: that all were small here does not tell of these.
-  return found_by_all(memory.slots) | found_wide;
+  return found | found_wide;
 }
 
 }  // namespace metalsvd

@@ -1,0 +1,186 @@
+// Method `block` on real numbers: the rotations of a table of 64 columns all at once, where they are not too large.
+//
+// One after the other they are a hundred steps that wait for each other (block_wide_solve.h). But let X hold the angles
+// of all pairs of columns, each as if there were no others, and with opposite signs on both sides of the diagonal:
+// J = exp(X) is orthogonal, the very rotation of a pair that has nothing in common with the rest, and leaves of the
+// others what is of second order in X, as a sweep of rotations does. It takes a few products of 64 x 64 matrices. To
+// converge it is enough that J is X but for terms of second order; so a polynomial that stays closer to an orthogonal
+// matrix than that of Taylor's series, at the same cost, is better than exp:
+//   J - I = X + X^2 / 4 + (X / 2 + kappa X^2)^2, kappa = (2 - sqrt 2) / 4: J^H J - I = kappa^4 X^8
+// Where X is larger, J of X / 2^s is squared s times.
+#pragma once
+#include <metal_stdlib>
+
+#include "block_convergence.h"
+#include "block_wide.h"
+#include "common/power_of_two.h"
+#include "common/rotation.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+enum : int {
+  // A thread has four rows and four columns of each matrix.
+  wide_tile_side = 4,
+  wide_tiles_of_row = wide_pair / wide_tile_side
+};
+
+struct WideTile {
+  float at[wide_tile_side][wide_tile_side];
+};
+
+// Where the rows and columns of a thread begin: those of neighbouring rows are in one SIMD-group.
+inline int first_row_of_tile(int thread_index) { return thread_index / wide_tiles_of_row * wide_tile_side; }
+inline int first_column_of_tile(int thread_index) { return thread_index % wide_tiles_of_row * wide_tile_side; }
+
+// The angle in [-pi / 4, pi / 4] of the rotation of two columns, by twice their cosine and by the difference of their
+// squares in units of the product of their lengths: to a relative 4e-4.
+inline float rotation_angle(float twice_cosine, float difference) {
+  const float factor = inverse_power(max(fabs(difference), fabs(twice_cosine)));
+  const float u = fabs(difference) * factor;
+  const float v = twice_cosine * factor;
+  const float inverse = rsqrt(fma(v, v, u * u));
+  const float half_tangent_of_angle = half_tangent((difference < 0.0f ? -v : v) * inverse, fma(-u, inverse, 1.0f));
+  const float square = half_tangent_of_angle * half_tangent_of_angle;
+  return 2.0f * half_tangent_of_angle * fma(square, fma(square, 0.2f, -1.0f / 3.0f), 1.0f);
+}
+
+// What there is to rotate in a table, and how large these rotations are together: the largest sum, over a column, of
+// angles, or of cosines where these are larger.
+struct WideAngles {
+  uint found;
+  float sum;
+};
+
+// X of the Gram matrix G, a thread its tile: zero where columns are orthogonal. Both of its triangles are found, from
+// the same numbers, so that they differ in the sign only. Returns what has been found in the rows of the SIMD-group.
+inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances tolerances, int thread_index,
+                                   thread WideTile& X) {
+  const int first_row = first_row_of_tile(thread_index);
+  const int first_column = first_column_of_tile(thread_index);
+  float square_of_column[wide_tile_side];
+  float inverse_of_column[wide_tile_side];
+#pragma unroll
+  for (int b = 0; b < wide_tile_side; ++b) {
+    const float square = G[(first_column + b) * (wide_pair + 1)];
+    square_of_column[b] = square;
+    inverse_of_column[b] = square >= least_square() ? rsqrt(square) : 0.0f;
+  }
+  uint found = found_nothing;
+  float largest_sum = 0.0f;
+#pragma unroll
+  for (int a = 0; a < wide_tile_side; ++a) {
+    const int row = first_row + a;
+    const float square = G[row * (wide_pair + 1)];
+    const float inverse = square >= least_square() ? rsqrt(square) : 0.0f;
+    float products[wide_tile_side];
+    read_four((threadgroup const float4*)(G + row * wide_pair + first_column), products);
+    float sum = 0.0f;
+#pragma unroll
+    for (int b = 0; b < wide_tile_side; ++b) {
+      const int column = first_column + b;
+      const float by_lengths = inverse * inverse_of_column[b];
+      const float size = fabs(products[b]);
+      const float cosine_of_pair = row == column ? 0.0f : size * by_lengths;
+      found |= found_with_cosine(cosine_of_pair, square, square_of_column[b], size, tolerances);
+      // Of two columns of the same length the first one counts as longer.
+      const float difference = (square_of_column[b] - square) * by_lengths;
+      const float twice_cosine = 2.0f * products[b] * by_lengths;
+      const float angle = rotation_angle(difference == 0.0f && row > column ? -twice_cosine : twice_cosine, difference);
+      X.at[a][b] = cosine_of_pair > tolerances.cosine ? angle : 0.0f;
+      sum += cosine_of_pair > tolerances.cosine ? max(cosine_of_pair, fabs(angle)) : 0.0f;
+    }
+#pragma unroll
+    for (ushort distance = 1; distance < wide_tiles_of_row; distance *= 2) sum += simd_shuffle_xor(sum, distance);
+    largest_sum = max(largest_sum, sum);
+  }
+  WideAngles angles;
+  angles.found = simd_or(found);
+  angles.sum = max(largest_sum, simd_shuffle_xor(largest_sum, ushort(wide_tiles_of_row)));
+  return angles;
+}
+
+// What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly.
+inline float wide_most_sum() { return 2.0f; }
+
+inline void store_wide_tile(thread const WideTile& tile, int thread_index, threadgroup float* words) {
+  words += first_row_of_tile(thread_index) * wide_product_stride + first_column_of_tile(thread_index);
+#pragma unroll
+  for (int a = 0; a < wide_tile_side; ++a) {
+    *(threadgroup float4*)(words + a * wide_product_stride) =
+        float4(tile.at[a][0], tile.at[a][1], tile.at[a][2], tile.at[a][3]);
+  }
+}
+
+// The tile of the square of the matrix of these tiles, by way of `words`. Two barriers.
+inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, threadgroup float* words) {
+  store_wide_tile(tile, thread_index, words);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  WideTile square;
+#pragma unroll
+  for (int a = 0; a < wide_tile_side; ++a) {
+#pragma unroll
+    for (int b = 0; b < wide_tile_side; ++b) square.at[a][b] = 0.0f;
+  }
+  threadgroup const float* const rows = words + first_row_of_tile(thread_index) * wide_product_stride;
+  threadgroup const float* const columns = words + first_column_of_tile(thread_index);
+#pragma unroll 2
+  for (int k = 0; k < wide_pair; k += wide_tile_side) {
+    float left[wide_tile_side][wide_tile_side];
+#pragma unroll
+    for (int a = 0; a < wide_tile_side; ++a) {
+      read_four((threadgroup const float4*)(rows + a * wide_product_stride + k), left[a]);
+    }
+#pragma unroll
+    for (int i = 0; i < wide_tile_side; ++i) {
+      float right[wide_tile_side];
+      read_four((threadgroup const float4*)(columns + (k + i) * wide_product_stride), right);
+#pragma unroll
+      for (int a = 0; a < wide_tile_side; ++a) {
+#pragma unroll
+        for (int b = 0; b < wide_tile_side; ++b) square.at[a][b] = fma(left[a][i], right[b], square.at[a][b]);
+      }
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return square;
+}
+
+// x = first x + second y
+inline void combine_wide(float first, thread WideTile& x, float second, thread const WideTile& y) {
+#pragma unroll
+  for (int a = 0; a < wide_tile_side; ++a) {
+#pragma unroll
+    for (int b = 0; b < wide_tile_side; ++b) x.at[a][b] = fma(second, y.at[a][b], first * x.at[a][b]);
+  }
+}
+
+// J - I in `words`, row after row, wide_product_stride apart, where no row of X comes to more than `sum`. It is known
+// to all after a barrier. Two barriers a product.
+inline void exponential_of_wide(thread const WideTile& X, float sum, int thread_index, threadgroup float* words) {
+  int halvings = 0;
+  for (; sum > 0.3f; sum *= 0.5f) ++halvings;  // then J^H J - I is below 3e-8
+  const bool is_small = sum <= 0.018f;         // and so is X^4 / 4
+  const float kappa = 0.14644661f;
+  WideTile J_minus_I = X;
+  combine_wide(power_of_two(-halvings), J_minus_I, 0.0f, X);
+  WideTile square = square_of_wide(J_minus_I, thread_index, words);
+  if (is_small) {
+    combine_wide(1.0f, J_minus_I, 0.5f, square);
+  } else {
+    WideTile root = J_minus_I;
+    combine_wide(0.5f, root, kappa, square);
+    combine_wide(1.0f, J_minus_I, 0.25f, square);
+    square = square_of_wide(root, thread_index, words);
+    combine_wide(1.0f, J_minus_I, 1.0f, square);
+  }
+#pragma unroll 1
+  for (; halvings > 0; --halvings) {
+    square = square_of_wide(J_minus_I, thread_index, words);
+    combine_wide(2.0f, J_minus_I, 1.0f, square);
+  }
+  store_wide_tile(J_minus_I, thread_index, words);
+}
+
+}  // namespace metalsvd
