@@ -15,6 +15,7 @@
 #include "block_wide.h"
 #include "common/power_of_two.h"
 #include "common/rotation.h"
+#include "common/team.h"
 
 namespace metalsvd {
 
@@ -102,7 +103,7 @@ inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances t
 }
 
 // What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly.
-inline float wide_most_sum() { return 2.0f; }
+inline float wide_most_sum() { return 3.0f; }
 
 inline void store_wide_tile(thread const WideTile& tile, int thread_index, threadgroup float* words) {
   words += first_row_of_tile(thread_index) * wide_product_stride + first_column_of_tile(thread_index);
@@ -113,7 +114,8 @@ inline void store_wide_tile(thread const WideTile& tile, int thread_index, threa
   }
 }
 
-// The tile of the square of the matrix of these tiles, by way of `words`. Two barriers.
+// The tile of the square of the matrix of these tiles, by way of `words`, which are free again after a barrier. One
+// barrier.
 inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, threadgroup float* words) {
   store_wide_tile(tile, thread_index, words);
   threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -125,7 +127,7 @@ inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, th
   }
   threadgroup const float* const rows = words + first_row_of_tile(thread_index) * wide_product_stride;
   threadgroup const float* const columns = words + first_column_of_tile(thread_index);
-#pragma unroll 2
+#pragma unroll 4
   for (int k = 0; k < wide_pair; k += wide_tile_side) {
     float left[wide_tile_side][wide_tile_side];
 #pragma unroll
@@ -143,7 +145,6 @@ inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, th
       }
     }
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
   return square;
 }
 
@@ -156,31 +157,52 @@ inline void combine_wide(float first, thread WideTile& x, float second, thread c
   }
 }
 
-// J - I in `words`, row after row, wide_product_stride apart, where no row of X comes to more than `sum`. It is known
-// to all after a barrier. Two barriers a product.
-inline void exponential_of_wide(thread const WideTile& X, float sum, int thread_index, threadgroup float* words) {
+// What the squares of all entries come to, by the tile of each thread, told to all. One barrier.
+inline float sum_of_squares(thread const WideTile& tile, threadgroup uint* slots, Team team) {
+  float sum = 0.0f;
+#pragma unroll
+  for (int a = 0; a < wide_tile_side; ++a) {
+#pragma unroll
+    for (int b = 0; b < wide_tile_side; ++b) sum = fma(tile.at[a][b], tile.at[a][b], sum);
+  }
+  sum = simd_sum(sum);
+  if (team.lane == 0) slots[team.simdgroup] = as_type<uint>(sum);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < limits::block_simdgroups; ++k) sum += as_type<float>(slots[k]);
+  return sum;
+}
+
+// J - I in `words`, row after row, wide_product_stride apart. It is known to all after a barrier. Two barriers a
+// product.
+inline void exponential_of_wide(thread const WideTile& X, threadgroup float* words, threadgroup uint* slots,
+                                Team team) {
+  WideTile square = square_of_wide(X, team.index, words);
+  // X has the eigenvalues i phi and -i phi, so X^2 has -phi^2 twice.
+  float largest_angle = precise::sqrt(precise::sqrt(0.5f * sum_of_squares(square, slots, team)));
   int halvings = 0;
-  for (; sum > 0.3f; sum *= 0.5f) ++halvings;  // then J^H J - I is below 3e-8
-  const bool is_small = sum <= 0.018f;         // and so is X^4 / 4
-  const float kappa = 0.14644661f;
+  for (; largest_angle > 0.35f; largest_angle *= 0.5f) ++halvings;  // then J^H J - I is below 1e-7
+  const float factor = power_of_two(-halvings);
   WideTile J_minus_I = X;
-  combine_wide(power_of_two(-halvings), J_minus_I, 0.0f, X);
-  WideTile square = square_of_wide(J_minus_I, thread_index, words);
-  if (is_small) {
+  if (largest_angle <= 0.018f) {  // and X^4 / 4 is
     combine_wide(1.0f, J_minus_I, 0.5f, square);
   } else {
-    WideTile root = J_minus_I;
-    combine_wide(0.5f, root, kappa, square);
-    combine_wide(1.0f, J_minus_I, 0.25f, square);
-    square = square_of_wide(root, thread_index, words);
+    const float kappa = 0.14644661f;
+    WideTile root = X;
+    combine_wide(0.5f * factor, root, kappa * factor * factor, square);
+    combine_wide(factor, J_minus_I, 0.25f * factor * factor, square);
+    square = square_of_wide(root, team.index, words);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);
   }
 #pragma unroll 1
   for (; halvings > 0; --halvings) {
-    square = square_of_wide(J_minus_I, thread_index, words);
+    square = square_of_wide(J_minus_I, team.index, words);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(2.0f, J_minus_I, 1.0f, square);
   }
-  store_wide_tile(J_minus_I, thread_index, words);
+  store_wide_tile(J_minus_I, team.index, words);
 }
 
 }  // namespace metalsvd

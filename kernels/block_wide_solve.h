@@ -559,9 +559,8 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = found_by_all(memory.slots);
   if (!asks_for_rotation(found)) return found_nothing;
-  const float sum = sum_of_all(memory.slots);
-  if (sum <= wide_most_sum()) {
-    exponential_of_wide(X, sum, team.index, memory.G);
+  if (sum_of_all(memory.slots) <= wide_most_sum()) {
+    exponential_of_wide(X, memory.G, memory.slots, team);
   } else {
     rotate_in_passes(memory, passes, sorts, tolerances.cosine, team);
   }
