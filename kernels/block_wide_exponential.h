@@ -116,10 +116,10 @@ inline void store_wide_tile(thread const WideTile& tile, int thread_index, threa
 
 // The tile of the square of the matrix of these tiles, by way of `words`, which are free again after a barrier. One
 // barrier.
-inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, threadgroup float* words) {
+inline void square_of_wide(thread const WideTile& tile, int thread_index, threadgroup float* words,
+                           thread WideTile& square) {
   store_wide_tile(tile, thread_index, words);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  WideTile square;
 #pragma unroll
   for (int a = 0; a < wide_tile_side; ++a) {
 #pragma unroll
@@ -145,7 +145,6 @@ inline WideTile square_of_wide(thread const WideTile& tile, int thread_index, th
       }
     }
   }
-  return square;
 }
 
 // x = first x + second y
@@ -178,7 +177,8 @@ inline float sum_of_squares(thread const WideTile& tile, threadgroup uint* slots
 // product.
 inline void exponential_of_wide(thread const WideTile& X, threadgroup float* words, threadgroup uint* slots,
                                 Team team) {
-  WideTile square = square_of_wide(X, team.index, words);
+  WideTile square;
+  square_of_wide(X, team.index, words, square);
   // X has the eigenvalues i phi and -i phi, so X^2 has -phi^2 twice.
   float largest_angle = precise::sqrt(precise::sqrt(0.5f * sum_of_squares(square, slots, team)));
   int halvings = 0;
@@ -192,13 +192,13 @@ inline void exponential_of_wide(thread const WideTile& X, threadgroup float* wor
     WideTile root = X;
     combine_wide(0.5f * factor, root, kappa * factor * factor, square);
     combine_wide(factor, J_minus_I, 0.25f * factor * factor, square);
-    square = square_of_wide(root, team.index, words);
+    square_of_wide(root, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);
   }
 #pragma unroll 1
   for (; halvings > 0; --halvings) {
-    square = square_of_wide(J_minus_I, team.index, words);
+    square_of_wide(J_minus_I, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(2.0f, J_minus_I, 1.0f, square);
   }
