@@ -98,10 +98,18 @@ def test_sorting_saves_the_sweeps_of_decaying_singular_values(emulated, target):
     assert ours <= 0.6 * alone, f"{ours} barriers behind a QR, {alone} without"
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((150, 140), torch.float32), ((110, 100), torch.complex64)], ids=str)
-def test_columns_that_are_rounding_errors_become_zero(shape, dtype, emulated, target):
+@pytest.mark.parametrize(
+    ("family", "shape", "dtype", "most"),
+    [
+        ("vandermonde", (150, 140), torch.float32, 2.45),
+        ("duplicate_columns", (150, 140), torch.float32, 2.45),
+        ("vandermonde", (110, 100), torch.complex64, 1.75),
+    ],
+    ids=str,
+)
+def test_columns_that_are_rounding_errors_become_zero(family, shape, dtype, most, emulated, target):
     """Rather than orthogonal to each other to many digits, which takes sweep after sweep; but no singular value that is
-    more than rounding."""
+    more than rounding. The tables of a random matrix take fewer barriers a sweep."""
 
     def factored(A: torch.Tensor) -> tuple[torch.Tensor, int]:
         emulated.reset_counters()
@@ -110,10 +118,10 @@ def test_columns_that_are_rounding_errors_become_zero(shape, dtype, emulated, ta
         checks.assert_accurate(A, factors.U, factors.S, factors.Vh)
         return factors.S.cpu(), barriers
 
-    A = matrices.make("vandermonde", *shape, dtype)
+    A = matrices.make(family, *shape, dtype)
     sigma, barriers = factored(A)
     expected = torch.linalg.svdvals(A.to(torch.complex128 if dtype.is_complex else torch.float64))
     assert (sigma == 0).sum() >= shape[1] // 2
     assert (expected[sigma == 0] <= 2**-24 * expected[0]).all()
     random = factored(matrices.make("normal", *shape, dtype))[1]
-    assert barriers <= 1.85 * random, f"{barriers} barriers, {random} of a random matrix"
+    assert barriers <= most * random, f"{barriers} barriers, {random} of a random matrix"
