@@ -190,18 +190,17 @@ class Encoder {
     // Columns of a point, which keep to the same table, meet once a sweep, in its last round.
     const bool is_last = &rounds == &plan_.block_seating.parts.back() && slope + 1 == rounds.rounds;
     const std::int64_t passes = is_last ? std::int64_t{limits::block_wide_passes} : plan_.block_seating.point_bits;
-    const std::int64_t sorts = limits::block_sweep_sorts(sweep);
     const bool is_late = sweep > limits::block_full_sweeps;
     const std::int64_t share = is_late ? plan_.block_late_share : plan_.block_share;
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, share);
     if (plan_.block_steps == 2 || is_late) {
       launch("wide_turn_", plan_.number_suffix, rounds.tables() * shares,
              arguments({workspace_.W, workspace_.V, workspace_.states},
-                       {geometry_.chunks, passes, sorts, workspace_.partials, geometry_.v_height, share, shares}));
+                       {geometry_.chunks, passes, workspace_.partials, geometry_.v_height, share, shares}));
       return;
     }
     launch("wide_solve_", plan_.number_suffix, rounds.tables(),
-           arguments({workspace_.partials, workspace_.seats, workspace_.states}, {geometry_.chunks, passes, sorts}));
+           arguments({workspace_.partials, workspace_.seats, workspace_.states}, {geometry_.chunks, passes}));
     launch("wide_rotate_", plan_.number_suffix, rounds.tables() * shares,
            {workspace_.W, workspace_.V, workspace_.partials, workspace_.seats, workspace_.states, geometry_.w_height,
             geometry_.padded, geometry_.v_height, sweep, rounds.tables(), plan_.block_partials, share, shares},

@@ -21,6 +21,11 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
   return {transposed ? U : Vh, R.batch, n * n, n, n, transposed ? 1 : n, transposed ? n : 1};
 }
 
+// Whether a factor of the product, or what is wanted of it, is triangular.
+bool has_triangle(std::int64_t kind) {
+  return kind != limits::tall_product_reflected && kind != limits::tall_product_over_values;
+}
+
 bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() == 1; }
 
 }  // namespace
@@ -32,7 +37,7 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
       panels_(reduction_, R, std::nullopt, is_one_panel(reduction_) ? std::nullopt : std::optional(settled_)),
-      defects_(empty_vector(R.tensor, R.batch * tiles(is_wide()), ScalarType::Int)) {}
+      defects_(empty_vector(R.tensor, R.batch * tiles(is_wide(limits::tall_product_of_gram)), ScalarType::Int)) {}
 
 Matrices Recovery::row_major(const Numbers& numbers) const {
   const std::int64_t n = panels_.columns();
@@ -45,16 +50,18 @@ std::int64_t Recovery::tiles(bool wide) const {
   return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(panels_.columns(), rows);
 }
 
-// Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty.
-bool Recovery::is_wide() const {
+// Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty. Where half of the numbers
+// are zeros cores have more of them to go round.
+bool Recovery::is_wide(std::int64_t kind) const {
   constexpr std::int64_t wide_packs = limits::tall_product_rows * limits::tall_product_packs;
   constexpr std::int64_t narrow_packs = limits::tall_narrow_product_rows * limits::tall_narrow_product_packs;
   const bool wastes_little = 9 * tiles(true) * wide_packs <= 10 * tiles(false) * narrow_packs;
-  return wastes_little && R_.batch * tiles(true) >= reduction_.cores;
+  return wastes_little && R_.batch * tiles(true) >= (has_triangle(kind) ? 4 : 1) * reduction_.cores;
 }
 
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
-  return tall_launch(R_.batch, (is_wide() ? "product_" : "product_narrow_") + reduction_.number, tiles(is_wide()),
+  const bool wide = is_wide(kind);
+  return tall_launch(R_.batch, (wide ? "product_" : "product_narrow_") + reduction_.number, tiles(wide),
                      {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
                       left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
                       kind, sigma_, defects_, settled_});
@@ -76,7 +83,7 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   step.launches.push_back(product(of_gram, transpose(Z), Z, square));
   step.launches.push_back(product(by_upper, Z, row_major(square), target));
   step.launches.push_back(tall_launch(
-      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide()), most_defect(is_last), std::int64_t{is_last}},
+      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide(of_gram)), most_defect(is_last), std::int64_t{is_last}},
       limits::simd_width));
 }
 

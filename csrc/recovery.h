@@ -24,8 +24,8 @@ class Recovery {
 
  private:
   Matrices row_major(const Numbers& numbers) const;
-  // Tiles of a product: wide ones, if that is all cores' work and little of it is wasted, or narrow ones.
-  bool is_wide() const;
+  // Tiles of a product of a kind: wide ones, if that is all cores' work and little of it is wasted, or narrow ones.
+  bool is_wide(std::int64_t kind) const;
   std::int64_t tiles(bool wide) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;

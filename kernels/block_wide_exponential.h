@@ -3,11 +3,15 @@
 // One after the other they are a hundred steps that wait for each other (block_wide_solve.h). But let X hold the angles
 // of all pairs of columns, each as if there were no others, and with opposite signs on both sides of the diagonal:
 // J = exp(X) is orthogonal, the very rotation of a pair that has nothing in common with the rest, and leaves of the
-// others what is of second order in X, as a sweep of rotations does. It takes a few products of 64 x 64 matrices. To
-// converge it is enough that J is X but for terms of second order; so a polynomial that stays closer to an orthogonal
-// matrix than that of Taylor's series, at the same cost, is better than exp:
-//   J - I = X + X^2 / 4 + (X / 2 + kappa X^2)^2, kappa = (2 - sqrt 2) / 4: J^H J - I = kappa^4 X^8
-// Where X is larger, J of X / 2^s is squared s times.
+// others what is of second order in X, as a sweep of rotations does. It takes a few products of 64 x 64 matrices.
+//
+// To converge it is enough that J is X but for terms of second order. So polynomials p that stay closer to orthogonal
+// matrices than those of Taylor's series, for as many products, are better than exp; X has eigenvalues i phi, and
+// J^H J - I those of p(x) p(-x) - 1:
+//   I + X + X^2 / 2                                            phi^4 / 4          below 3e-8 for phi up to 0.018
+//   I + X + X^2 / 4 + (X / 2 + kappa X^2)^2                    kappa^4 phi^8      below 3e-8 for phi up to 0.3
+//   I + X + a X^2 + b Y + (c X + d X^2 + e Y)^2, Y = (7.5 X + X^2)^2              below 4e-8 for phi up to 2
+// with kappa = (2 - sqrt 2) / 4, and the others by least squares: then p turns by 2.04 for phi = 2.
 #pragma once
 #include <metal_stdlib>
 
@@ -102,8 +106,9 @@ inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances t
   return angles;
 }
 
-// What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly.
-inline float wide_most_sum() { return 3.0f; }
+// What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly. In the first ones it
+// matters less, where they are not as large as those of many columns of the same length.
+inline float wide_most_sum(int sweep) { return sweep <= limits::block_first_sweeps ? 10.0f : 3.0f; }
 
 inline void store_wide_tile(thread const WideTile& tile, int thread_index, threadgroup float* words) {
   words += first_row_of_tile(thread_index) * wide_product_stride + first_column_of_tile(thread_index);
@@ -173,34 +178,40 @@ inline float sum_of_squares(thread const WideTile& tile, threadgroup uint* slots
   return sum;
 }
 
-// J - I in `words`, row after row, wide_product_stride apart. It is known to all after a barrier. Two barriers a
-// product.
+// J - I in `words`, row after row, wide_product_stride apart, of X or, where that turns by more than two radians, of as
+// large a part of it. It is known to all after a barrier. Two barriers a product.
 inline void exponential_of_wide(thread const WideTile& X, threadgroup float* words, threadgroup uint* slots,
                                 Team team) {
   WideTile square;
   square_of_wide(X, team.index, words, square);
   // X has the eigenvalues i phi and -i phi, so X^2 has -phi^2 twice.
-  float largest_angle = precise::sqrt(precise::sqrt(0.5f * sum_of_squares(square, slots, team)));
-  int halvings = 0;
-  for (; largest_angle > 0.35f; largest_angle *= 0.5f) ++halvings;  // then J^H J - I is below 1e-7
-  const float factor = power_of_two(-halvings);
+  const float largest_angle = precise::sqrt(precise::sqrt(0.5f * sum_of_squares(square, slots, team)));
   WideTile J_minus_I = X;
-  if (largest_angle <= 0.018f) {  // and X^4 / 4 is
+  if (largest_angle <= 0.018f) {
     combine_wide(1.0f, J_minus_I, 0.5f, square);
-  } else {
+  } else if (largest_angle <= 0.3f) {
     const float kappa = 0.14644661f;
     WideTile root = X;
-    combine_wide(0.5f * factor, root, kappa * factor * factor, square);
-    combine_wide(factor, J_minus_I, 0.25f * factor * factor, square);
+    combine_wide(0.5f, root, kappa, square);
+    combine_wide(1.0f, J_minus_I, 0.25f, square);
     square_of_wide(root, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);
-  }
-#pragma unroll 1
-  for (; halvings > 0; --halvings) {
-    square_of_wide(J_minus_I, team.index, words, square);
+  } else {
+    const float part = largest_angle > 2.0f ? precise::divide(2.0f, largest_angle) : 1.0f;
+    combine_wide(part, J_minus_I, 0.0f, square);
+    WideTile inner = J_minus_I;
+    combine_wide(7.5f, inner, part * part, square);
+    WideTile outer = J_minus_I;
+    combine_wide(0.4678532f, outer, part * part * 0.05875555f, square);
+    combine_wide(1.0f, J_minus_I, part * part * 0.12592977f, square);
+    square_of_wide(inner, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    combine_wide(2.0f, J_minus_I, 1.0f, square);
+    combine_wide(1.0f, outer, 0.0012420921f, square);
+    combine_wide(1.0f, J_minus_I, 0.0027588222f, square);
+    square_of_wide(outer, team.index, words, square);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    combine_wide(1.0f, J_minus_I, 1.0f, square);
   }
   store_wide_tile(J_minus_I, team.index, words);
 }

@@ -199,7 +199,7 @@ template <typename T>
     constant long& sweep [[buffer(6)]], constant long& classes [[buffer(7)]], constant long& order [[buffer(8)]],
     constant long& point_bits [[buffer(9)]], constant long& slope [[buffer(10)]],
     constant long& polynomial [[buffer(11)]], constant long& table_numbers [[buffer(12)]],
-    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]], constant long& sorts [[buffer(15)]],
+    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
@@ -216,7 +216,7 @@ template <typename T>
   partials += task.table * table_numbers;
   load_wide_table(partials, chunks, seating, task.table_of_matrix, columns, memory, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);  // J goes where these stand
-  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, padded), team);
+  const uint found = solve_wide(memory, int(sweep), int(passes), make_wide_tolerances(rows, padded), team);
   if (team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   if (team.index < 2 * wide_pair) {
     seats[task.table * 2 * wide_pair + team.index] =
@@ -245,11 +245,10 @@ template <typename T>
     constant long& sweep [[buffer(6)]], constant long& classes [[buffer(7)]], constant long& order [[buffer(8)]],
     constant long& point_bits [[buffer(9)]], constant long& slope [[buffer(10)]],
     constant long& polynomial [[buffer(11)]], constant long& table_numbers [[buffer(12)]],
-    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]], constant long& sorts [[buffer(15)]],
-    device const T* partials [[buffer(16)]], constant long& v_rows [[buffer(17)]], constant long& share [[buffer(18)]],
-    constant long& shares [[buffer(19)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& chunks [[buffer(13)]], constant long& passes [[buffer(14)]], device const T* partials [[buffer(15)]],
+    constant long& v_rows [[buffer(16)]], constant long& share [[buffer(17)]], constant long& shares [[buffer(18)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float4 tile[wide_product_entries / 4];  // G, then J - I
   threadgroup float4 slice[wide_slice_entries / 4];
   threadgroup float4 told[2 * wide_told / 4];
@@ -265,7 +264,7 @@ template <typename T>
   partials += task.table * table_numbers;
   load_wide_table(partials, chunks, seating, task.table_of_matrix, columns, memory, team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, int(passes), sorts != 0, make_wide_tolerances(rows, padded), team);
+  const uint found = solve_wide(memory, int(sweep), int(passes), make_wide_tolerances(rows, padded), team);
   if (found == found_nothing) return;
   if (task.chunk == 0 && team.index == 0) ask_for_next_sweep(states, found, int(sweep));
   const long first_column = task.matrix * padded;

@@ -26,7 +26,7 @@ inline Team same_team(threadgroup const int* numbers, Team team) {
 // One pair of blocks, as meet_blocks: G of `memory` lies in `tile`, which holds rows of the columns before, J - I
 // behind.
 inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Blocks blocks, long rows, long columns,
-                             long chunk_rows, int passes, bool sorts, threadgroup float4* tile,
+                             long chunk_rows, int sweep, int passes, threadgroup float4* tile,
                              threadgroup float4* slice, WideMemory memory, threadgroup const int* numbers, Team team) {
   const int seat = wide_seat_moved(team.index);
   ColumnsMoved moved;
@@ -45,7 +45,7 @@ inline uint meet_wide_blocks(device float* W, device float* V, PairTask task, Bl
   store_wide_entries(total, team.index, memory.G);
   if (team.index < wide_pair) take_seat(memory, team.index, column_at_seat(task, blocks, team.index));
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  const uint found = solve_wide(memory, passes, sorts, make_wide_tolerances(rows, padded_columns(blocks)), team);
+  const uint found = solve_wide(memory, sweep, passes, make_wide_tolerances(rows, padded_columns(blocks)), team);
   if (!asks_for_rotation(found)) return found_nothing;
   team = same_team(numbers, team);
   const WideStack stack = make_wide_stack(W, V, rows, columns);
@@ -94,12 +94,11 @@ template <typename T>
   const bool is_first_round = round == 0;
   const int meeting_count = is_first_round ? size * (2 * size - 1) : size * size;
   for (int current = int(sweep); current < int(sweep + sweeps); ++current) {
-    const bool sorts = limits::block_sweep_sorts(current);
     uint found = found_nothing;
     for (int index = 0; index < meeting_count; ++index) {
       if (!take_meeting(groups, size, is_first_round, index, blocks, task)) continue;
-      const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, int(passes), sorts, tile,
-                                               slice, memory, numbers, team);
+      const uint found_here = meet_wide_blocks(W, V, task, blocks, rows, columns, chunk_rows, current, int(passes),
+                                               tile, slice, memory, numbers, team);
       found |= found_here;
     }
     if (team.index == 0) ask_for_next_sweep(states, found, current);

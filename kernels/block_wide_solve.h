@@ -542,10 +542,11 @@ inline void rotate_in_passes(WideMemory memory, int passes, bool sorts, float to
   if (!holds_gram) store_product(product, rows, pass, memory.G);
 }
 
-// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes if that
-// `sorts` them. Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are known
-// to all threads. One barrier, those of exponential_of_wide or rotate_in_passes, and one more, or three.
-inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerances tolerances, Team team) {
+// J - I in the place of G, where J makes the Gram matrix G of a table more diagonal, and where each column goes if the
+// sweep sorts them. Returns what there was to rotate; where it was nothing, all stays as it was. G and the seats are
+// known to all threads. One barrier, those of exponential_of_wide or rotate_in_passes, and one more, or three.
+inline uint solve_wide(WideMemory memory, int sweep, int passes, BlockTolerances tolerances, Team team) {
+  const bool sorts = limits::block_sweep_sorts(sweep);
   WideTile X;
   const WideAngles angles = find_wide_angles(memory.G, tolerances, team.index, X);
   if (team.lane == 0) {
@@ -559,7 +560,7 @@ inline uint solve_wide(WideMemory memory, int passes, bool sorts, BlockTolerance
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const uint found = found_by_all(memory.slots);
   if (!asks_for_rotation(found)) return found_nothing;
-  if (sum_of_all(memory.slots) <= wide_most_sum()) {
+  if (sum_of_all(memory.slots) <= wide_most_sum(sweep)) {
     exponential_of_wide(X, memory.G, memory.slots, team);
   } else {
     rotate_in_passes(memory, passes, sorts, tolerances.cosine, team);

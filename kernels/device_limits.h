@@ -121,6 +121,8 @@ enum : int {
   // after many sweeps more: those after so many sort every other time.
   block_sorting_sweeps = 5,
   block_sorting_again = 14,
+  // Sweeps in which angles are large (block_wide_exponential.h).
+  block_first_sweeps = 2,
   // Passes that meet each of 64 columns with each other (block_wide_solve.h), a bit of their seat each.
   block_wide_passes = 6,
   // Where this is a step of its own, each SIMD-group rotates strips of so many rows, which take with J all the memory

@@ -288,7 +288,8 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long colu
 // Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
-// Grid: one threadgroup of tall_threads a tile of the product, across first. Ownership: a thread owns packs
+// Grid: one threadgroup of tall_threads a tile of the product, across first, or by an upper triangle down first, from
+// the last column on. Ownership: a thread owns packs
 // of the rows that follow each other. Barriers: two a slice, before and after it is read, and one for the defect.
 template <typename T, int rows_of_tile, int packs_of_tile>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_product(
@@ -310,8 +311,11 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
   const uint down = uint(columns + Tile::rows - 1) / uint(Tile::rows);
   const long matrix = threadgroup_index / (across * down);
-  const long first_row = long(threadgroup_index / across % down) * Tile::rows;
-  const long first_pack = long(threadgroup_index % across) * Tile::packs;
+  const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
+  // Tiles that take the most time come first.
+  const uint tile = threadgroup_index % (across * down);
+  const long first_row = long(by_upper ? tile % down : tile / across) * Tile::rows;
+  const long first_pack = long(by_upper ? across - 1 - tile / down : tile % across) * Tile::packs;
   const long end_of_tile = min((first_pack + Tile::packs) * count, long(columns));
   const bool is_gram = is_of_gram(kind);
   const bool is_of_last = kind == limits::tall_product_of_last_gram || kind == limits::tall_product_by_last_upper;
@@ -341,7 +345,6 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   }
   HeldSlice<T, Tile> held;
   const long first = kind == limits::tall_product_of_upper ? first_row : 0;
-  const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   const long end = by_upper ? end_of_tile : long(columns);
   fetch_slice(slice, of_left, of_right, first, end, held);
   for (long start = first; start < end; start += Tile::slice) {

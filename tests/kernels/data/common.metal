@@ -1,5 +1,6 @@
 // A kernel for each helper of kernels/common that numbers can go wrong in.
 #include "block_seating.h"
+#include "block_wide_solve.h"
 #include "common/columns.h"
 #include "common/entries.h"
 #include "common/householder.h"
@@ -34,6 +35,31 @@ using namespace metal;
   const Seating round = make_seating(classes, order, point_bits, slope, polynomial);
   const int seats = 1 << limits::block_seat_bits;
   columns[thread_index] = column_at_seat(round, int(thread_index) / seats, int(thread_index) % seats, int(count));
+}
+
+// J - I in place of the Gram matrix G of a table, row after row, what was found, and where its 64 columns go.
+[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void turn_table(
+    device float* G [[buffer(0)]], device int* found [[buffer(1)]], device int* seats [[buffer(2)]],
+    constant long& sweep [[buffer(3)]], constant long& rows [[buffer(4)]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float4 tile[wide_product_entries / 4];
+  threadgroup float4 told[2 * wide_told / 4];
+  threadgroup int seats_of_table[2 * wide_pair];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup float* const words = (threadgroup float*)tile;
+  const WideMemory memory = make_wide_memory(words, told, seats_of_table, slots);
+  const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
+  if (team.index < wide_pair) take_seat(memory, team.index, team.index);
+  for (int index = team.index; index < wide_gram_entries; index += team.threads) words[index] = G[index];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const BlockTolerances tolerances = make_wide_tolerances(rows, wide_pair);
+  const uint bits = solve_wide(memory, int(sweep), limits::block_wide_passes, tolerances, team);
+  if (team.index == 0) found[0] = int(bits);
+  if (team.index < wide_pair) seats[team.index] = seats_of_table[wide_pair + team.index];
+  for (int index = team.index; index < wide_gram_entries; index += team.threads) {
+    G[index] = words[index / wide_pair * wide_product_stride + index % wide_pair];
+  }
 }
 
 // scaled[i] = values[i] 2^shifts[i], exponents[i] = floor(log2 |values[i]|).
