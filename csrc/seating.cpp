@@ -32,6 +32,17 @@ std::optional<std::int64_t> polynomial_of(std::int64_t order) {
   return irreducible[degree - 1];
 }
 
+// Of the field of p^2 elements a + b sqrt(n), for the primes p whose squares save rounds, by a number n that is no
+// square modulo p.
+std::optional<std::int64_t> square_field_of(std::int64_t order) {
+  constexpr std::int64_t primes[] = {3, 5, 7};
+  constexpr std::int64_t not_squares[] = {2, 2, 3};
+  for (std::size_t i = 0; i < std::size(primes); ++i) {
+    if (order == primes[i] * primes[i]) return -(16 * primes[i] + not_squares[i]);
+  }
+  return std::nullopt;
+}
+
 // Whether 1, 2, ..., sides - 1, the differences of sides, have inverses modulo `order`.
 bool have_inverses(std::int64_t order, std::int64_t sides) {
   for (std::int64_t divisor = 2; divisor < sides; ++divisor) {
@@ -43,8 +54,9 @@ bool have_inverses(std::int64_t order, std::int64_t sides) {
 // The transversal design of so many sides with the fewest places a side, `places` at least.
 SeatingRounds plan_design(std::int64_t classes, std::int64_t sides, std::int64_t places) {
   for (std::int64_t order = std::max(places, sides);; ++order) {
-    const std::optional<std::int64_t> polynomial = polynomial_of(order);
-    if (polynomial || have_inverses(order, sides)) return {classes, order, polynomial.value_or(0), order};
+    if (const auto polynomial = polynomial_of(order)) return {classes, order, *polynomial, order};
+    if (const auto field = square_field_of(order)) return {classes, order, *field, order};
+    if (have_inverses(order, sides)) return {classes, order, 0, order};
   }
 }
 

@@ -12,8 +12,7 @@
 //   of different sides. Sides are the classes of the rounds that follow; where they have no more points than a table,
 //   these are the lines of an affine plane, and one more round is all.
 // - Of a tournament (common/pairs.h) of half tables, for the few points of a class that are left at the end. Where
-// these
-//   are odd, one rests, but in the last round: then it has a table to itself.
+//   these are odd, one rests, but in the last round: then it has a table to itself.
 // csrc/seating.h has the rounds of a sweep.
 #pragma once
 #include <metal_stdlib>
@@ -32,7 +31,8 @@ struct Seating {
   int point_bits;
   int slope;  // or the round of a tournament
   // Modulo which binary polynomials are the field, or 0 where numbers modulo `order` are. -1: a round of a tournament;
-  // -2: but for the first one, without the half table that rests.
+  // -2: but for the first one, without the half table that rests. Below that -(16 p + n), where `order` is the square
+  // of a prime p: the field is a + b sqrt(n), written down as a + p b, a and b modulo p.
   int polynomial;
 };
 
@@ -48,14 +48,22 @@ inline Seating make_seating(long classes, long order, long point_bits, long slop
 
 // Which point of its class sits at a place of a table of the class.
 inline int point_of_class(Seating seating, int table, int place) {
-  if (seating.polynomial < 0) {
+  if (seating.polynomial == -1 || seating.polynomial == -2) {
     const int places = 1 << (seating.point_bits - 1);  // of half a table
     const int resting = -1 - seating.polynomial;
     const Pair pair = round_robin_pair(seating.slope + resting, table + resting, 2 * (seating.order + resting));
     return place < places ? pair.p * places + place : pair.q * places + place - places;
   }
   int of_side = (table + place * seating.slope) % seating.order;
-  if (seating.polynomial > 0) {
+  if (seating.polynomial < 0) {
+    const int prime = -seating.polynomial / 16;
+    const int radicand = -seating.polynomial % 16;
+    const int a = place % prime, b = place / prime;
+    const int c = seating.slope % prime, d = seating.slope / prime;
+    const int rational = table % prime + a * c + radicand * b * d;
+    const int irrational = table / prime + a * d + b * c;
+    of_side = rational % prime + irrational % prime * prime;
+  } else if (seating.polynomial > 0) {
     of_side = table;
     int summand = seating.slope;
     for (int rest = place; rest != 0; rest >>= 1) {

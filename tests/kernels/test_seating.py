@@ -26,9 +26,10 @@ def seat_columns(emulator, columns):
     return rounds
 
 
-# Pairs of blocks; tables of 4, 8 and 16 points, whose sides have a power of two, a prime and another number of places;
+# Pairs of blocks; tables of 4, 8 and 16 points, whose sides have a power of two, a prime, the square of one (9, 25) and
+# another number of places;
 # classes that a design, a tournament and a single round are left to, and seats that are empty.
-@pytest.mark.parametrize("columns", [66, 130, 256, 300, 416, 448, 512, 640, 768, 1024, 1090])
+@pytest.mark.parametrize("columns", [66, 130, 256, 300, 416, 448, 512, 520, 576, 640, 768, 1024, 1090, 1600])
 def test_in_a_sweep_each_two_columns_sit_at_one_table(columns, emulator):
     together = [0] * columns  # of each column, the others as bits
     rounds = seat_columns(emulator, columns)
