@@ -21,9 +21,9 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
   return {transposed ? U : Vh, R.batch, n * n, n, n, transposed ? 1 : n, transposed ? n : 1};
 }
 
-// Whether a factor of the product, or what is wanted of it, is triangular.
-bool has_triangle(std::int64_t kind) {
-  return kind != limits::tall_product_reflected && kind != limits::tall_product_over_values;
+// Whether a factor of the product, or what is made of it, is triangular.
+bool has_triangle(std::int64_t kind, bool is_real) {
+  return kind != limits::tall_product_over_values && (kind != limits::tall_product_reflected || is_real);
 }
 
 bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() == 1; }
@@ -53,10 +53,11 @@ std::int64_t Recovery::tiles(bool wide) const {
 // Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty. Where half of the numbers
 // are zeros cores have more of them to go round.
 bool Recovery::is_wide(std::int64_t kind) const {
+  const bool is_real = reduction_.packed == limits::tall_pack_bytes / limits::word_bytes;
   constexpr std::int64_t wide_packs = limits::tall_product_rows * limits::tall_product_packs;
   constexpr std::int64_t narrow_packs = limits::tall_narrow_product_rows * limits::tall_narrow_product_packs;
   const bool wastes_little = 9 * tiles(true) * wide_packs <= 10 * tiles(false) * narrow_packs;
-  return wastes_little && R_.batch * tiles(true) >= (has_triangle(kind) ? 4 : 1) * reduction_.cores;
+  return wastes_little && R_.batch * tiles(true) >= (has_triangle(kind, is_real) ? 4 : 1) * reduction_.cores;
 }
 
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {

@@ -246,6 +246,21 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
   return from_real<T>(clamp(precise::divide(1.0f, precise::sqrt(square)), 0.5f, 2.0f));
 }
 
+// A reflected product of real numbers is symmetric to the last bit, so that tiles below the diagonal are mirror images.
+inline bool is_mirrored(long kind, float) { return kind == limits::tall_product_reflected; }
+inline bool is_mirrored(long, float2) { return false; }
+
+// The mirror images of what a thread has of four rows and a pack, where they stand from `first` on.
+inline void store_mirrored(thread const float4* rows, device float* first, long stride, int there) {
+#pragma unroll
+  for (int q = 0; q < 4; ++q) {
+    if (q >= there) continue;
+    *(device float4*)(first + q * stride) = float4(-number_at<float>(rows[0], q), -number_at<float>(rows[1], q),
+                                                   -number_at<float>(rows[2], q), -number_at<float>(rows[3], q));
+  }
+}
+inline void store_mirrored(thread const float4*, device float2*, long, int) {}
+
 // What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it that
 // of how far it is from 1, which multiplies what is left of the others, or of the last one all that may be where a
 // column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum need be larger than
@@ -278,7 +293,8 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long colu
 }
 
 // A product of matrices of columns x columns, by its kind:
-// - reflected: 2 I - left conj(right)
+// - reflected: 2 I - left conj(right), which is Hermitian: of real numbers tiles below the diagonal are left out, and
+//   stored by those above
 // - of_upper: left conj(right) with an upper triangular left
 // - over_values: left right, each column divided by its value
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
@@ -323,8 +339,9 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     if (!is_gram) copy_tile<Tile>(left, product, matrix, columns, stride, first_row, first_pack, team);
     return;
   }
-  if (is_gram && first_row >= end_of_tile) {
-    if (team.index == 0) defects[threadgroup_index] = 0u;
+  const bool mirrored = is_mirrored(kind, T());
+  if ((is_gram || mirrored) && first_row >= end_of_tile) {
+    if (is_gram && team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
   const bool conjugates = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_of_upper;
@@ -375,6 +392,19 @@ template <typename T, int rows_of_tile, int packs_of_tile>
         if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
       ((device float4*)(product + (matrix * columns + row) * stride))[pack] = pack_of(numbers);
+    }
+  }
+  if (mirrored && first_row + Tile::rows <= first_column) {
+#pragma unroll
+    for (int p = 0; p < Tile::held_packs; ++p) {
+      const long column = (first_pack + part.pack + p * Tile::packs_across) * count;
+#pragma unroll
+      for (int r = 0; r < Tile::held_rows; r += 4) {
+        const long row = first_row + part.row + r;
+        if (row >= columns) continue;
+        store_mirrored(sums[p] + r, product + (matrix * columns + column) * stride + row, stride,
+                       int(columns - column));
+      }
     }
   }
   if (!is_gram) return;
