@@ -150,7 +150,8 @@ class Encoder {
   // Between sweeps that most matrices do not need, of W = R^H: columns that are noise become zero
   // (kernels/block_noise.h). Not before: to complete them takes as long as some sweeps.
   void drop_noise(std::int64_t sweep) {
-    const std::int64_t first = std::min<std::int64_t>(plan_.block_full_sweeps, limits::block_full_sweeps) + 1;
+    const std::int64_t full = plan_.block_full_sweeps;
+    const std::int64_t first = std::min(full + 1, std::max<std::int64_t>(limits::block_full_sweeps + 1, full - 2));
     if (!is_of_R() || sweep < first || sweep > last_sweep_of_one_step()) return;
     const std::vector<Argument> arguments{workspace_.W,       workspace_.lengths, workspace_.states,
                                           geometry_.w_height, geometry_.padded,   sweep};
