@@ -1,10 +1,10 @@
 // Method `block` on real numbers: tables of 64 columns each, a quarter of the rounds a sweep of pairs of 32 columns
 // (block.h), each of which reads and writes the columns once.
 //
-// A step is the same: Gram matrix (block_wide_gram.h), rotations (block_wide_solve.h), columns times these
-// (block_wide_strip.h), the last two at once (block_wide_rotate.h), or all three (block_wide_round.h). Which columns
-// sit at a table says block_seating.h, in the steps of whole rounds, or are pairs of blocks. A seat may be empty, and
-// counts as a column of zeros.
+// A step is the same: Gram matrix (block_wide_gram.h), rotations (block_wide_solve.h, block_wide_exponential.h),
+// columns times these (block_wide_strip.h), the last two at once (block_wide_rotate.h), or all three
+// (block_wide_round.h). Which columns sit at a table says block_seating.h, in the steps of whole rounds, or are pairs
+// of blocks. A seat may be empty, and counts as a column of zeros.
 #pragma once
 #include <metal_stdlib>
 

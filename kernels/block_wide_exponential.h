@@ -11,7 +11,7 @@
 //   I + X + X^2 / 2                                            phi^4 / 4          below 3e-8 for phi up to 0.018
 //   I + X + X^2 / 4 + (X / 2 + kappa X^2)^2                    kappa^4 phi^8      below 3e-8 for phi up to 0.3
 //   I + X + a X^2 + b Y + (c X + d X^2 + e Y)^2, Y = (7.5 X + X^2)^2              below 4e-8 for phi up to 2
-// with kappa = (2 - sqrt 2) / 4, and the others by least squares: then p turns by 2.04 for phi = 2.
+// with kappa = (2 - sqrt 2) / 4, and a to e by least squares of |p(i phi)|^2 - 1: then p turns by 2.04 for phi = 2.
 #pragma once
 #include <metal_stdlib>
 
@@ -106,8 +106,8 @@ inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances t
   return angles;
 }
 
-// What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly. In the first ones it
-// matters less, where they are not as large as those of many columns of the same length.
+// What the rotations of a table may come to for J = exp(X): with more, sweeps converge more slowly. In the first ones
+// it matters less, where they are not as large as those of many columns of the same length.
 inline float wide_most_sum(int sweep) { return sweep <= limits::block_first_sweeps ? 10.0f : 3.0f; }
 
 inline void store_wide_tile(thread const WideTile& tile, int thread_index, threadgroup float* words) {
@@ -198,17 +198,18 @@ inline void exponential_of_wide(thread const WideTile& X, threadgroup float* wor
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);
   } else {
+    const float a = 0.12592977f, b = 0.0027588222f, c = 0.4678532f, d = 0.05875555f, e = 0.0012420921f;
     const float part = largest_angle > 2.0f ? precise::divide(2.0f, largest_angle) : 1.0f;
     combine_wide(part, J_minus_I, 0.0f, square);
     WideTile inner = J_minus_I;
     combine_wide(7.5f, inner, part * part, square);
     WideTile outer = J_minus_I;
-    combine_wide(0.4678532f, outer, part * part * 0.05875555f, square);
-    combine_wide(1.0f, J_minus_I, part * part * 0.12592977f, square);
+    combine_wide(c, outer, part * part * d, square);
+    combine_wide(1.0f, J_minus_I, part * part * a, square);
     square_of_wide(inner, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    combine_wide(1.0f, outer, 0.0012420921f, square);
-    combine_wide(1.0f, J_minus_I, 0.0027588222f, square);
+    combine_wide(1.0f, outer, e, square);
+    combine_wide(1.0f, J_minus_I, b, square);
     square_of_wide(outer, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);

@@ -1,5 +1,6 @@
-// Method `block` on real numbers: the rotations of a table of 64 columns, from its Gram matrix G, by one threadgroup,
-// in registers.
+// Method `block` on real numbers: the rotations of a table of 64 columns, from its Gram matrix G, by one threadgroup.
+// Where they are not too large together they are found at once (block_wide_exponential.h), else one after the other, in
+// registers:
 //
 // Columns stand in 32 slots of two, p and q. A step rotates the two of every slot, then the q move on by one slot; 32
 // steps, a pass, bring all p together with all q. Four SIMD-groups hold G, lane a what rows of slot a have in columns

@@ -115,10 +115,10 @@ enum : int {
   block_wide_chunk_rows = 64,
   block_wide_gram_threadgroups = 256,
   block_wide_chunks = 4,
-  // The first sweeps sort the columns of a table by their norms, later ones do not: columns of nearly the same norm
+  // The first sweeps sort the columns of a table by their norms. Later ones do not: columns of nearly the same norm
   // would
-  // change their seats again and again, and some miss each other. Graded rows without a QR in front are in order only
-  // after many sweeps more: those after so many sort every other time.
+  // change seats again and again, and some would miss each other. Graded rows without a QR in front take many sweeps to
+  // be in order: after so many every other one sorts.
   block_sorting_sweeps = 5,
   block_sorting_again = 14,
   // Sweeps in which angles are large (block_wide_exponential.h).
