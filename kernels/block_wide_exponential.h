@@ -17,7 +17,6 @@
 
 #include "block_convergence.h"
 #include "block_wide.h"
-#include "common/power_of_two.h"
 #include "common/rotation.h"
 #include "common/team.h"
 
@@ -39,16 +38,12 @@ struct WideTile {
 inline int first_row_of_tile(int thread_index) { return thread_index / wide_tiles_of_row * wide_tile_side; }
 inline int first_column_of_tile(int thread_index) { return thread_index % wide_tiles_of_row * wide_tile_side; }
 
-// The angle in [-pi / 4, pi / 4] of the rotation of two columns, by twice their cosine and by the difference of their
-// squares in units of the product of their lengths: to a relative 4e-4.
-inline float rotation_angle(float twice_cosine, float difference) {
-  const float factor = inverse_power(max(fabs(difference), fabs(twice_cosine)));
-  const float u = fabs(difference) * factor;
-  const float v = twice_cosine * factor;
-  const float inverse = rsqrt(fma(v, v, u * u));
-  const float half_tangent_of_angle = half_tangent((difference < 0.0f ? -v : v) * inverse, fma(-u, inverse, 1.0f));
-  const float square = half_tangent_of_angle * half_tangent_of_angle;
-  return 2.0f * half_tangent_of_angle * fma(square, fma(square, 0.2f, -1.0f / 3.0f), 1.0f);
+// The angle in [-pi / 4, pi / 4] of the rotation that makes two columns orthogonal: alpha = |p|^2, beta = |q|^2,
+// gamma = p^H q; to a relative 4e-4.
+inline float rotation_angle(float alpha, float beta, float gamma) {
+  const float half_tangent = orthogonalizing_rotation(alpha, beta, gamma).sigma_by_1pc;
+  const float square = half_tangent * half_tangent;
+  return 2.0f * half_tangent * fma(square, fma(square, 0.2f, -1.0f / 3.0f), 1.0f);
 }
 
 // What there is to rotate in a table, and how large these rotations are together: the largest sum, over a column, of
@@ -85,14 +80,12 @@ inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances t
 #pragma unroll
     for (int b = 0; b < wide_tile_side; ++b) {
       const int column = first_column + b;
-      const float by_lengths = inverse * inverse_of_column[b];
+      const float beta = square_of_column[b];
       const float size = fabs(products[b]);
-      const float cosine_of_pair = row == column ? 0.0f : size * by_lengths;
-      found |= found_with_cosine(cosine_of_pair, square, square_of_column[b], size, tolerances);
-      // Of two columns of the same length the first one counts as longer.
-      const float difference = (square_of_column[b] - square) * by_lengths;
-      const float twice_cosine = 2.0f * products[b] * by_lengths;
-      const float angle = rotation_angle(difference == 0.0f && row > column ? -twice_cosine : twice_cosine, difference);
+      const float cosine_of_pair = row == column ? 0.0f : size * (inverse * inverse_of_column[b]);
+      found |= found_with_cosine(cosine_of_pair, square, beta, size, tolerances);
+      // Two columns of the same length turn by 45 degrees, which is as good either way: that of the first one.
+      const float angle = rotation_angle(square, beta, square == beta && row > column ? -products[b] : products[b]);
       X.at[a][b] = cosine_of_pair > tolerances.cosine ? angle : 0.0f;
       sum += cosine_of_pair > tolerances.cosine ? max(cosine_of_pair, fabs(angle)) : 0.0f;
     }
