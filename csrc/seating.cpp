@@ -11,9 +11,6 @@
 namespace metalsvd {
 namespace {
 
-constexpr std::int64_t tournament = -1;
-constexpr std::int64_t tournament_with_rest = -2;
-
 std::int64_t rounds_of(const std::vector<SeatingRounds>& parts) {
   std::int64_t sum = 0;
   for (const SeatingRounds& part : parts) sum += part.rounds;
@@ -38,7 +35,7 @@ std::optional<std::int64_t> square_field_of(std::int64_t order) {
   constexpr std::int64_t primes[] = {3, 5, 7};
   constexpr std::int64_t not_squares[] = {2, 2, 3};
   for (std::size_t i = 0; i < std::size(primes); ++i) {
-    if (order == primes[i] * primes[i]) return -(16 * primes[i] + not_squares[i]);
+    if (order == primes[i] * primes[i]) return -(limits::block_field_radix * primes[i] + not_squares[i]);
   }
   return std::nullopt;
 }
@@ -63,8 +60,9 @@ SeatingRounds plan_design(std::int64_t classes, std::int64_t sides, std::int64_t
 // Of so many half tables a class. The one that rests has its table in the last round.
 std::vector<SeatingRounds> plan_tournament(std::int64_t classes, std::int64_t halves) {
   const std::int64_t pairs = divide_up(halves, 2);
-  if (halves % 2 == 0 || pairs == 1) return {{classes, pairs, tournament, 2 * pairs - 1}};
-  return {{classes, pairs - 1, tournament_with_rest, 2 * pairs - 2}, {classes, pairs, tournament, 1}};
+  if (halves % 2 == 0 || pairs == 1) return {{classes, pairs, limits::block_tournament, 2 * pairs - 1}};
+  return {{classes, pairs - 1, limits::block_tournament_with_rest, 2 * pairs - 2},
+          {classes, pairs, limits::block_tournament, 1}};
 }
 
 // The rounds for `points` points of each class, of tables of so many: a design and what its sides need, or where that

@@ -30,9 +30,10 @@ struct Seating {
   int order;  // tables of a class
   int point_bits;
   int slope;  // or the round of a tournament
-  // Modulo which binary polynomials are the field, or 0 where numbers modulo `order` are. -1: a round of a tournament;
-  // -2: but for the first one, without the half table that rests. Below that -(16 p + n), where `order` is the square
-  // of a prime p: the field is a + b sqrt(n), written down as a + p b, a and b modulo p.
+  // Modulo which binary polynomials are the field, or 0 where numbers modulo `order` are. block_tournament: a round of
+  // one; block_tournament_with_rest: but for the first one, without the half table that rests. Else, below zero,
+  // -(block_field_radix p + n), where `order` is the square of a prime p: the field is a + b sqrt(n), written down as
+  // a + p b, a and b modulo p.
   int polynomial;
 };
 
@@ -48,16 +49,17 @@ inline Seating make_seating(long classes, long order, long point_bits, long slop
 
 // Which point of its class sits at a place of a table of the class.
 inline int point_of_class(Seating seating, int table, int place) {
-  if (seating.polynomial == -1 || seating.polynomial == -2) {
+  const bool rests = seating.polynomial == limits::block_tournament_with_rest;
+  if (rests || seating.polynomial == limits::block_tournament) {
     const int places = 1 << (seating.point_bits - 1);  // of half a table
-    const int resting = -1 - seating.polynomial;
+    const int resting = rests ? 1 : 0;
     const Pair pair = round_robin_pair(seating.slope + resting, table + resting, 2 * (seating.order + resting));
     return place < places ? pair.p * places + place : pair.q * places + place - places;
   }
   int of_side = (table + place * seating.slope) % seating.order;
   if (seating.polynomial < 0) {
-    const int prime = -seating.polynomial / 16;
-    const int radicand = -seating.polynomial % 16;
+    const int prime = -seating.polynomial / limits::block_field_radix;
+    const int radicand = -seating.polynomial % limits::block_field_radix;
     const int a = place % prime, b = place / prime;
     const int c = seating.slope % prime, d = seating.slope / prime;
     const int rational = table % prime + a * c + radicand * b * d;

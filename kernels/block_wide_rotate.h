@@ -16,8 +16,7 @@ using namespace metal;
 
 enum : int {
   // Columns are rotated by threads that take four of them each, of four rows. A tile is staged in slices of 32 seats,
-  // of
-  // which a thread moves four rows of two columns.
+  // of which a thread moves four rows of two columns.
   wide_fours = wide_pair / 4,
   wide_fours_together = int(limits::block_wide_turned_rows) / 4,  // of rows
   wide_slice_entries = wide_columns * int(limits::block_wide_turned_rows),

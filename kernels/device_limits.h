@@ -104,6 +104,10 @@ enum : int {
   block_seat_bits = 6,
   block_wide_pair_columns = 1 << block_seat_bits,
   block_wide_columns = block_wide_pair_columns / 2,
+  // What rounds of tables are named by in place of a polynomial (block_seating.h).
+  block_tournament = -1,
+  block_tournament_with_rest = -2,
+  block_field_radix = 16,
   // What is kept of a Gram matrix of 64 x 64, which is symmetric: 9 numbers for each thread.
   block_wide_partial = 9 * block_threads,
   // Rows that a threadgroup rotates at a time where it finds the rotations itself: four for each sixteenth thread.

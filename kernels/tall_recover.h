@@ -305,8 +305,8 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long colu
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
 // Grid: one threadgroup of tall_threads a tile of the product, across first, or by an upper triangle down first, from
-// the last column on. Ownership: a thread owns packs
-// of the rows that follow each other. Barriers: two a slice, before and after it is read, and one for the defect.
+// the last column on. Ownership: a thread owns packs of the rows that follow each other. Barriers: two a slice, before
+// and after it is read, and one for the defect.
 template <typename T, int rows_of_tile, int packs_of_tile>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_product(
     device const T* left [[buffer(0)]], device const T* right [[buffer(1)]], device T* product [[buffer(2)]],
