@@ -23,7 +23,8 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
 
 // Whether a factor of the product, or what is made of it, is triangular.
 bool has_triangle(std::int64_t kind, bool is_real) {
-  return kind != limits::tall_product_over_values && (kind != limits::tall_product_reflected || is_real);
+  if (kind == limits::tall_product_reflected) return is_real;
+  return kind != limits::tall_product_of_square && kind != limits::tall_product_over_values;
 }
 
 bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() == 1; }
@@ -32,7 +33,8 @@ bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() =
 
 Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R)
     : reduction_(*plan.recovery),
-      R_(plan.reduction->transposed ? transpose(R) : R),
+      is_triangular_(!plan.recovers_from_B()),
+      R_(R),
       X_(right_vectors(plan, R, factors_of_R)),
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
@@ -99,7 +101,7 @@ Step Recovery::recover() const {
   Step step{"metalsvd::qr recover", {}};
   step.launches = {
       product(limits::tall_product_reflected, transpose(X_), X_, square),
-      product(limits::tall_product_of_upper, R_, X_, product_of_R),
+      product(is_triangular_ ? limits::tall_product_of_upper : limits::tall_product_of_square, R_, X_, product_of_R),
       product(limits::tall_product_over_values, row_major(product_of_R), row_major(square), nearly),
   };
   if (settles) {

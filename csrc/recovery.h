@@ -10,10 +10,12 @@
 
 namespace metalsvd {
 
-// R = Z diag(sigma) X^H with X and sigma from `block`: Z follows from R X.
+// R = Z diag(sigma) X^H with X and sigma from `block`: Z follows from R X. In place of R that may be B, whose X and sigma
+// are the same.
 class Recovery {
  public:
-  // `plan` has a recovery. R, and the right vectors of R among `factors_of_R`, are read when the step runs.
+  // `plan` has a recovery. R, which TallQr::recovered names, and the right vectors of R among `factors_of_R` are read
+  // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
   // Ten launches and those of PanelQr::factor and PanelQr::expand; of one panel, which takes little time, four and
@@ -35,6 +37,7 @@ class Recovery {
                      Step& step) const;
 
   const Reduction reduction_;
+  bool is_triangular_;
   Matrices R_;
   Matrices X_;  // its conjugate
   torch::stable::Tensor sigma_;

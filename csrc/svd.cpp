@@ -208,7 +208,7 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
     backend.launch(qr.reduce());
     launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
     if (plan.recovery) {
-      const Recovery recovery(plan, qr.R(), qr.factors_of_R());
+      const Recovery recovery(plan, qr.recovered(), qr.factors_of_R());
       backend.launch(recovery.recover());
       backend.launch(qr.expand(recovery.vectors()));
     } else {

@@ -7,6 +7,12 @@ namespace {
 
 using torch::headeronly::ScalarType;
 
+// That of a QR of which only R is wanted.
+Reduction without_vectors(Reduction reduction) {
+  reduction.left_columns = 0;
+  return reduction;
+}
+
 }  // namespace
 
 TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors)
@@ -14,14 +20,14 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors)
       B_(plan.reduction->transposed ? transpose(A) : A),
       factors_(factors),
       magnitudes_(empty_vector(A.tensor, A.batch * plan.reduction->strips, ScalarType::Int)),
-      panels_(*plan.reduction, B_,
+      panels_(plan.recovers_from_B() ? without_vectors(*plan.reduction) : *plan.reduction, B_,
               plan.reduction->preconditions ? std::nullopt : std::optional(PanelQr::Source{B_, magnitudes_})) {
   const std::int64_t n = plan.columns;
   const bool vectors = plan.left_columns > 0;
   // P is made when R has been factored.
-  R_ = panels_.is_one_panel() ? panels_.roots()
-       : vectors              ? Numbers{panels_.left().tensor, n * n}
-                              : allocate_numbers(B_, n * n);
+  R_ = panels_.is_one_panel()               ? panels_.roots()
+       : vectors && !plan.recovers_from_B() ? Numbers{panels_.left().tensor, n * n}
+                                            : allocate_numbers(B_, n * n);
   const auto square = [&](bool wanted) { return allocate_numbers(B_, wanted ? n * n : 1).tensor; };
   const bool accumulates = plan.block_accumulates();
   factors_of_R_ = {square(vectors && (accumulates || plan.reduction->transposed)),
@@ -46,6 +52,15 @@ void TallQr::sort(std::vector<Launch>& launches) const {
   launches.push_back(launch("order_f32", groups, {norms, order_, n}));
 }
 
+// B, scaled and sorted, to the numbers.
+Launch TallQr::load() const {
+  const Reduction& reduction = *plan_.reduction;
+  return launch("load_" + reduction.storage, copied_tiles(reduction.rows, panels_.stride()),
+                {B_.tensor, magnitudes_, panels_.numbers().tensor, reduction.rows, plan_.columns, panels_.stride(),
+                 reduction.strips, B_.batch_stride, B_.row_stride, B_.column_stride, order_,
+                 std::int64_t{reduction.preconditions}});
+}
+
 Step TallQr::reduce() const {
   const Reduction& reduction = *plan_.reduction;
   const std::int64_t n = plan_.columns;
@@ -55,18 +70,16 @@ Step TallQr::reduce() const {
       "magnitude_" + reduction.storage, reduction.strips,
       {B_.tensor, magnitudes_, reduction.rows, n, reduction.strips, B_.batch_stride, B_.row_stride, B_.column_stride}));
   if (reduction.preconditions) sort(launches);
-  if (!panels_.reads_source()) {
-    launches.push_back(
-        launch("load_" + reduction.storage, copied_tiles(reduction.rows, panels_.stride()),
-               {B_.tensor, magnitudes_, panels_.numbers().tensor, reduction.rows, n, panels_.stride(), reduction.strips,
-                B_.batch_stride, B_.row_stride, B_.column_stride, order_, std::int64_t{reduction.preconditions}}));
-  }
+  if (!panels_.reads_source()) launches.push_back(load());
   panels_.factor(launches);
-  if (panels_.is_one_panel()) return step;
-  const std::int64_t groups = groups_for_rows(n);
-  launches.push_back(launch("collect_" + reduction.number, groups,
-                            {panels_.numbers().tensor, panels_.roots().tensor, R_.tensor, reduction.rows, n,
-                             panels_.stride(), reduction.panel_columns, panels_.roots().stride, groups}));
+  if (!panels_.is_one_panel()) {
+    const std::int64_t groups = groups_for_rows(n);
+    launches.push_back(launch("collect_" + reduction.number, groups,
+                              {panels_.numbers().tensor, panels_.roots().tensor, R_.tensor, reduction.rows, n,
+                               panels_.stride(), reduction.panel_columns, panels_.roots().stride, groups}));
+  }
+  // The QR has written over it.
+  if (plan_.recovers_from_B()) launches.push_back(load());
   return step;
 }
 
@@ -75,6 +88,12 @@ Matrices TallQr::R() const {
   const std::int64_t stride = panels_.is_one_panel() ? panels_.stride() : n;
   const Matrices R{R_.tensor, B_.batch, R_.stride, n, n, stride, 1};
   return plan_.reduction->transposed ? transpose(R) : R;
+}
+
+Matrices TallQr::recovered() const {
+  if (!plan_.recovers_from_B()) return plan_.reduction->transposed ? transpose(R()) : R();
+  const Numbers& B = panels_.numbers();
+  return {B.tensor, B_.batch, B.stride, plan_.columns, plan_.columns, panels_.stride(), 1};
 }
 
 Matrices TallQr::vectors_of_R() const {
@@ -94,21 +113,40 @@ Step TallQr::expand(const Matrices& vectors_of_R) const {
   const std::int64_t transposed = reduction.transposed;
   Step step{"metalsvd::qr expand", {}};
   std::vector<Launch>& launches = step.launches;
-  if (vectors) panels_.expand(vectors_of_R, launches);
+  Matrices P{panels_.left().tensor, B_.batch, panels_.left().stride, reduction.rows, reduction.left_columns,
+             panels_.left_stride(), 1};
+  Tensor largest = panels_.largest();
+  Tensor squares = panels_.squares();
+  if (plan_.recovers_from_B()) {
+    P = vectors_of_R;
+    report(P, largest, squares, launches);
+  } else if (vectors) {
+    panels_.expand(vectors_of_R, launches);
+  }
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const Tensor& right = !vectors ? S : reduction.transposed ? U : Vh;
   const std::int64_t left_columns = vectors ? reduction.left_columns : n;
-  launches.push_back(
-      launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns),
-             {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, panels_.largest(), panels_.squares(),
-              turns_, S, right, n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed,
-              order_, std::int64_t{reduction.preconditions}, left_columns},
-             limits::tall_finish_threads));
+  launches.push_back(launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns),
+                            {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest, squares, turns_, S,
+                             right, n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed,
+                             order_, std::int64_t{reduction.preconditions}, left_columns},
+                            limits::tall_finish_threads));
   if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),
-                            {panels_.left().tensor, turns_, reduction.transposed ? Vh : U, reduction.rows,
-                             reduction.left_columns, panels_.left_stride(), transposed}));
+                            {P.tensor, turns_, reduction.transposed ? Vh : U, reduction.rows, reduction.left_columns,
+                             P.row_stride, transposed}));
   return step;
+}
+
+void TallQr::report(const Matrices& P, Tensor& largest, Tensor& squares, std::vector<Launch>& launches) const {
+  const Reduction& reduction = *plan_.reduction;
+  const std::int64_t nodes = reduction.panels.front().nodes.front();
+  largest = allocate_numbers(B_, P.n * nodes).tensor;
+  squares = empty_vector(B_.tensor, B_.batch * P.n * nodes, ScalarType::Float);
+  const std::int64_t packs = P.row_stride / reduction.packed;
+  launches.push_back(launch("report_" + reduction.number, nodes * divide_up(packs, limits::tall_tile_packs),
+                            {P.tensor, largest, squares, P.m, P.n, nodes, P.m / nodes, P.m % nodes, packs},
+                            limits::tall_apply_threads));
 }
 
 Launch TallQr::launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,

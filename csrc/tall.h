@@ -20,19 +20,26 @@ class TallQr {
   TallQr(const Plan& plan, const Matrices& A, const Factors& factors);
 
   // One launch for the scale of each matrix, three to sort its columns where the method wants that, those of
-  // PanelQr::factor, and where there are several panels two to copy.
+  // PanelQr::factor, and where there are several panels two to copy, or three where B is needed once more.
   Step reduce() const;
   // R, or R^T when A is wide, scaled by a power of two. `plan` tells which of R and R^H the method is to factor.
   Matrices R() const;
-  // Without the left vectors of R where these are not accumulated (recovery.h).
+  // What left vectors are recovered from (recovery.h): R, or where B is square B itself as it has been reduced, scaled
+  // and sorted.
+  Matrices recovered() const;
+  // Without the left vectors of R where these are not accumulated.
   Factors factors_of_R() const { return factors_of_R_; }
   // The left vectors of R among these.
   Matrices vectors_of_R() const;
-  // Those of PanelQr::expand and two launches to finish; only one without vectors.
+  // Those of PanelQr::expand and two launches to finish; only one without vectors. The vectors are those of B already
+  // where they were recovered from it.
   Step expand(const Matrices& vectors_of_R) const;
 
  private:
   void sort(std::vector<Launch>& launches) const;
+  Launch load() const;
+  // What PanelQr::expand reports of P, of a P that it has not made.
+  void report(const Matrices& P, Tensor& largest, Tensor& squares, std::vector<Launch>& launches) const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::tall_threads) const;
 

@@ -218,6 +218,7 @@ enum : int {
   tall_product_of_last_gram = 4,
   tall_product_by_upper = 5,
   tall_product_by_last_upper = 6,
+  tall_product_of_square = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,

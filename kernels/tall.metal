@@ -53,6 +53,8 @@ template [[host_name("tall_expand_c64")]] [[kernel]] decltype(tall_expand<float2
 template
     [[host_name("tall_expand_narrow_c64")]] [[kernel]] decltype(tall_expand<float2, limits::tall_narrow_tile_packs>)
         tall_expand<float2, limits::tall_narrow_tile_packs>;
+template [[host_name("tall_report_f32")]] [[kernel]] decltype(tall_report<float>) tall_report<float>;
+template [[host_name("tall_report_c64")]] [[kernel]] decltype(tall_report<float2>) tall_report<float2>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
 template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_product_rows,

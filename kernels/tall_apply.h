@@ -223,6 +223,46 @@ template <typename T, int packs>
   if (reports > 0) report_met<T, packs>(met, staged_V, largest, squares, node, nodes, reports, tiling, team);
 }
 
+// What tall_apply reports of P, of a P that no Q is applied to.
+//
+// Grid: one threadgroup of tall_apply_threads a node and tile of columns, in that order. Ownership: as Tiling says.
+// Barriers: two around what threads met. The host promises: rows of P are `packs` packs.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_apply_threads)]] void tall_report(
+    device const T* P [[buffer(0)]], device T* largest [[buffer(1)]], device float* squares [[buffer(2)]],
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& nodes [[buffer(5)]],
+    constant long& share [[buffer(6)]], constant long& rest [[buffer(7)]], constant long& packs [[buffer(8)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  constexpr int tile_packs = limits::tall_tile_packs;
+  threadgroup float4 staged[staged_v_packs];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const uint tiles = uint((packs + tile_packs - 1) / tile_packs);
+  const Node node = make_node(threadgroup_index / tiles, rows, nodes, share, rest);
+  const Tiling tiling = make_tiling<tile_packs>(threadgroup_index % tiles, packs, 0, node.rows, team);
+  P += (node.matrix * rows + node.first_row) * packs * packed_count<T>() + tiling.first_pack * packed_count<T>();
+  const PackedRows P_rows = make_packed_rows((device T*)P, packs * packed_count<T>());
+  Met<T> met;
+  start_met(met);
+  for (int first = 0; first < tiling.places; first += changed_rows) {
+    const int row = quarter_row(first, tiling.slot, tiling);
+    float4 own[tile_packs];
+#pragma unroll
+    for (int r = 0; r < tile_packs; ++r) {
+      const int next = row + row_step(r * Width<tile_packs>::slots);
+      own[r] = zero_pack();
+      if (next < tiling.rows && tiling.pack < tiling.packs) own[r] = row_at(P_rows, next)[tiling.pack];
+    }
+#pragma unroll
+    for (int r = 0; r < tile_packs; ++r) {
+      const int next = row + row_step(r * Width<tile_packs>::slots);
+      if (next < tiling.rows) meet(met, own[r], int(node.first_row) + next);
+    }
+  }
+  report_met<T, tile_packs>(met, staged, largest, squares, node, nodes, columns, tiling, team);
+}
+
 // A lane's pack of Z in a row of the node, and zeros.
 template <typename T>
 inline float4 pack_of_head(device const T* Z, int row, int rows, long row_stride, long column_stride, long columns,

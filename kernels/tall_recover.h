@@ -295,7 +295,7 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long colu
 // A product of matrices of columns x columns, by its kind:
 // - reflected: 2 I - left conj(right), which is Hermitian: of real numbers tiles below the diagonal are left out, and
 //   stored by those above
-// - of_upper: left conj(right) with an upper triangular left
+// - of_square: left conj(right); of_upper: the same with an upper triangular left
 // - over_values: left right, each column divided by its value
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
 //   out, and to `defects` the sum of what defect_of says, a number a tile
@@ -344,7 +344,8 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     if (is_gram && team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
-  const bool conjugates = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_of_upper;
+  const bool conjugates = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_of_upper ||
+                          kind == limits::tall_product_of_square;
   const long first_column = first_pack * count;
   const Operand<T> of_left = {left + matrix * left_batch_stride + first_row * left_row_stride, left_row_stride,
                               left_column_stride, int(columns - first_row), 0};

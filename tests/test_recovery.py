@@ -13,14 +13,14 @@ from matrices import batch_of
 
 pytestmark = pytest.mark.kernels
 
-# One panel and several, tall and wide; the product has tiles of 64 rows and 64 real or 32 complex columns, or wide
+# One panel and several; tall, wide, and square, of which the left vectors are recovered without Q. The product has tiles of 64 rows and 64 real or 32 complex columns, or wide
 # ones, of twice as many, where few of their places are left empty.
 SHAPES = {
-    torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129)],
-    torch.complex64: [(10, 12), (45, 40), (33, 70), (70, 66)],
+    torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129), (20, 20), (70, 70), (131, 131)],
+    torch.complex64: [(10, 12), (45, 40), (33, 70), (70, 66), (12, 12), (70, 70)],
 }
 CASES = [(dtype, shape) for dtype, shapes in SHAPES.items() for shape in shapes]
-SMALL = [(torch.float32, (45, 40)), (torch.float32, (40, 45)), (torch.complex64, (33, 50))]
+SMALL = [(torch.float32, (45, 40)), (torch.float32, (40, 45)), (torch.float32, (40, 40)), (torch.complex64, (33, 50))]
 
 
 @pytest.mark.parametrize(
