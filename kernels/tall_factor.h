@@ -85,16 +85,11 @@ inline threadgroup float4* room_of_step(threadgroup float4* steps, int k) {
   return steps + k % 2 * held_packs * limits::simd_width;
 }
 
-// Column number `c` of those that are held, to all.
+// A column that is held, to all.
 template <int packs>
-inline void share_held(thread const HeldColumn* x, int c, threadgroup float4* step, Team team) {
+inline void share_held(thread const HeldColumn& x, threadgroup float4* step, Team team) {
 #pragma unroll
-  for (int p = 0; p < packs; ++p) {
-    float4 pack = x[0].packs[p];
-#pragma unroll
-    for (int other = 1; other < held_columns; ++other) pack = other == c ? x[other].packs[p] : pack;
-    step[p * limits::simd_width + team.lane] = pack;
-  }
+  for (int p = 0; p < packs; ++p) step[p * limits::simd_width + team.lane] = x.packs[p];
 }
 
 // The triangle T for which H_0 H_1 .. = I - V T V^H: tau_j on the diagonal of column j, -tau_j T V^H v_j above. A lane
@@ -110,77 +105,96 @@ template <typename T>
 inline T join_reflector(threadgroup const T* parts, float tau, int j, int stride, device T* joint, Team team) {
   threadgroup const T* const part = parts_of_step(parts, j) + team.lane;
   T sum = from_real<T>(0.0f);
-  for (int s = 0; s <= team.simdgroup; ++s) sum += part[s * limits::simd_width];
+#pragma unroll
+  for (int s = 0; s < limits::tall_threads / limits::simd_width; ++s) {
+    if (s <= team.simdgroup) sum += part[s * limits::simd_width];
+  }
   const T entry = team.lane < j ? -tau * sum : from_real<T>(team.lane == j ? tau : 0.0f);
   if (team.lane < stride) joint[j * stride + team.lane] = entry;
   return entry;
 }
 
+// What a SIMD-group has of the triangle T, and of the step before.
+template <typename T>
+struct HeldTriangle {
+  T rows[held_columns];  // of a lane
+  float tau;
+};
+
+// Column k = owner * held_columns + c. Behind the barrier every SIMD-group sums up the column's square below row k and
+// its products with those it holds, all at once, and finds the reflector for itself.
+template <typename T, int packs, int c>
+inline void factor_column(thread HeldColumn* x, int owner, int stride, threadgroup float4* steps, threadgroup T* parts,
+                          device T* R, device T* joint, bool keeps, thread HeldTriangle<T>& triangle, Team team) {
+  const int k = owner * held_columns + c;
+  const int ahead = team.simdgroup - owner;
+  const T zero = from_real<T>(0.0f);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  // Those of earlier columns only find the products. All of the SIMD-group go on, which a compiler should know.
+  if (simd_all(ahead < 0 && !keeps)) return;
+  if (keeps && k > 0 && ahead == (c > 0 ? 0 : -1)) {
+    triangle.rows[(c + held_columns - 1) % held_columns] =
+        join_reflector(parts, triangle.tau, k - 1, stride, joint, team);
+  }
+  threadgroup const float4* step = room_of_step(steps, k);
+  HeldColumn v;
+#pragma unroll
+  for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
+  const T entry = number_at<T>(v.packs[0], 0);
+  v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
+  T products[held_columns];
+  const float below = products_of_held<T, packs>(v, x, products);
+  const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
+  triangle.tau = reflector.tau;
+  v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
+#pragma unroll
+  for (int i = 0; i < held_columns; ++i) {
+    const T head = simd_broadcast(number_at<T>(x[i].packs[0], 0), ushort(k));
+    products[i] = multiply_add(conjugate(reflector.v_k), head, products[i]);
+  }
+#pragma unroll
+  for (int i = 0; i < held_columns; ++i) {
+    if (ahead < (i > c ? 0 : 1)) continue;
+    const T factor = -reflector.tau * products[i];
+#pragma unroll
+    for (int p = 0; p < packs; ++p) x[i].packs[p] = multiply_add(factor, v.packs[p], x[i].packs[p]);
+  }
+  if (ahead == (c + 1 < held_columns ? 0 : 1)) {
+    share_held<packs>(x[(c + 1) % held_columns], room_of_step(steps, k + 1), team);
+  }
+  if (ahead == 0) {
+    x[c].packs[0] = v.packs[0];
+    const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
+    if (team.lane < stride) R[team.lane * stride + k] = above;
+  }
+  if (keeps && ahead <= 0) {
+    T part = zero;
+#pragma unroll
+    for (int i = 0; i < held_columns; ++i) part = multiply_add(conjugate(products[i]), triangle.rows[i], part);
+    parts_of_step(parts, k)[team.index] = part;
+  }
+}
+
 // Factors the columns that the SIMD-groups hold: leaves v of each in x, R row-major, and T but for its last column if
-// the reflectors are kept. `steps` and `parts` have room for two columns. A barrier a column, behind which every
-// SIMD-group sums up the column's square below row k and its products with those it holds, all at once, and finds the
-// reflector for itself. The rows of the node fill so many `packs` of a lane. Returns the last tau.
+// the reflectors are kept. `steps` and `parts` have room for two columns. A barrier a column. The rows of the node fill
+// so many `packs` of a lane. Returns the last tau.
 template <typename T, int packs>
 inline float factor_panel(thread HeldColumn* x, int columns, int stride, threadgroup float4* steps,
                           threadgroup T* parts, device T* R, device T* joint, bool keeps, Team team) {
-  const int mine = team.simdgroup * held_columns;
-  const T zero = from_real<T>(0.0f);
-  T triangle[held_columns];
+  HeldTriangle<T> triangle;
 #pragma unroll
-  for (int c = 0; c < held_columns; ++c) triangle[c] = zero;
-  float tau = 0.0f;
-  if (mine == 0) share_held<packs>(x, 0, room_of_step(steps, 0), team);
+  for (int i = 0; i < held_columns; ++i) triangle.rows[i] = from_real<T>(0.0f);
+  triangle.tau = 0.0f;
+  if (team.simdgroup == 0) share_held<packs>(x[0], room_of_step(steps, 0), team);
 #pragma unroll 1
-  for (int k = 0; k < columns; ++k) {
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    // Those of earlier columns only find the products. All of the SIMD-group go on, which a compiler should know.
-    const int place = k - mine;
-    if (simd_all(place >= held_columns && !keeps)) continue;
-    if (keeps && place > 0 && place <= held_columns) {
-      const T entry = join_reflector(parts, tau, k - 1, stride, joint, team);
-#pragma unroll
-      for (int c = 0; c < held_columns; ++c) triangle[c] = c == place - 1 ? entry : triangle[c];
-    }
-    threadgroup const float4* step = room_of_step(steps, k);
-    HeldColumn v;
-#pragma unroll
-    for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
-    const T entry = number_at<T>(v.packs[0], 0);
-    v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
-    T products[held_columns];
-    const float below = products_of_held<T, packs>(v, x, products);
-    const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
-    tau = reflector.tau;
-    v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
-#pragma unroll
-    for (int c = 0; c < held_columns; ++c) {
-      const T head = simd_broadcast(number_at<T>(x[c].packs[0], 0), ushort(k));
-      products[c] = multiply_add(conjugate(reflector.v_k), head, products[c]);
-    }
-    if (place >= 0 && place < held_columns) {
-#pragma unroll
-      for (int c = 0; c < held_columns; ++c) x[c].packs[0] = c == place ? v.packs[0] : x[c].packs[0];
-      const T above = team.lane < k ? entry : team.lane == k ? reflector.r : zero;
-      if (team.lane < stride) R[team.lane * stride + k] = above;
-    }
-#pragma unroll
-    for (int c = 0; c < held_columns; ++c) {
-      if (c <= place) continue;
-      const T factor = -tau * products[c];
-#pragma unroll
-      for (int p = 0; p < packs; ++p) x[c].packs[p] = multiply_add(factor, v.packs[p], x[c].packs[p]);
-    }
-    if (place >= -1 && place < held_columns - 1) {
-      share_held<packs>(x, place + 1, room_of_step(steps, k + 1), team);
-    }
-    if (keeps && place >= 0) {
-      T part = zero;
-#pragma unroll
-      for (int c = 0; c < held_columns; ++c) part = multiply_add(conjugate(products[c]), triangle[c], part);
-      parts_of_step(parts, k)[team.index] = part;
-    }
+  for (int owner = 0; owner * held_columns < columns; ++owner) {
+    const int left = columns - owner * held_columns;
+    factor_column<T, packs, 0>(x, owner, stride, steps, parts, R, joint, keeps, triangle, team);
+    if (left > 1) factor_column<T, packs, 1>(x, owner, stride, steps, parts, R, joint, keeps, triangle, team);
+    if (left > 2) factor_column<T, packs, 2>(x, owner, stride, steps, parts, R, joint, keeps, triangle, team);
+    if (left > 3) factor_column<T, packs, 3>(x, owner, stride, steps, parts, R, joint, keeps, triangle, team);
   }
-  return tau;
+  return triangle.tau;
 }
 
 // The columns of a SIMD-group that begin at `column`: of rows < `rows`, and as many of them as are `there`; zero
