@@ -122,6 +122,8 @@ struct Plan {
   bool block_accumulates() const { return left_columns > 0 && !recovery; }
   // Whether the left vectors are recovered from B itself rather than from R, so that Q is not needed.
   bool recovers_from_B() const { return recovery && reduction->rows == columns; }
+  // Whether R of several panels follows from block reflectors (kernels/reflectors.h) rather than from the tall QR.
+  bool has_block_reflectors() const { return recovers_from_B() && reduction->panels.size() > 1; }
   // Whether `block` has wide rounds of more than one step.
   bool block_has_tables() const { return block_is_wide && block_steps > 1; }
   // Rounds of a sweep of `block` in which blocks meet in pairs.

@@ -34,7 +34,12 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors)
                    empty_vector(A.tensor, A.batch * n, ScalarType::Float),
                    square(vectors && (accumulates || !plan.reduction->transposed)), std::get<3>(factors)};
   turns_ = allocate_numbers(B_, std::max<std::int64_t>(vectors ? plan.reduction->left_columns : 0, 1)).tensor;
-  order_ = plan.reduction->preconditions ? empty_vector(A.tensor, A.batch * n, ScalarType::Int) : magnitudes_;
+  const bool sorts = plan.reduction->preconditions;
+  order_ = sorts ? empty_vector(A.tensor, A.batch * n, ScalarType::Int) : magnitudes_;
+  squares_ = sorts ? empty_vector(A.tensor, A.batch * n, ScalarType::Float) : magnitudes_;
+  if (plan.has_block_reflectors()) {
+    reflectors_.emplace(*plan.reduction, B_, panels_.numbers(), panels_.stride(), order_, squares_);
+  }
 }
 
 // The order of the columns of B.
@@ -43,13 +48,13 @@ void TallQr::sort(std::vector<Launch>& launches) const {
   const std::int64_t n = plan_.columns;
   const std::int64_t tiles = copied_tiles(reduction.rows, n);
   const Tensor squares = empty_vector(B_.tensor, B_.batch * tiles * limits::tall_copy_columns, ScalarType::Float);
-  const Tensor norms = empty_vector(B_.tensor, B_.batch * n, ScalarType::Float);
   launches.push_back(launch("squares_" + reduction.storage, tiles,
                             {B_.tensor, magnitudes_, squares, reduction.rows, n, reduction.strips, B_.batch_stride,
                              B_.row_stride, B_.column_stride}));
   const std::int64_t groups = divide_up(n, limits::tall_copy_columns);
-  launches.push_back(launch("norms_f32", groups, {squares, norms, reduction.rows, n}, limits::threads_per_threadgroup));
-  launches.push_back(launch("order_f32", groups, {norms, order_, n}));
+  launches.push_back(
+      launch("norms_f32", groups, {squares, squares_, reduction.rows, n}, limits::threads_per_threadgroup));
+  launches.push_back(launch("order_f32", groups, {squares_, order_, n}));
 }
 
 // B, scaled and sorted, to the numbers.
@@ -71,12 +76,17 @@ Step TallQr::reduce() const {
       {B_.tensor, magnitudes_, reduction.rows, n, reduction.strips, B_.batch_stride, B_.row_stride, B_.column_stride}));
   if (reduction.preconditions) sort(launches);
   if (!panels_.reads_source()) launches.push_back(load());
-  panels_.factor(launches);
+  if (reflectors_) {
+    reflectors_->factor(launches);
+  } else {
+    panels_.factor(launches);
+  }
   if (!panels_.is_one_panel()) {
     const std::int64_t groups = groups_for_rows(n);
-    launches.push_back(launch("collect_" + reduction.number, groups,
-                              {panels_.numbers().tensor, panels_.roots().tensor, R_.tensor, reduction.rows, n,
-                               panels_.stride(), reduction.panel_columns, panels_.roots().stride, groups}));
+    launches.push_back(
+        launch("collect_" + reduction.number, groups,
+               {panels_.numbers().tensor, panels_.roots().tensor, R_.tensor, reduction.rows, n, panels_.stride(),
+                reduction.panel_columns, panels_.roots().stride, groups, std::int64_t{!reflectors_}}));
   }
   // The QR has written over it.
   if (plan_.recovers_from_B()) launches.push_back(load());

@@ -1,6 +1,7 @@
 // The tall QR in front of a method: the launches of kernels/tall_*.h around those that factor R, and their workspace.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "../kernels/device_limits.h"
@@ -8,6 +9,7 @@
 #include "matrices.h"
 #include "panels.h"
 #include "plan.h"
+#include "reflectors.h"
 #include "svd.h"
 
 namespace metalsvd {
@@ -48,10 +50,12 @@ class TallQr {
   Factors factors_;    // of A
   Tensor magnitudes_;  // a word for each strip of each matrix
   PanelQr panels_;
+  std::optional<BlockReflectors> reflectors_;
   Numbers R_;
   Factors factors_of_R_;  // with the info of A: nothing else can go wrong
   Tensor turns_;          // of each column of P
   Tensor order_;          // of the columns of B; where they are not sorted, what no kernel reads
+  Tensor squares_;        // of the lengths of the columns of B, scaled; likewise
 };
 
 }  // namespace metalsvd

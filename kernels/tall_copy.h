@@ -241,8 +241,8 @@ inline PlaceInRoots find_in_roots(long i, long columns, long panel_columns) {
   return place;
 }
 
-// R of several panels, row-major: each panel's square from its root, which `roots` holds, and what stands behind it in
-// the first rows of the numbers.
+// R of several panels, row-major: each panel's square from its root, which `roots` holds where it has them, and what
+// stands behind it in the first rows of the numbers.
 //
 // Grid: `groups` threadgroups of tall_threads a matrix. Ownership: a SIMD-group rows s, s + all of them, ... No
 // barrier.
@@ -251,8 +251,9 @@ template <typename T>
     device const T* numbers [[buffer(0)]], device const T* roots [[buffer(1)]], device T* R [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
     constant long& panel_columns [[buffer(6)]], constant long& roots_stride [[buffer(7)]],
-    constant long& groups [[buffer(8)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& groups [[buffer(8)]], constant long& has_roots [[buffer(9)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
   numbers += own.matrix * rows * stride;
   roots += own.matrix * roots_stride;
@@ -261,7 +262,7 @@ template <typename T>
     const PlaceInRoots place = find_in_roots<T>(i, columns, panel_columns);
     for (long j = lane; j < columns; j += limits::simd_width) {
       T entry = from_real<T>(0.0f);
-      if (j >= place.first + panel_columns) {
+      if (j >= (has_roots != 0 ? place.first + panel_columns : i)) {
         entry = numbers[i * stride + j];
       } else if (j >= i) {
         entry = roots[place.row + j - place.first];

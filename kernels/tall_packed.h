@@ -32,6 +32,19 @@ inline float2 number_at<float2>(float4 pack, int i) {
 inline float4 with_first(float4 pack, float number) { return float4(number, pack.y, pack.z, pack.w); }
 inline float4 with_first(float4 pack, float2 number) { return float4(number.x, number.y, pack.z, pack.w); }
 
+// The pack with another number at place i, as number_at.
+inline float4 with_number(float4 pack, int i, float number) {
+  return float4(i == 0 ? number : pack.x, i == 1 ? number : pack.y, i == 2 ? number : pack.z,
+                i == 3 ? number : pack.w);
+}
+inline float4 with_number(float4 pack, int i, float2 number) {
+  return i == 0 ? float4(number.x, number.y, pack.z, pack.w) : float4(pack.x, pack.y, number.x, number.y);
+}
+
+// The conjugate of every number, of the type of the second argument.
+inline float4 conjugate_of_pack(float4 pack, float) { return pack; }
+inline float4 conjugate_of_pack(float4 pack, float2) { return float4(pack.x, -pack.y, pack.z, -pack.w); }
+
 inline float4 pack_of(thread const float* x) { return float4(x[0], x[1], x[2], x[3]); }
 inline float4 pack_of(thread const float2* x) { return float4(x[0].x, x[0].y, x[1].x, x[1].y); }
 

@@ -146,9 +146,6 @@ inline void fetch_slice(SliceOfThread<T, Tile> slice, Operand<T> left, Operand<T
   }
 }
 
-inline float4 conjugate_of_pack(float4 pack, float) { return pack; }
-inline float4 conjugate_of_pack(float4 pack, float2) { return float4(pack.x, -pack.y, pack.z, -pack.w); }
-
 template <typename Tile, typename T>
 inline void stage_slice(SliceOfThread<T, Tile> slice, thread const HeldSlice<T, Tile>& held, bool conjugates,
                         threadgroup T* left, threadgroup float4* right) {
