@@ -220,12 +220,13 @@ enum : int {
   tall_product_by_last_upper = 6,
   tall_product_of_square = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
-  // Block reflectors take panels of tall_panel_bytes too. A pass owns a row of a panel each thread; for the products
+  // Block reflectors take panels of tall_panel_bytes too. Threads of a pass own a row of a panel each; for the products
   // with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup stages some at a time;
   // and they are applied to tiles of so many rows and packs.
   reflectors_passes = 4,
-  reflectors_basis_threads = 128,
-  reflectors_project_threads = 128,
+  reflectors_small_threads = 128,
+  reflectors_basis_threads = reflectors_small_threads,
+  reflectors_project_threads = reflectors_small_threads,
   reflectors_apply_threads = 256,
   reflectors_parts = 8,
   reflectors_part_rows = 128,

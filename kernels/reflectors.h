@@ -66,102 +66,146 @@ inline float basis_scale(float square) {
   return power_of_two(-(exponent_of(magnitude_bits(max(square, FLT_MIN))) >> 1));
 }
 
-// What a Cholesky factor leaves of a Gram matrix.
-struct CholeskyReport {
-  uint waiting;  // a bit for each column that waits
-  bool again;    // some column is less than basis_done independent
-};
-
 inline float basis_used() { return power_of_two(-16); }
 inline float basis_done() { return power_of_two(-10); }
 inline float basis_floor() { return power_of_two(-21); }  // 4 eps: a column that waits is scaled as if it had this left
 inline float basis_nudge() { return power_of_two(-13); }  // times the root of that an ulp
 
-// The Cholesky factor R of G, both row-major, by one SIMD-group: above the diagonal in the place of G, with zeros on
-// and below it, and in `diagonal` the diagonal and then its inverse. A lane owns column `lane`, a barrier of the
-// SIMD-group stands between rows.
+// What a thread owns of a square matrix: neighbouring packs of a row.
 template <typename T>
-inline CholeskyReport factor_gram(threadgroup float4* gram, threadgroup float* diagonal, int columns, int lane) {
+struct SquareOfThread {
+  enum : int {
+    owned = square_packs<T>() / int(limits::reflectors_small_threads),
+    owned_numbers = int(owned) * packed_count<T>(),
+    groups = int(limits::reflectors_small_threads) / panel_width<T>()
+  };
+  int row;
+  int group;  // of packs
+  int pack;   // the first of them
+};
+
+template <typename T>
+inline SquareOfThread<T> make_square_of_thread(int thread_index) {
+  SquareOfThread<T> place;
+  place.row = thread_index % panel_width<T>();
+  place.group = thread_index / panel_width<T>();
+  place.pack = place.group * SquareOfThread<T>::owned;
+  return place;
+}
+
+template <typename T>
+struct OwnSquare {
+  float4 packs[SquareOfThread<T>::owned];
+};
+
+// The sum of the Gram matrices of all chunks.
+template <typename T>
+inline OwnSquare<T> sum_grams(device const float4* grams, int chunks, SquareOfThread<T> place) {
+  OwnSquare<T> sum;
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] = zero_pack();
+  grams += place.row * reflector_packs + place.pack;
+  for (int chunk = 0; chunk < chunks; ++chunk) {
+#pragma unroll
+    for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] += grams[chunk * square_packs<T>() + s];
+  }
+  return sum;
+}
+
+// Threadgroup memory of a Cholesky factor: R above the diagonal, with zeros on and below it; the diagonal, and the
+// inverses of that; the squares of the columns; and room for two rows of a matrix and of another.
+template <typename T>
+struct CholeskyMemory {
+  threadgroup float4* R;
+  threadgroup float* diagonal;
+  threadgroup float* squares;
+  threadgroup float4* rows;
+};
+
+// What there is to know of a Cholesky factor.
+struct CholeskyReport {
+  uint waiting;  // a bit for each column that waits
+  bool again;    // some column is less than basis_done independent
+};
+
+template <typename T>
+inline void publish_row(OwnSquare<T> own, OwnSquare<T> other, int j, SquareOfThread<T> place,
+                        threadgroup float4* rows) {
+  if (place.row != j) return;
+  threadgroup float4* const row = rows + (j & 1) * 2 * reflector_packs + place.pack;
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    row[s] = own.packs[s];
+    row[reflector_packs + s] = other.packs[s];
+  }
+}
+
+// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`. A barrier a column; R is known to all
+// after another.
+template <typename T>
+inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int columns, SquareOfThread<T> place,
+                                  CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
-  threadgroup T* const entries = (threadgroup T*)gram;
-  const int column = lane % width;
-  T schur[width];
-#pragma unroll
-  for (int i = 0; i < width; ++i) schur[i] = entries[i * width + column];
-  const float square = real_part(entries[column * width + column]);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
   CholeskyReport report;
   report.waiting = 0u;
   report.again = false;
 #pragma unroll
-  for (int j = 0; j < width; ++j) {
-    const float left = real_part(simd_broadcast(schur[j], ushort(j)));
-    const float whole = simd_broadcast(square, ushort(j));
-    const bool exists = j < columns;
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    inverse.packs[s] = zero_pack();
+    memory.R[place.row * reflector_packs + place.pack + s] = zero_pack();
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      if ((place.pack + s) * count + q != place.row) continue;
+      memory.squares[place.row] = real_part(number_at<T>(own.packs[s], q));
+      inverse.packs[s] = with_number(inverse.packs[s], q, from_real<T>(1.0f));
+    }
+  }
+  if (place.group == 0 && place.row >= columns) {
+    memory.diagonal[place.row] = 0.0f;
+    memory.diagonal[width + place.row] = 1.0f;
+  }
+  publish_row(own, inverse, 0, place, memory.rows);
+#pragma unroll 1
+  for (int j = 0; j < columns; ++j) {
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    threadgroup const float4* const row = memory.rows + (j & 1) * 2 * reflector_packs;
+    threadgroup const T* const numbers = (threadgroup const T*)row;
+    const float left = real_part(numbers[j]);
+    const float whole = memory.squares[j];
     const bool is_used = left > basis_used() * whole;
-    if (exists && !is_used) report.waiting |= 1u << j;
-    if (exists && left < basis_done() * whole) report.again = true;
+    report.waiting |= is_used ? 0u : 1u << j;
+    report.again = report.again || left < basis_done() * whole;
     const float pivot = is_used ? left : max(max(left, basis_floor() * whole), power_of_two(-100));
     const float estimate = rsqrt(pivot);
-    const float inverse = fma(0.5f * estimate, fma(-pivot * estimate, estimate, 1.0f), estimate);
-    T entry = from_real<T>(0.0f);
-    if (column > j && is_used && exists) entry = inverse * schur[j];
-    if (lane < width) entries[j * width + column] = entry;
-    if (lane == 0) {
-      diagonal[j] = exists ? pivot * inverse : 0.0f;
-      diagonal[width + j] = exists ? inverse : 1.0f;
-    }
-    simdgroup_barrier(mem_flags::mem_threadgroup);
+    const float inverse_root = fma(0.5f * estimate, fma(-pivot * estimate, estimate, 1.0f), estimate);
+    T factor = from_real<T>(0.0f);
+    if (is_used && place.row > j) factor = (inverse_root * inverse_root) * conjugate(numbers[place.row]);
 #pragma unroll
-    for (int pack = j / count; pack < reflector_packs; ++pack) {
-      const float4 row = gram[j * reflector_packs + pack];
+    for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+      own.packs[s] = multiply_add(-factor, row[place.pack + s], own.packs[s]);
+      inverse.packs[s] = multiply_add(-factor, row[reflector_packs + place.pack + s], inverse.packs[s]);
+    }
+    publish_row(own, inverse, j + 1, place, memory.rows);
+    if (place.row != j) continue;
+    if (place.group == 0) {
+      memory.diagonal[j] = pivot * inverse_root;
+      memory.diagonal[width + j] = inverse_root;
+    }
+#pragma unroll
+    for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+      inverse.packs[s] = inverse_root * inverse.packs[s];
+      float4 of_R = zero_pack();
 #pragma unroll
       for (int q = 0; q < count; ++q) {
-        const int i = pack * count + q;
-        if (i > j) schur[i] = multiply_add(-conjugate(number_at<T>(row, q)), entry, schur[i]);
+        if (is_used && (place.pack + s) * count + q > j) {
+          of_R = with_number(of_R, q, inverse_root * number_at<T>(own.packs[s], q));
+        }
       }
+      memory.R[j * reflector_packs + place.pack + s] = of_R;
     }
   }
   return report;
-}
-
-// A row of a panel, as a thread holds it.
-struct HeldRow {
-  float4 packs[reflector_packs];
-};
-
-// x R^-1 for R as factor_gram leaves it; columns that wait are nudged in row `row` of the panel.
-template <typename T>
-inline void solve_row(thread HeldRow& x, threadgroup const float4* R, threadgroup const float* diagonal, uint waiting,
-                      int row) {
-  constexpr int count = packed_count<T>();
-  constexpr int width = panel_width<T>();
-#pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
-#pragma unroll
-    for (int q = 0; q < count; ++q) {
-      const int j = p * count + q;
-      T entry = diagonal[width + j] * number_at<T>(x.packs[p], q);
-      if (row == j && (waiting >> j & 1u) != 0u) entry += from_real<T>(basis_nudge());
-      x.packs[p] = with_number(x.packs[p], q, entry);
-      // What R has in the columns up to there is zero.
-#pragma unroll
-      for (int r = p; r < reflector_packs; ++r) {
-        x.packs[r] = multiply_add(-entry, R[j * reflector_packs + r], x.packs[r]);
-      }
-    }
-  }
-}
-
-// The sum of the Gram matrices of all chunks, by all threads.
-template <typename T>
-inline void sum_grams(device const float4* grams, int chunks, threadgroup float4* sum, int thread_index, int threads) {
-  for (int index = thread_index; index < square_packs<T>(); index += threads) {
-    float4 total = zero_pack();
-    for (int chunk = 0; chunk < chunks; ++chunk) total += grams[chunk * square_packs<T>() + index];
-    sum[index] = total;
-  }
 }
 
 // What a lane owns of a product of as many rows as a panel has columns: a pack of rows, and every fourth pack from

@@ -9,10 +9,36 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The rows of a panel that the threads of a chunk hold, a row each, to places that are `staged_row_packs` apart.
-inline void stage_row(thread const HeldRow& x, int row, threadgroup float4* staged) {
+// A row of a panel, as a thread holds it.
+struct HeldRow {
+  float4 packs[reflector_packs];
+};
+
+// x R^-1 for R as factor_gram leaves it, to `result` pack by pack; x is lost. Columns that wait are nudged in row `row`
+// of the panel.
+template <typename T>
+inline void solve_row(thread HeldRow& x, threadgroup const float4* R, threadgroup const float* inverses, uint waiting,
+                      int row, threadgroup float4* result) {
+  constexpr int count = packed_count<T>();
+#pragma unroll 1
+  for (int p = 0; p < reflector_packs; ++p) {
+    float4 solved = x.packs[0];
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) staged[row * staged_row_packs + p] = x.packs[p];
+    for (int q = 0; q < count; ++q) {
+      const int j = p * count + q;
+      T entry = inverses[j] * number_at<T>(solved, q);
+      if (row == j && (waiting >> j & 1u) != 0u) entry += from_real<T>(basis_nudge());
+      // What R has in the columns up to there is zero.
+      solved = multiply_add(-entry, R[j * reflector_packs + p], with_number(solved, q, entry));
+#pragma unroll
+      for (int r = 1; r < reflector_packs; ++r) {
+        if (p + r < reflector_packs) x.packs[r] = multiply_add(-entry, R[j * reflector_packs + p + r], x.packs[r]);
+      }
+    }
+    result[p] = solved;
+#pragma unroll
+    for (int r = 1; r < reflector_packs; ++r) x.packs[r - 1] = x.packs[r];
+  }
 }
 
 // The square of the column of B that stands at a place of the order, for basis_scale.
@@ -40,10 +66,10 @@ template <typename T>
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   threadgroup float4 R[square_packs<T>()];
+  threadgroup float4 rows_of_gram[4 * reflector_packs];
   threadgroup float4 staged[int(basis_rows) * int(staged_row_packs)];
-  threadgroup float diagonal[2 * width];
+  threadgroup float diagonal[3 * width];
   threadgroup float scales[width];
-  threadgroup uint waiting[1];
   const PanelPlace panel = make_panel_place(first, columns, rows);
   const int chunks = (panel.rows + basis_rows - 1) / basis_rows;
   const long matrix = threadgroup_index / uint(chunks);
@@ -73,9 +99,6 @@ template <typename T>
     const bool is_column = thread_of_chunk < panel.columns;
     scales[thread_of_chunk] = is_column ? basis_scale(square_at(order, squares + matrix * all_columns, place)) : 1.0f;
   }
-  if (pass > 0) {
-    sum_grams<T>(grams + (pass - 1) % 2 * half, int(summed), R, thread_of_chunk, limits::reflectors_basis_threads);
-  }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (pass <= 1) {
 #pragma unroll
@@ -86,22 +109,24 @@ template <typename T>
       }
     }
   }
-  if (pass > 0) {
-    if (simdgroup == 0) {
-      const CholeskyReport report = factor_gram<T>(R, diagonal, panel.columns, int(lane));
-      if (lane == 0) {
-        waiting[0] = report.waiting;
-        if (chunk == 0) words[pass] = report.again ? 1u : 0u;
-      }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (exists) {
-      solve_row<T>(x, R, diagonal, waiting[0], row);
+  threadgroup float4* const staged_row = staged + thread_of_chunk * staged_row_packs;
+  if (pass == 0) {
 #pragma unroll
-      for (int p = 0; p < reflector_packs; ++p) own_basis[p] = x.packs[p];
+    for (int p = 0; p < reflector_packs; ++p) staged_row[p] = x.packs[p];
+  } else {
+    const SquareOfThread<T> place = make_square_of_thread<T>(thread_of_chunk);
+    const CholeskyMemory<T> memory = {R, diagonal, diagonal + 2 * width, rows_of_gram};
+    OwnSquare<T> inverse;
+    const CholeskyReport report = factor_gram<T>(sum_grams(grams + (pass - 1) % 2 * half, int(summed), place), inverse,
+                                                 panel.columns, place, memory);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (chunk == 0 && thread_of_chunk == 0) words[pass] = report.again ? 1u : 0u;
+    solve_row<T>(x, R, diagonal + width, exists ? report.waiting : 0u, row, staged_row);
+    if (exists) {
+#pragma unroll
+      for (int p = 0; p < reflector_packs; ++p) own_basis[p] = staged_row[p];
     }
   }
-  stage_row(x, thread_of_chunk, staged);
   store_gram<T, basis_rows, limits::reflectors_basis_threads / limits::simd_width>(
       staged, grams + pass % 2 * half + chunk * square_packs<T>(), thread_of_chunk, int(lane), int(simdgroup));
 }

@@ -18,153 +18,159 @@ inline int rows_of_part(int rows) {
 }
 inline int parts_of_rows(int rows) { return (rows + rows_of_part(rows) - 1) / rows_of_part(rows); }
 
-// A column of a square matrix, as a lane holds it.
+// F^-1 for F = Q_1 - D, of which `own` is Q_1, in place, by steps of Gauss and Jordan; and D, chosen so that no pivot
+// is below one in magnitude. A barrier a column. `rows` has room for four rows, `columns` for two columns.
 template <typename T>
-struct HeldLine {
-  T entries[panel_width<T>()];
-};
-
-// The product of a row of a matrix and a column, of the entries [begin, end).
-template <typename T>
-inline T product_of_row(threadgroup const float4* row, thread const HeldLine<T>& line, int begin, int end) {
+inline void invert_shifted(thread OwnSquare<T>& own, SquareOfThread<T> place, threadgroup float4* rows,
+                           threadgroup T* columns, threadgroup T* units) {
   constexpr int count = packed_count<T>();
-  T sums[2] = {from_real<T>(0.0f), from_real<T>(0.0f)};
+  constexpr int owned_numbers = SquareOfThread<T>::owned_numbers;
+  publish_row(own, own, 0, place, rows);
+  if (place.group == 0) columns[place.row] = number_at<T>(own.packs[0], 0);
+#pragma unroll 1
+  for (int group = 0; group < SquareOfThread<T>::groups; ++group) {
 #pragma unroll
-  for (int pack = begin / count; pack < (end + count - 1) / count; ++pack) {
-    const float4 numbers = row[pack];
+    for (int c = 0; c < owned_numbers; ++c) {
+      const int j = group * owned_numbers + c;
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+      threadgroup const float4* const row = rows + (j & 1) * 2 * reflector_packs;
+      const T head = ((threadgroup const T*)row)[j];
+      const float size = magnitude(head);
+      const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
+      const T inverse = precise::divide(1.0f, size + 1.0f) * conjugate(unit);
+      const bool is_pivot = place.row == j;
+      const T factor = multiply(columns[(j & 1) * panel_width<T>() + place.row], inverse);
+#pragma unroll
+      for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+        const float4 of_row = row[place.pack + s];
+        own.packs[s] =
+            is_pivot ? multiply_add(inverse, of_row, zero_pack()) : multiply_add(-factor, of_row, own.packs[s]);
+      }
+      if (place.group == group) {
+        own.packs[c / count] = with_number(own.packs[c / count], c % count, is_pivot ? inverse : -factor);
+      }
+      if (is_pivot && place.group == 0) units[j] = -unit;
+      publish_row(own, own, j + 1, place, rows);
+      const int next = (c + 1) % owned_numbers;
+      if (place.group == (next > 0 ? group : group + 1)) {
+        columns[((j + 1) & 1) * panel_width<T>() + place.row] = number_at<T>(own.packs[next / count], next % count);
+      }
+    }
+  }
+}
+
+// left right, of which `left` has rows staged_row_packs apart.
+template <typename T>
+inline OwnSquare<T> multiply_squares(threadgroup const float4* left, threadgroup const float4* right,
+                                     SquareOfThread<T> place) {
+  constexpr int count = packed_count<T>();
+  OwnSquare<T> product;
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) product.packs[s] = zero_pack();
+#pragma unroll 2
+  for (int p = 0; p < reflector_packs; ++p) {
+    const float4 of_left = left[place.row * staged_row_packs + p];
 #pragma unroll
     for (int q = 0; q < count; ++q) {
-      const int k = pack * count + q;
-      if (k >= begin && k < end) sums[q % 2] = multiply_add(number_at<T>(numbers, q), line.entries[k], sums[q % 2]);
-    }
-  }
-  return sums[0] + sums[1];
-}
-
-// F = L U for F = Q_1 - D, by one SIMD-group of which a lane owns a row, to `factors`; D, and the inverses of the
-// diagonal of U. D is chosen so that the latter is not below one in magnitude. A barrier of the SIMD-group a column.
-template <typename T>
-inline void factor_shifted(thread HeldRow& row, threadgroup float4* factors, threadgroup T* units,
-                           threadgroup T* inverses, int lane) {
-  constexpr int count = packed_count<T>();
 #pragma unroll
-  for (int j = 0; j < panel_width<T>(); ++j) {
-    const int own = j / count;
-    const T entry = number_at<T>(row.packs[own], j % count);
-    const T head = simd_broadcast(entry, ushort(j));
-    const float size = magnitude(head);
-    const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
-    const T inverse = precise::divide(1.0f, size + 1.0f) * conjugate(unit);
-    if (lane == j) {
-      row.packs[own] = with_number(row.packs[own], j % count, (size + 1.0f) * unit);
-#pragma unroll
-      for (int p = 0; p < reflector_packs; ++p) factors[j * reflector_packs + p] = row.packs[p];
-      units[j] = -unit;
-      inverses[j] = inverse;
-    }
-    simdgroup_barrier(mem_flags::mem_threadgroup);
-    const T factor = lane > j ? multiply(entry, inverse) : from_real<T>(0.0f);
-#pragma unroll
-    for (int p = own; p < reflector_packs; ++p) {
-      const float4 upper = factors[j * reflector_packs + p];
-#pragma unroll
-      for (int q = 0; q < count; ++q) {
-        if (p * count + q <= j) continue;
-        const T number = multiply_add(-factor, number_at<T>(upper, q), number_at<T>(row.packs[p], q));
-        row.packs[p] = with_number(row.packs[p], q, number);
-      }
-    }
-    if (lane > j) row.packs[own] = with_number(row.packs[own], j % count, factor);
-  }
-}
-
-// What a SIMD-group finds of a panel: R, Q_1 - D factored, and the small matrices that are left to the next launch.
-template <typename T>
-struct ReflectorMemory {
-  threadgroup float4* R;
-  threadgroup float4* factors;
-  threadgroup float* diagonal;
-  threadgroup T* units;
-  threadgroup T* inverses;
-};
-
-// Column `lane` of K = -R^-1 U^-1 L^-1 D R^-H.
-template <typename T>
-inline void solve_for_K(ReflectorMemory<T> memory, int lane, thread HeldLine<T>& line) {
-  constexpr int count = packed_count<T>();
-  constexpr int width = panel_width<T>();
-#pragma unroll
-  for (int j = 0; j < width; ++j) line.entries[j] = from_real<T>(j == lane ? 1.0f : 0.0f);
-#pragma unroll
-  for (int i = 0; i < width; ++i) {
-    line.entries[i] = memory.diagonal[width + i] * line.entries[i];
-#pragma unroll
-    for (int p = i / count; p < reflector_packs; ++p) {
-      const float4 row = memory.R[i * reflector_packs + p];
-#pragma unroll
-      for (int q = 0; q < count; ++q) {
-        const int j = p * count + q;
-        if (j <= i) continue;
-        line.entries[j] = multiply_add(-conjugate(number_at<T>(row, q)), line.entries[i], line.entries[j]);
+      for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+        const float4 of_right = right[(p * count + q) * reflector_packs + place.pack + s];
+        product.packs[s] = multiply_add(number_at<T>(of_left, q), of_right, product.packs[s]);
       }
     }
   }
+  return product;
+}
+
+template <typename T>
+inline void store_square(OwnSquare<T> own, SquareOfThread<T> place, int row_packs, threadgroup float4* square) {
 #pragma unroll
-  for (int j = 0; j < width; ++j) {
-    line.entries[j] = multiply(-memory.units[j], line.entries[j]);
-    line.entries[j] = line.entries[j] - product_of_row<T>(memory.factors + j * reflector_packs, line, 0, j);
-  }
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) square[place.row * row_packs + place.pack + s] = own.packs[s];
+}
+
+// Its conjugate transpose.
+template <typename T>
+inline void store_adjoint(OwnSquare<T> own, SquareOfThread<T> place, int row_packs, threadgroup float4* square) {
+  constexpr int count = packed_count<T>();
 #pragma unroll
-  for (int j = width - 1; j >= 0; --j) {
-    const T left = line.entries[j] - product_of_row<T>(memory.factors + j * reflector_packs, line, j + 1, width);
-    line.entries[j] = multiply(memory.inverses[j], left);
-  }
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
 #pragma unroll
-  for (int j = width - 1; j >= 0; --j) {
-    const T left = line.entries[j] - product_of_row<T>(memory.R + j * reflector_packs, line, j + 1, width);
-    line.entries[j] = memory.diagonal[width + j] * left;
+    for (int q = 0; q < count; ++q) {
+      ((threadgroup T*)(square + ((place.pack + s) * count + q) * row_packs))[place.row] =
+          conjugate(number_at<T>(own.packs[s], q));
+    }
   }
 }
 
-// D R, K, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the other; by the first
-// SIMD-group of the threadgroup. One barrier.
+// Packs of threadgroup memory that find_reflector has.
+template <typename T>
+constexpr int packs_of_reflector() {
+  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + 4 * reflector_packs +
+         3 * panel_width<T>() / 4 + 3 * reflector_packs;
+}
+
+// D R, K = -R^-1 F^-1 D R^-H, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the
+// other. Two barriers a column, and five.
 template <typename T>
 inline void find_reflector(device const float4* basis, device const float4* grams, int chunks, int columns,
-                           ReflectorMemory<T> memory, device float4* small, Team team) {
+                           threadgroup float4* room, device float4* small, int thread_index) {
+  constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
-  sum_grams<T>(grams, chunks, memory.R, team.index, limits::reflectors_project_threads);
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (team.simdgroup != 0) return;
-  factor_gram<T>(memory.R, memory.diagonal, columns, team.lane);
-  const bool exists = team.lane < columns;
-  HeldRow top;
+  threadgroup float4* const R = room;
+  threadgroup float4* const right = R + square_packs<T>();
+  threadgroup float4* const inverse_of_R = right + square_packs<T>();
+  threadgroup float4* const left = inverse_of_R + width * staged_row_packs;
+  threadgroup float4* const rows = left + width * staged_row_packs;
+  threadgroup float* const diagonal = (threadgroup float*)(rows + 4 * reflector_packs);
+  threadgroup T* const columns_of_F = (threadgroup T*)(diagonal + 3 * width);
+  threadgroup T* const units = columns_of_F + 2 * width;
+  const SquareOfThread<T> place = make_square_of_thread<T>(thread_index);
+  const CholeskyMemory<T> memory = {R, diagonal, diagonal + 2 * width, rows};
+  OwnSquare<T> inverse;
+  factor_gram<T>(sum_grams(grams, chunks, place), inverse, columns, place, memory);
+
+  OwnSquare<T> top;
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
-    top.packs[p] = exists ? basis[team.lane * reflector_packs + p] : zero_pack();
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    top.packs[s] = place.row < columns ? basis[place.row * reflector_packs + place.pack + s] : zero_pack();
   }
-  HeldRow row = top;
-  solve_row<T>(row, memory.R, memory.diagonal, 0u, team.lane);
-  factor_shifted<T>(row, memory.factors, memory.units, memory.inverses, team.lane);
-  simdgroup_barrier(mem_flags::mem_threadgroup);
-  HeldLine<T> line;
-  solve_for_K<T>(memory, team.lane, line);
-  if (team.lane >= width) return;
-  device T* const K = (device T*)(small + square_packs<T>());
+  store_square(top, place, staged_row_packs, left);
+  store_adjoint(inverse, place, reflector_packs, right);
+  store_adjoint(inverse, place, staged_row_packs, inverse_of_R);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  OwnSquare<T> own = multiply_squares<T>(left, right, place);  // Q_1
+  invert_shifted<T>(own, place, rows, columns_of_F, units);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
-  for (int j = 0; j < width; ++j) K[j * width + team.lane] = line.entries[j];
-  const T unit = memory.units[team.lane];
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
-    float4 of_R = memory.R[team.lane * reflector_packs + p];
-#pragma unroll
-    for (int q = 0; q < packed_count<T>(); ++q) {
-      if (p * packed_count<T>() + q != team.lane) continue;
-      of_R = with_number(of_R, q, from_real<T>(memory.diagonal[team.lane]));
+    for (int q = 0; q < count; ++q) {
+      const T unit = units[(place.pack + s) * count + q];
+      own.packs[s] = with_number(own.packs[s], q, multiply(-unit, number_at<T>(own.packs[s], q)));
     }
-    const float4 product = exists ? multiply_add(unit, of_R, zero_pack()) : zero_pack();
-    const int place = team.lane * reflector_packs + p;
-    small[place] = product;
-    small[2 * square_packs<T>() + place] = top.packs[p] - product;
+  }
+  store_square(own, place, staged_row_packs, left);
+  store_square(inverse, place, reflector_packs, right);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  own = multiply_squares<T>(left, right, place);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  store_square(own, place, reflector_packs, right);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  own = multiply_squares<T>(inverse_of_R, right, place);
+  const T unit = units[place.row];
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    const int index = place.row * reflector_packs + place.pack + s;
+    float4 of_R = R[index];
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      if ((place.pack + s) * count + q != place.row) continue;
+      of_R = with_number(of_R, q, from_real<T>(diagonal[place.row]));
+    }
+    const float4 turned = multiply_add(unit, of_R, zero_pack());
+    small[index] = turned;
+    small[square_packs<T>() + index] = own.packs[s];
+    small[2 * square_packs<T>() + index] = top.packs[s] - turned;
   }
 }
 
@@ -216,9 +222,9 @@ template <typename T>
   constexpr int owned = limits::reflectors_tile_packs / 4;
   constexpr int tile_sums = width * limits::reflectors_tile_packs;
   constexpr int slabs = 2 * (int(slab_packs) + int(slab_tile_packs));
-  constexpr int room = slabs < 2 * tile_sums ? 2 * tile_sums : slabs;
+  constexpr int summed = slabs < 2 * tile_sums ? 2 * tile_sums : slabs;
+  constexpr int room = summed < packs_of_reflector<T>() ? packs_of_reflector<T>() : summed;
   threadgroup float4 staged[room];
-  threadgroup float4 ends[3 * reflector_packs];
   const Team team = make_team(thread_index, limits::reflectors_project_threads, lane, simdgroup);
   const PanelPlace panel = make_panel_place(first, columns, rows);
   const int parts = parts_of_rows(panel.rows);
@@ -234,14 +240,8 @@ template <typename T>
     int pass = 1;
     while (pass < limits::reflectors_passes && words[pass] != 0u) ++pass;
     const int chunks = (panel.rows + basis_rows - 1) / basis_rows;
-    ReflectorMemory<T> memory;
-    memory.R = staged;
-    memory.factors = staged + square_packs<T>();
-    memory.diagonal = (threadgroup float*)(staged + 2 * square_packs<T>());
-    memory.units = (threadgroup T*)ends;
-    memory.inverses = memory.units + width;
     find_reflector<T>(basis, grams + (matrix * 2 + pass % 2) * most_chunks * square_packs<T>(), chunks, panel.columns,
-                      memory, small + matrix * 3 * square_packs<T>(), team);
+                      staged, small + matrix * 3 * square_packs<T>(), team.index);
     return;
   }
   const int part = int((group - 1) % uint(parts));
