@@ -113,7 +113,7 @@ inline OwnSquare<T> sum_grams(device const float4* grams, int chunks, SquareOfTh
 }
 
 // Threadgroup memory of a Cholesky factor: R above the diagonal, with zeros on and below it; the diagonal, and the
-// inverses of that; the squares of the columns; and room for two rows of a matrix and of another.
+// inverses of that; the squares of the columns; and room for published rows.
 template <typename T>
 struct CholeskyMemory {
   threadgroup float4* R;
@@ -122,31 +122,91 @@ struct CholeskyMemory {
   threadgroup float4* rows;
 };
 
+// Rows of a square matrix and of another that threads tell each other: of a pair of neighbours, while that of the last
+// pair is still read.
+enum : int { published_packs = 2 * int(reflector_packs), published_room = 4 * int(published_packs) };
+
+inline threadgroup float4* published_row(threadgroup float4* rows, int row) {
+  return rows + (row & 3) * published_packs;
+}
+
+// Those of the pair that begins at `row`.
+template <typename T>
+inline void publish_pair(OwnSquare<T> own, OwnSquare<T> other, int row, SquareOfThread<T> place,
+                         threadgroup float4* rows) {
+  if (place.row >> 1 != row >> 1) return;
+  threadgroup float4* const packs = published_row(rows, place.row) + place.pack;
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    packs[s] = own.packs[s];
+    packs[reflector_packs + s] = other.packs[s];
+  }
+}
+
+// A pivot of a Cholesky factor: what is left of the square of a column.
+struct CholeskyPivot {
+  bool is_used;
+  float root;
+  float inverse;  // of the root
+};
+
+inline CholeskyPivot make_cholesky_pivot(float left, float whole) {
+  CholeskyPivot pivot;
+  pivot.is_used = left > basis_used() * whole;
+  const float square = pivot.is_used ? left : max(max(left, basis_floor() * whole), power_of_two(-100));
+  const float estimate = rsqrt(square);
+  pivot.inverse = fma(0.5f * estimate, fma(-square * estimate, estimate, 1.0f), estimate);
+  pivot.root = square * pivot.inverse;
+  return pivot;
+}
+
 // What there is to know of a Cholesky factor.
 struct CholeskyReport {
   uint waiting;  // a bit for each column that waits
   bool again;    // some column is less than basis_done independent
 };
 
+inline void report_pivot(CholeskyPivot pivot, float left, float whole, int column, thread CholeskyReport& report) {
+  report.waiting |= pivot.is_used ? 0u : 1u << column;
+  report.again = report.again || left < basis_done() * whole;
+}
+
+// A row of R and of R^-H, by the threads of that row, from what is left of it.
 template <typename T>
-inline void publish_row(OwnSquare<T> own, OwnSquare<T> other, int j, SquareOfThread<T> place,
-                        threadgroup float4* rows) {
-  if (place.row != j) return;
-  threadgroup float4* const row = rows + (j & 1) * 2 * reflector_packs + place.pack;
+inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyPivot pivot, SquareOfThread<T> place,
+                       CholeskyMemory<T> memory) {
+  constexpr int count = packed_count<T>();
+  if (place.group == 0) {
+    memory.diagonal[place.row] = pivot.root;
+    memory.diagonal[panel_width<T>() + place.row] = pivot.inverse;
+  }
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    row[s] = own.packs[s];
-    row[reflector_packs + s] = other.packs[s];
+    inverse.packs[s] = pivot.inverse * inverse.packs[s];
+    float4 of_R = zero_pack();
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      if (pivot.is_used && (place.pack + s) * count + q > place.row) {
+        of_R = with_number(of_R, q, pivot.inverse * number_at<T>(own.packs[s], q));
+      }
+    }
+    memory.R[place.row * reflector_packs + place.pack + s] = of_R;
   }
 }
 
-// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`. A barrier a column; R is known to all
-// after another.
+// The factor by which a row is taken off another, which has this number in the pivot's column.
+template <typename T>
+inline T cholesky_factor(CholeskyPivot pivot, T number) {
+  return (pivot.is_used ? pivot.inverse * pivot.inverse : 0.0f) * conjugate(number);
+}
+
+// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`. A barrier for two columns; R is known to
+// all after another. `squares` has room for an even number.
 template <typename T>
 inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int columns, SquareOfThread<T> place,
                                   CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
-  constexpr int width = panel_width<T>();
+  const T zero = from_real<T>(0.0f);
   CholeskyReport report;
   report.waiting = 0u;
   report.again = false;
@@ -163,47 +223,41 @@ inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse
   }
   if (place.group == 0 && place.row >= columns) {
     memory.diagonal[place.row] = 0.0f;
-    memory.diagonal[width + place.row] = 1.0f;
+    memory.diagonal[panel_width<T>() + place.row] = 1.0f;
   }
-  publish_row(own, inverse, 0, place, memory.rows);
+  publish_pair(own, inverse, 0, place, memory.rows);
 #pragma unroll 1
-  for (int j = 0; j < columns; ++j) {
+  for (int j = 0; j < columns; j += 2) {
     threadgroup_barrier(mem_flags::mem_threadgroup);
-    threadgroup const float4* const row = memory.rows + (j & 1) * 2 * reflector_packs;
-    threadgroup const T* const numbers = (threadgroup const T*)row;
-    const float left = real_part(numbers[j]);
-    const float whole = memory.squares[j];
-    const bool is_used = left > basis_used() * whole;
-    report.waiting |= is_used ? 0u : 1u << j;
-    report.again = report.again || left < basis_done() * whole;
-    const float pivot = is_used ? left : max(max(left, basis_floor() * whole), power_of_two(-100));
-    const float estimate = rsqrt(pivot);
-    const float inverse_root = fma(0.5f * estimate, fma(-pivot * estimate, estimate, 1.0f), estimate);
-    T factor = from_real<T>(0.0f);
-    if (is_used && place.row > j) factor = (inverse_root * inverse_root) * conjugate(numbers[place.row]);
+    threadgroup const float4* const first_row = published_row(memory.rows, j);
+    threadgroup const float4* const second_row = published_row(memory.rows, j + 1);
+    threadgroup const T* const first = (threadgroup const T*)first_row;
+    threadgroup const T* const second = (threadgroup const T*)second_row;
+    const float first_left = real_part(first[j]);
+    const CholeskyPivot first_pivot = make_cholesky_pivot(first_left, memory.squares[j]);
+    const T between = cholesky_factor(first_pivot, first[j + 1]);
+    const float second_left = real_part(multiply_add(-between, first[j + 1], second[j + 1]));
+    const CholeskyPivot second_pivot = make_cholesky_pivot(second_left, memory.squares[j + 1]);
+    report_pivot(first_pivot, first_left, memory.squares[j], j, report);
+    if (j + 1 < columns) report_pivot(second_pivot, second_left, memory.squares[j + 1], j + 1, report);
+    // Of the first row of the pair nothing is taken off, of the second only the first.
+    const T of_second = multiply_add(-between, first[place.row], second[place.row]);
+    const T first_factor = place.row > j ? cholesky_factor(first_pivot, first[place.row]) : zero;
+    const T second_factor = place.row > j + 1 ? cholesky_factor(second_pivot, of_second) : zero;
 #pragma unroll
     for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-      own.packs[s] = multiply_add(-factor, row[place.pack + s], own.packs[s]);
-      inverse.packs[s] = multiply_add(-factor, row[reflector_packs + place.pack + s], inverse.packs[s]);
+      const int pack = place.pack + s;
+      own.packs[s] = multiply_add(-first_factor, first_row[pack], own.packs[s]);
+      own.packs[s] =
+          multiply_add(-second_factor, multiply_add(-between, first_row[pack], second_row[pack]), own.packs[s]);
+      const float4 inverse_row = first_row[reflector_packs + pack];
+      inverse.packs[s] = multiply_add(-first_factor, inverse_row, inverse.packs[s]);
+      inverse.packs[s] = multiply_add(
+          -second_factor, multiply_add(-between, inverse_row, second_row[reflector_packs + pack]), inverse.packs[s]);
     }
-    publish_row(own, inverse, j + 1, place, memory.rows);
-    if (place.row != j) continue;
-    if (place.group == 0) {
-      memory.diagonal[j] = pivot * inverse_root;
-      memory.diagonal[width + j] = inverse_root;
-    }
-#pragma unroll
-    for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-      inverse.packs[s] = inverse_root * inverse.packs[s];
-      float4 of_R = zero_pack();
-#pragma unroll
-      for (int q = 0; q < count; ++q) {
-        if (is_used && (place.pack + s) * count + q > j) {
-          of_R = with_number(of_R, q, inverse_root * number_at<T>(own.packs[s], q));
-        }
-      }
-      memory.R[j * reflector_packs + place.pack + s] = of_R;
-    }
+    publish_pair(own, inverse, j + 2, place, memory.rows);
+    if (place.row == j) finish_row(own, inverse, first_pivot, place, memory);
+    if (place.row == j + 1 && place.row < columns) finish_row(own, inverse, second_pivot, place, memory);
   }
   return report;
 }

@@ -129,7 +129,8 @@ template <typename T>
   multiply_by_K<T>(products + matrix * limits::reflectors_parts * width * row_packs + place,
                    heads + matrix * width * row_packs + place, small, parts_of_rows(panel.rows), panel.columns, packs,
                    row_packs, product, staged, team);
-  for (int index = team.index; index < int(tile_rows) * int(reflector_packs); index += limits::reflectors_apply_threads) {
+  for (int index = team.index; index < int(tile_rows) * int(reflector_packs);
+       index += limits::reflectors_apply_threads) {
     const int row = index / reflector_packs;
     const bool is_top = first_row + row < panel.columns;
     float4 y = zero_pack();

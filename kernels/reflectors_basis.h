@@ -66,7 +66,7 @@ template <typename T>
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   threadgroup float4 R[square_packs<T>()];
-  threadgroup float4 rows_of_gram[4 * reflector_packs];
+  threadgroup float4 rows_of_gram[published_room];
   threadgroup float4 staged[int(basis_rows) * int(staged_row_packs)];
   threadgroup float diagonal[3 * width];
   threadgroup float scales[width];

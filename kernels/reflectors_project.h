@@ -18,42 +18,79 @@ inline int rows_of_part(int rows) {
 }
 inline int parts_of_rows(int rows) { return (rows + rows_of_part(rows) - 1) / rows_of_part(rows); }
 
-// F^-1 for F = Q_1 - D, of which `own` is Q_1, in place, by steps of Gauss and Jordan; and D, chosen so that no pivot
-// is below one in magnitude. A barrier a column. `rows` has room for four rows, `columns` for two columns.
+// A pivot of F = Q_1 - D: the number of D that makes it at least one in magnitude, and its inverse.
+template <typename T>
+struct ShiftedPivot {
+  T unit;
+  T inverse;
+};
+
+template <typename T>
+inline ShiftedPivot<T> make_shifted_pivot(T head) {
+  const float size = magnitude(head);
+  const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
+  ShiftedPivot<T> pivot;
+  pivot.unit = -unit;
+  pivot.inverse = precise::divide(1.0f, size + 1.0f) * conjugate(unit);
+  return pivot;
+}
+
+// F^-1 for F = Q_1 - D, of which `own` is Q_1, in place, by steps of Gauss and Jordan; and D. A barrier for two
+// columns. `columns` has room for four columns.
 template <typename T>
 inline void invert_shifted(thread OwnSquare<T>& own, SquareOfThread<T> place, threadgroup float4* rows,
                            threadgroup T* columns, threadgroup T* units) {
   constexpr int count = packed_count<T>();
+  constexpr int width = panel_width<T>();
   constexpr int owned_numbers = SquareOfThread<T>::owned_numbers;
-  publish_row(own, own, 0, place, rows);
-  if (place.group == 0) columns[place.row] = number_at<T>(own.packs[0], 0);
+  publish_pair(own, own, 0, place, rows);
+  if (place.group == 0) {
+    columns[place.row] = number_at<T>(own.packs[0], 0);
+    columns[width + place.row] = number_at<T>(own.packs[0], 1);
+  }
 #pragma unroll 1
   for (int group = 0; group < SquareOfThread<T>::groups; ++group) {
 #pragma unroll
-    for (int c = 0; c < owned_numbers; ++c) {
+    for (int c = 0; c < owned_numbers; c += 2) {
       const int j = group * owned_numbers + c;
       threadgroup_barrier(mem_flags::mem_threadgroup);
-      threadgroup const float4* const row = rows + (j & 1) * 2 * reflector_packs;
-      const T head = ((threadgroup const T*)row)[j];
-      const float size = magnitude(head);
-      const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
-      const T inverse = precise::divide(1.0f, size + 1.0f) * conjugate(unit);
-      const bool is_pivot = place.row == j;
-      const T factor = multiply(columns[(j & 1) * panel_width<T>() + place.row], inverse);
+      threadgroup const float4* const first_row = published_row(rows, j);
+      threadgroup const float4* const second_row = published_row(rows, j + 1);
+      threadgroup const T* const first_column = columns + (j & 2) * width;
+      threadgroup const T* const second_column = first_column + width;
+      const T corner = second_column[j];
+      const ShiftedPivot<T> first = make_shifted_pivot(first_column[j]);
+      const T between = multiply(first_column[j + 1], first.inverse);
+      const ShiftedPivot<T> second = make_shifted_pivot(multiply_add(-between, corner, second_column[j + 1]));
+      const bool is_first = place.row == j;
+      const bool is_second = place.row == j + 1;
+      const T factor = is_first ? -first.inverse : multiply(first_column[place.row], first.inverse);
+      const T left =
+          is_first ? multiply(first.inverse, corner) : multiply_add(-factor, corner, second_column[place.row]);
+      const T second_factor = multiply(left, second.inverse);
 #pragma unroll
       for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-        const float4 of_row = row[place.pack + s];
-        own.packs[s] =
-            is_pivot ? multiply_add(inverse, of_row, zero_pack()) : multiply_add(-factor, of_row, own.packs[s]);
+        const float4 of_first = first_row[place.pack + s];
+        const float4 of_second = multiply_add(-between, of_first, second_row[place.pack + s]);
+        const float4 changed = multiply_add(-factor, of_first, is_first ? zero_pack() : own.packs[s]);
+        own.packs[s] = is_second ? multiply_add(second.inverse, of_second, zero_pack())
+                                 : multiply_add(-second_factor, of_second, changed);
       }
       if (place.group == group) {
-        own.packs[c / count] = with_number(own.packs[c / count], c % count, is_pivot ? inverse : -factor);
+        const T of_first =
+            is_second ? multiply(-between, second.inverse) : multiply_add(second_factor, between, -factor);
+        own.packs[c / count] = with_number(own.packs[c / count], c % count, of_first);
+        own.packs[c / count] =
+            with_number(own.packs[c / count], c % count + 1, is_second ? second.inverse : -second_factor);
       }
-      if (is_pivot && place.group == 0) units[j] = -unit;
-      publish_row(own, own, j + 1, place, rows);
-      const int next = (c + 1) % owned_numbers;
+      if (is_first && place.group == 0) units[j] = first.unit;
+      if (is_second && place.group == 0) units[j + 1] = second.unit;
+      publish_pair(own, own, j + 2, place, rows);
+      const int next = (c + 2) % owned_numbers;
       if (place.group == (next > 0 ? group : group + 1)) {
-        columns[((j + 1) & 1) * panel_width<T>() + place.row] = number_at<T>(own.packs[next / count], next % count);
+        threadgroup T* const next_columns = columns + (j + 2 & 2) * width + place.row;
+        next_columns[0] = number_at<T>(own.packs[next / count], next % count);
+        next_columns[width] = number_at<T>(own.packs[next / count], next % count + 1);
       }
     }
   }
@@ -105,12 +142,12 @@ inline void store_adjoint(OwnSquare<T> own, SquareOfThread<T> place, int row_pac
 // Packs of threadgroup memory that find_reflector has.
 template <typename T>
 constexpr int packs_of_reflector() {
-  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + 4 * reflector_packs +
-         3 * panel_width<T>() / 4 + 3 * reflector_packs;
+  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room + 3 * panel_width<T>() / 4 +
+         5 * reflector_packs;
 }
 
 // D R, K = -R^-1 F^-1 D R^-H, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the
-// other. Two barriers a column, and five.
+// other. A barrier a column, and five.
 template <typename T>
 inline void find_reflector(device const float4* basis, device const float4* grams, int chunks, int columns,
                            threadgroup float4* room, device float4* small, int thread_index) {
@@ -121,9 +158,9 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   threadgroup float4* const inverse_of_R = right + square_packs<T>();
   threadgroup float4* const left = inverse_of_R + width * staged_row_packs;
   threadgroup float4* const rows = left + width * staged_row_packs;
-  threadgroup float* const diagonal = (threadgroup float*)(rows + 4 * reflector_packs);
+  threadgroup float* const diagonal = (threadgroup float*)(rows + published_room);
   threadgroup T* const columns_of_F = (threadgroup T*)(diagonal + 3 * width);
-  threadgroup T* const units = columns_of_F + 2 * width;
+  threadgroup T* const units = columns_of_F + 4 * width;
   const SquareOfThread<T> place = make_square_of_thread<T>(thread_index);
   const CholeskyMemory<T> memory = {R, diagonal, diagonal + 2 * width, rows};
   OwnSquare<T> inverse;
