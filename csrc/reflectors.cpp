@@ -1,11 +1,11 @@
 #include "reflectors.h"
 
+#include <algorithm>
+
 #include "../kernels/device_limits.h"
 #include "aten.h"
 
 namespace metalsvd {
-
-using torch::headeronly::ScalarType;
 
 BlockReflectors::BlockReflectors(const Reduction& reduction, const Matrices& like, const Numbers& numbers,
                                  std::int64_t stride, const Tensor& order, const Tensor& squares)
@@ -15,14 +15,14 @@ BlockReflectors::BlockReflectors(const Reduction& reduction, const Matrices& lik
       stride_(stride),
       columns_(reduction.panels.back().first + reduction.panels.back().columns),
       order_(order),
-      squares_(squares),
-      again_(empty_vector(like.tensor, like.batch * (limits::reflectors_passes + 1), ScalarType::Int)) {
+      squares_(squares) {
   const std::int64_t width = limits::tall_panel_bytes / limits::tall_pack_bytes * reduction.packed;
   basis_ = allocate_numbers(like, reduction.rows * width);
   grams_ = allocate_numbers(like, 2 * chunks(reduction.panels.front()) * width * width);
   products_ = allocate_numbers(like, limits::reflectors_parts * width * stride);
   heads_ = allocate_numbers(like, width * stride);
   small_ = allocate_numbers(like, 3 * width * width);
+  gram_ = allocate_numbers(like, width * width);
 }
 
 std::int64_t BlockReflectors::chunks(const Panel& panel) const {
@@ -41,8 +41,14 @@ Launch BlockReflectors::launch(const std::string& kernel, std::int64_t threadgro
 
 Launch BlockReflectors::pass(const Panel& panel, std::int64_t summed, std::int64_t pass) const {
   return launch("basis", chunks(panel), limits::reflectors_basis_threads,
-                {numbers_.tensor, order_, squares_, basis_.tensor, grams_.tensor, again_, reduction_.rows, columns_,
-                 stride_, panel.first, panel.columns, chunks(reduction_.panels.front()), summed, pass});
+                {numbers_.tensor, order_, squares_, basis_.tensor, grams_.tensor, reduction_.rows, columns_, stride_,
+                 panel.first, panel.columns, chunks(reduction_.panels.front()), summed, pass});
+}
+
+Launch BlockReflectors::repeat(const Panel& panel) const {
+  return launch("repeat", 1, limits::reflectors_basis_threads,
+                {basis_.tensor, grams_.tensor, gram_.tensor, reduction_.rows, panel.first, panel.columns,
+                 chunks(reduction_.panels.front())});
 }
 
 Launch BlockReflectors::project(const Panel& panel) const {
@@ -51,15 +57,18 @@ Launch BlockReflectors::project(const Panel& panel) const {
   const std::int64_t part = std::max<std::int64_t>(divide_up(divide_up(rows, limits::reflectors_parts), slab) * slab,
                                                    limits::reflectors_part_rows);
   return launch("project", 1 + tiles(panel) * divide_up(rows, part), limits::reflectors_project_threads,
-                {numbers_.tensor, basis_.tensor, grams_.tensor, again_, products_.tensor, heads_.tensor, small_.tensor,
-                 reduction_.rows, stride_, panel.first, panel.columns, chunks(reduction_.panels.front())});
+                {numbers_.tensor, basis_.tensor, gram_.tensor, products_.tensor, heads_.tensor, small_.tensor,
+                 reduction_.rows, stride_, panel.first, panel.columns});
 }
 
 Launch BlockReflectors::apply(const Panel& panel, std::int64_t next_columns) const {
-  return launch("apply", chunks(panel) * tiles(panel), limits::reflectors_apply_threads,
+  // Where cores have many tiles, they take some at a time for the same columns. That changes no bit.
+  const std::int64_t down = chunks(panel);
+  const std::int64_t share = std::max<std::int64_t>(like_.batch * down * tiles(panel) / (4 * reduction_.cores), 1);
+  return launch("apply", divide_up(down, share) * tiles(panel), limits::reflectors_apply_threads,
                 {numbers_.tensor, order_, squares_, basis_.tensor, grams_.tensor, products_.tensor, heads_.tensor,
                  small_.tensor, reduction_.rows, columns_, stride_, panel.first, panel.columns,
-                 chunks(reduction_.panels.front()), next_columns});
+                 chunks(reduction_.panels.front()), next_columns, share});
 }
 
 void BlockReflectors::factor(std::vector<Launch>& launches) const {
@@ -67,9 +76,8 @@ void BlockReflectors::factor(std::vector<Launch>& launches) const {
   launches.push_back(pass(reduction_.panels.front(), summed, 0));
   for (std::size_t i = 0; i < reduction_.panels.size(); ++i) {
     const Panel& panel = reduction_.panels[i];
-    for (std::int64_t number = 1; number <= limits::reflectors_passes; ++number) {
-      launches.push_back(pass(panel, number == 1 ? summed : chunks(panel), number));
-    }
+    launches.push_back(pass(panel, summed, 1));
+    launches.push_back(repeat(panel));
     launches.push_back(project(panel));
     const bool is_last = i + 1 == reduction_.panels.size();
     launches.push_back(apply(panel, is_last ? 0 : reduction_.panels[i + 1].columns));

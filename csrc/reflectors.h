@@ -18,7 +18,7 @@ class BlockReflectors {
   BlockReflectors(const Reduction& reduction, const Matrices& like, const Numbers& numbers, std::int64_t stride,
                   const torch::stable::Tensor& order, const torch::stable::Tensor& squares);
 
-  // A launch for the Gram matrix of the first panel, and for each panel limits::reflectors_passes and two more.
+  // A launch for the Gram matrix of the first panel, and four for each panel.
   void factor(std::vector<Launch>& launches) const;
 
  private:
@@ -26,6 +26,7 @@ class BlockReflectors {
                 std::vector<Argument> arguments) const;
   // `summed` chunks have left a part of the panel's Gram matrix.
   Launch pass(const Panel& panel, std::int64_t summed, std::int64_t pass) const;
+  Launch repeat(const Panel& panel) const;
   Launch project(const Panel& panel) const;
   Launch apply(const Panel& panel, std::int64_t next_columns) const;
   std::int64_t chunks(const Panel& panel) const;
@@ -39,11 +40,11 @@ class BlockReflectors {
   torch::stable::Tensor order_;
   torch::stable::Tensor squares_;
   Numbers basis_;     // X of a panel
-  Numbers grams_;     // of the chunks of a panel, twice
+  Numbers grams_;     // of the chunks of a panel, twice,
+  Numbers gram_;      // and that of X
   Numbers products_;  // X^H times the panel and what is behind it, of parts of the rows
   Numbers heads_;     // the first rows of these
   Numbers small_;     // D R, K and Y_1
-  torch::stable::Tensor again_;
 };
 
 }  // namespace metalsvd

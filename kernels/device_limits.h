@@ -223,7 +223,7 @@ enum : int {
   // Block reflectors take panels of tall_panel_bytes too. Threads of a pass own a row of a panel each; for the products
   // with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup stages some at a time;
   // and they are applied to tiles of so many rows and packs.
-  reflectors_passes = 4,
+  reflectors_passes = 16,
   reflectors_small_threads = 128,
   reflectors_basis_threads = reflectors_small_threads,
   reflectors_project_threads = reflectors_small_threads,

@@ -8,15 +8,17 @@
 // chosen while Y_1 is factored, so that no pivot is less than one (Ballard, Demmel, Grigori, Jacquelin, Knight and
 // Nguyen 2015).
 //
-// X is P R_1^-1, where R_1 is the Cholesky factor of P^H P (Cholesky QR), once more of that as long as a column is less
-// than `basis_done` independent of those before it. A column that is so little independent that rounding may have left
-// nothing of it, basis_used, waits: it is freed of those before it, but no other of it, and scaled up, so that the next
-// time it is as good as any. All columns that wait are moved apart by an ulp of their lengths; exact copies of a column
-// and columns of zeros have directions of their own then. (Fukaya, Kannan, Nakatsukasa, Yamamoto and Yanagisawa 2020
-// add a multiple of I to P^H P for the same end.) No matrix has been found that takes more than reflectors_passes.
+// X is P R_1^-1, where R_1 is the Cholesky factor of P^H P (Cholesky QR), and as long as its columns are not nearly
+// orthonormal once more of that. A column of which rounding of P^H P may have left nothing, as it is nearly dependent
+// on those before it, waits: it is freed of them, but no other of it, and scaled up, so that the next time it is as
+// good as any. Columns that wait are moved apart by half an ulp of their lengths, so that copies of a column and
+// columns of zeros have directions of their own then. (Fukaya, Kannan, Nakatsukasa, Yamamoto and Yanagisawa 2020 add a
+// multiple of I to P^H P for the same end.) Columns of random numbers take one such pass, those that fall off as fast
+// as any, like powers or smooth kernels, up to nine.
 //
-// A panel takes one launch for each of these passes, of which most have nothing to do but the first; one for X^H times
-// the panel and all columns behind it, in which one threadgroup finds K; and one that takes Y K Y^H times them off.
+// A panel takes a launch for the first pass; one for the others, by one threadgroup, of which most have nothing to do;
+// one for X^H times the panel and all columns behind it, in which one threadgroup finds K; and one that takes Y K Y^H
+// times them off.
 #pragma once
 #include <metal_stdlib>
 
@@ -66,10 +68,13 @@ inline float basis_scale(float square) {
   return power_of_two(-(exponent_of(magnitude_bits(max(square, FLT_MIN))) >> 1));
 }
 
-inline float basis_used() { return power_of_two(-16); }
-inline float basis_done() { return power_of_two(-10); }
-inline float basis_floor() { return power_of_two(-21); }  // 4 eps: a column that waits is scaled as if it had this left
-inline float basis_nudge() { return power_of_two(-13); }  // times the root of that an ulp
+// A column is used for others as long as the square of what it is made of is less than this times that of what is left
+// of it: an error of eps in P^H P is then one of less than 2^-7.
+inline float most_amplified() { return power_of_two(16); }
+// A column that waits is scaled as if it had 4 eps of its square left.
+inline float least_left() { return power_of_two(-21); }
+// The square of what two columns of unit length of a basis may have in common.
+inline float nearly_orthogonal() { return power_of_two(-24); }
 
 // What a thread owns of a square matrix: neighbouring packs of a row.
 template <typename T>
@@ -112,15 +117,27 @@ inline OwnSquare<T> sum_grams(device const float4* grams, int chunks, SquareOfTh
   return sum;
 }
 
-// Threadgroup memory of a Cholesky factor: R above the diagonal, with zeros on and below it; the diagonal, and the
-// inverses of that; the squares of the columns; and room for published rows.
+// Threadgroup memory of a Cholesky factor, a number a column but for the first and the last: R above the diagonal, with
+// zeros on and below it; the diagonal, and its inverses; the squares of the columns of the basis, and of what they are
+// made of; how far columns that wait are moved; and room for published rows.
 template <typename T>
 struct CholeskyMemory {
   threadgroup float4* R;
   threadgroup float* diagonal;
+  threadgroup float* inverses;
   threadgroup float* squares;
+  threadgroup float* made_of;
+  threadgroup float* nudges;
   threadgroup float4* rows;
 };
+enum : int { cholesky_floats = 5 };  // a column
+
+template <typename T>
+inline CholeskyMemory<T> make_cholesky_memory(threadgroup float4* R, threadgroup float* floats,
+                                              threadgroup float4* rows) {
+  constexpr int width = panel_width<T>();
+  return {R, floats, floats + width, floats + 2 * width, floats + 3 * width, floats + 4 * width, rows};
+}
 
 // Rows of a square matrix and of another that threads tell each other: of a pair of neighbours, while that of the last
 // pair is still read.
@@ -150,25 +167,14 @@ struct CholeskyPivot {
   float inverse;  // of the root
 };
 
-inline CholeskyPivot make_cholesky_pivot(float left, float whole) {
+inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of) {
   CholeskyPivot pivot;
-  pivot.is_used = left > basis_used() * whole;
-  const float square = pivot.is_used ? left : max(max(left, basis_floor() * whole), power_of_two(-100));
+  pivot.is_used = made_of < most_amplified() * left;
+  const float square = pivot.is_used ? left : max(max(left, least_left() * whole), power_of_two(-100));
   const float estimate = rsqrt(square);
   pivot.inverse = fma(0.5f * estimate, fma(-square * estimate, estimate, 1.0f), estimate);
   pivot.root = square * pivot.inverse;
   return pivot;
-}
-
-// What there is to know of a Cholesky factor.
-struct CholeskyReport {
-  uint waiting;  // a bit for each column that waits
-  bool again;    // some column is less than basis_done independent
-};
-
-inline void report_pivot(CholeskyPivot pivot, float left, float whole, int column, thread CholeskyReport& report) {
-  report.waiting |= pivot.is_used ? 0u : 1u << column;
-  report.again = report.again || left < basis_done() * whole;
 }
 
 // A row of R and of R^-H, by the threads of that row, from what is left of it.
@@ -177,8 +183,11 @@ inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyP
                        CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
   if (place.group == 0) {
+    const float whole = memory.squares[place.row];
+    const float ulp = whole > 0.0f ? power_of_two(-26) * precise::sqrt(whole) * pivot.inverse : 0.25f;
     memory.diagonal[place.row] = pivot.root;
-    memory.diagonal[panel_width<T>() + place.row] = pivot.inverse;
+    memory.inverses[place.row] = pivot.inverse;
+    memory.nudges[place.row] = pivot.is_used ? 0.0f : ulp;
   }
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
@@ -200,16 +209,20 @@ inline T cholesky_factor(CholeskyPivot pivot, T number) {
   return (pivot.is_used ? pivot.inverse * pivot.inverse : 0.0f) * conjugate(number);
 }
 
-// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`. A barrier for two columns; R is known to
-// all after another. `squares` has room for an even number.
+// What a row adds to the square of what another is made of, which has this number in the pivot's column.
 template <typename T>
-inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int columns, SquareOfThread<T> place,
-                                  CholeskyMemory<T> memory) {
+inline float amplified(CholeskyPivot pivot, float made_of, T number) {
+  const float inverse_square = pivot.is_used ? pivot.inverse * pivot.inverse : 0.0f;
+  return square_add(inverse_square * number, 0.0f) * made_of;
+}
+
+// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`, where columns that wait have zeros beside
+// the diagonal of R. A barrier for two columns; R is known to all after another.
+template <typename T>
+inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int columns, SquareOfThread<T> place,
+                        CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
   const T zero = from_real<T>(0.0f);
-  CholeskyReport report;
-  report.waiting = 0u;
-  report.again = false;
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
     inverse.packs[s] = zero_pack();
@@ -217,15 +230,20 @@ inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse
 #pragma unroll
     for (int q = 0; q < count; ++q) {
       if ((place.pack + s) * count + q != place.row) continue;
-      memory.squares[place.row] = real_part(number_at<T>(own.packs[s], q));
+      const float square = real_part(number_at<T>(own.packs[s], q));
+      memory.squares[place.row] = square;
+      memory.made_of[place.row] = square;
       inverse.packs[s] = with_number(inverse.packs[s], q, from_real<T>(1.0f));
     }
   }
   if (place.group == 0 && place.row >= columns) {
     memory.diagonal[place.row] = 0.0f;
-    memory.diagonal[panel_width<T>() + place.row] = 1.0f;
+    memory.inverses[place.row] = 1.0f;
+    memory.nudges[place.row] = 0.0f;
   }
   publish_pair(own, inverse, 0, place, memory.rows);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float made_of = memory.made_of[place.row];
 #pragma unroll 1
   for (int j = 0; j < columns; j += 2) {
     threadgroup_barrier(mem_flags::mem_threadgroup);
@@ -233,17 +251,18 @@ inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse
     threadgroup const float4* const second_row = published_row(memory.rows, j + 1);
     threadgroup const T* const first = (threadgroup const T*)first_row;
     threadgroup const T* const second = (threadgroup const T*)second_row;
-    const float first_left = real_part(first[j]);
-    const CholeskyPivot first_pivot = make_cholesky_pivot(first_left, memory.squares[j]);
+    const float first_made_of = memory.made_of[j];
+    const CholeskyPivot first_pivot = make_cholesky_pivot(real_part(first[j]), memory.squares[j], first_made_of);
     const T between = cholesky_factor(first_pivot, first[j + 1]);
     const float second_left = real_part(multiply_add(-between, first[j + 1], second[j + 1]));
-    const CholeskyPivot second_pivot = make_cholesky_pivot(second_left, memory.squares[j + 1]);
-    report_pivot(first_pivot, first_left, memory.squares[j], j, report);
-    if (j + 1 < columns) report_pivot(second_pivot, second_left, memory.squares[j + 1], j + 1, report);
+    const float second_made_of = memory.made_of[j + 1] + amplified(first_pivot, first_made_of, first[j + 1]);
+    const CholeskyPivot second_pivot = make_cholesky_pivot(second_left, memory.squares[j + 1], second_made_of);
     // Of the first row of the pair nothing is taken off, of the second only the first.
     const T of_second = multiply_add(-between, first[place.row], second[place.row]);
     const T first_factor = place.row > j ? cholesky_factor(first_pivot, first[place.row]) : zero;
     const T second_factor = place.row > j + 1 ? cholesky_factor(second_pivot, of_second) : zero;
+    made_of += amplified(first_pivot, first_made_of, first[place.row]);
+    made_of += amplified(second_pivot, second_made_of, of_second);
 #pragma unroll
     for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
       const int pack = place.pack + s;
@@ -256,10 +275,10 @@ inline CholeskyReport factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse
           -second_factor, multiply_add(-between, inverse_row, second_row[reflector_packs + pack]), inverse.packs[s]);
     }
     publish_pair(own, inverse, j + 2, place, memory.rows);
+    if (place.group == 0 && place.row >> 1 == (j + 2) >> 1) memory.made_of[place.row] = made_of;
     if (place.row == j) finish_row(own, inverse, first_pivot, place, memory);
     if (place.row == j + 1 && place.row < columns) finish_row(own, inverse, second_pivot, place, memory);
   }
-  return report;
 }
 
 // What a lane owns of a product of as many rows as a panel has columns: a pack of rows, and every fourth pack from

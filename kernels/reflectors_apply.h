@@ -42,7 +42,10 @@ inline void multiply_by_K(device const float4* products, device const float4* he
     sums[s] = zero_pack();
     float4 head = zero_pack();
     if (pack < packs) {
-      for (int part = 0; part < parts; ++part) sums[s] += products[(part * width + row) * row_packs + pack];
+#pragma unroll
+      for (int part = 0; part < limits::reflectors_parts; ++part) {
+        if (part < parts) sums[s] += products[(part * width + row) * row_packs + pack];
+      }
       if (row < columns) head = heads[row * row_packs + pack];
     }
     product[row * tile_packs + pack] = head;
@@ -80,13 +83,64 @@ inline void multiply_by_K(device const float4* products, device const float4* he
   threadgroup_barrier(mem_flags::mem_threadgroup);
 }
 
+// What a thread holds of a tile of rows: the packs of C that it owns, and some of Y that it stages.
+enum : int { moved_of_Y = int(tile_rows) * int(reflector_packs) / int(limits::reflectors_apply_threads) };
+struct HeldTile {
+  float4 c[held_tile_rows];
+  float4 y[moved_of_Y];
+};
+
+inline void fetch_tile_of_C(device const float4* C, long row_packs, int rows, bool exists, int thread_index,
+                            thread HeldTile& tile) {
+  const int own_row = thread_index / tile_packs;
+  C += own_row * row_packs + thread_index % tile_packs;
+#pragma unroll
+  for (int i = 0; i < held_tile_rows; ++i) {
+    tile.c[i] = zero_pack();
+    if (exists && own_row + i * rows_apart < rows) tile.c[i] = C[i * rows_apart * row_packs];
+  }
+}
+
+// Rows of Y, of which `top` holds the first ones.
+inline void fetch_tile_of_Y(device const float4* basis, device const float4* top, int top_rows, int rows,
+                            int thread_index, thread HeldTile& tile) {
+#pragma unroll
+  for (int s = 0; s < moved_of_Y; ++s) {
+    const int index = thread_index + s * limits::reflectors_apply_threads;
+    const int row = index / reflector_packs;
+    tile.y[s] = zero_pack();
+    if (row < rows) tile.y[s] = row < top_rows ? top[index] : basis[index];
+  }
+}
+
+// C - Y W for a tile of rows.
+template <typename T>
+inline void subtract_product(threadgroup const float4* Y, threadgroup const float4* W, int thread_index,
+                             thread HeldTile& tile) {
+  constexpr int count = packed_count<T>();
+  Y += thread_index / tile_packs * staged_row_packs;
+  W += thread_index % tile_packs;
+#pragma unroll 2
+  for (int p = 0; p < reflector_packs; ++p) {
+    float4 w[count];
+#pragma unroll
+    for (int q = 0; q < count; ++q) w[q] = W[(p * count + q) * tile_packs];
+#pragma unroll
+    for (int i = 0; i < held_tile_rows; ++i) {
+      const float4 y = Y[i * rows_apart * staged_row_packs + p];
+#pragma unroll
+      for (int q = 0; q < count; ++q) tile.c[i] = multiply_add(-number_at<T>(y, q), w[q], tile.c[i]);
+    }
+  }
+}
+
 // Takes Y K Y^H C off C, from the panel's columns on; and leaves the Gram matrix of the panel behind, scaled, for the
 // first pass over that (reflectors_basis.h).
 //
-// Grid: one threadgroup of reflectors_apply_threads a matrix, tile of columns and of rows, rows innermost. Ownership: a
-// thread owns a pack of every rows_apart-th row of its tile. Barriers: those of multiply_by_K, one behind staging Y,
-// and for the first tile of columns those of store_gram. The host promises: what reflectors_project has left; the panel
-// and that behind it, of `next_columns`, are in the first tile of columns.
+// Grid: one threadgroup of reflectors_apply_threads a matrix, tile of columns and `share` tiles of rows, these
+// innermost. Ownership: a thread owns a pack of every rows_apart-th row of its tiles. Barriers: those of multiply_by_K,
+// two for each tile of rows, and for the first tile of columns those of store_gram. The host promises: what
+// reflectors_project has left; the panel and that behind it, of `next_columns`, are in the first tile of columns.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::reflectors_apply_threads)]] void reflectors_apply(
     device float4* numbers [[buffer(0)]], device const int* order [[buffer(1)]],
@@ -96,96 +150,94 @@ template <typename T>
     constant long& rows [[buffer(8)]], constant long& all_columns [[buffer(9)]], constant long& stride [[buffer(10)]],
     constant long& first [[buffer(11)]], constant long& columns [[buffer(12)]],
     constant long& most_chunks [[buffer(13)]], constant long& next_columns [[buffer(14)]],
-    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& share [[buffer(15)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   threadgroup float4 product[width * tile_packs];
   threadgroup float4 staged[int(tile_rows) * int(staged_row_packs)];
   const Team team = make_team(thread_index, limits::reflectors_apply_threads, lane, simdgroup);
   const PanelPlace panel = make_panel_place(first, columns, rows);
-  const uint down = uint(panel.rows + tile_rows - 1) / tile_rows;
+  const int down = (panel.rows + tile_rows - 1) / tile_rows;
+  const uint shares = uint(down + int(share) - 1) / uint(share);
   const long row_packs = stride / count;
   const int all_packs = int((stride - first) / count);
   const uint across = uint(all_packs + tile_packs - 1) / tile_packs;
-  const long matrix = threadgroup_index / (down * across);
-  const int first_row = int(threadgroup_index % down) * tile_rows;
-  const int first_pack = int(threadgroup_index / down % across) * tile_packs;
-  const int packs = all_packs - first_pack;
-  const long place = first / count + first_pack;
-  numbers += (matrix * rows + first + first_row) * row_packs + place;
-  basis += (matrix * rows + first + first_row) * reflector_packs;
-  small += matrix * 3 * square_packs<T>();
-
+  const long matrix = threadgroup_index / (shares * across);
+  const int first_tile = int(threadgroup_index % shares) * int(share);
+  const int end_tile = min(first_tile + int(share), down);
+  const int first_pack = int(threadgroup_index / shares % across) * tile_packs;
   const int pack = team.index % tile_packs;
   const int own_row = team.index / tile_packs;
-  const int rows_there = min(int(tile_rows), panel.rows - first_row);
-  float4 c[held_tile_rows];
-#pragma unroll
-  for (int i = 0; i < held_tile_rows; ++i) {
-    const int row = own_row + i * rows_apart;
-    c[i] = row < rows_there && pack < packs ? numbers[row * row_packs + pack] : zero_pack();
-  }
-  multiply_by_K<T>(products + matrix * limits::reflectors_parts * width * row_packs + place,
-                   heads + matrix * width * row_packs + place, small, parts_of_rows(panel.rows), panel.columns, packs,
-                   row_packs, product, staged, team);
-  for (int index = team.index; index < int(tile_rows) * int(reflector_packs);
-       index += limits::reflectors_apply_threads) {
-    const int row = index / reflector_packs;
-    const bool is_top = first_row + row < panel.columns;
-    float4 y = zero_pack();
-    if (row < rows_there) y = is_top ? small[2 * square_packs<T>() + index] : basis[index];
-    staged[row * staged_row_packs + index % reflector_packs] = y;
-  }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-#pragma unroll 2
-  for (int p = 0; p < reflector_packs; ++p) {
-    float4 w[count];
-#pragma unroll
-    for (int q = 0; q < count; ++q) w[q] = product[(p * count + q) * tile_packs + pack];
-#pragma unroll
-    for (int i = 0; i < held_tile_rows; ++i) {
-      const float4 y = staged[(own_row + i * rows_apart) * staged_row_packs + p];
-#pragma unroll
-      for (int q = 0; q < count; ++q) c[i] = multiply_add(-number_at<T>(y, q), w[q], c[i]);
-    }
-  }
-#pragma unroll
-  for (int i = 0; i < held_tile_rows; ++i) {
-    const int row = own_row + i * rows_apart;
-    if (row < rows_there && pack < packs) numbers[row * row_packs + pack] = c[i];
-  }
-  if (first_pack > 0 || next_columns == 0) return;
+  const bool exists = pack < all_packs - first_pack;
+  const long place = first / count + first_pack;
+  numbers += (matrix * rows + first) * row_packs + place;
+  basis += (matrix * rows + first) * reflector_packs;
+  small += matrix * 3 * square_packs<T>();
+  device const float4* const top = small + 2 * square_packs<T>();
+  grams += matrix * 2 * most_chunks * square_packs<T>();
 
-  const int pack_of_next = pack - panel.columns / count;
+  // Of the panel behind, a thread of the first tile of columns.
+  const int pack_of_next = first_pack > 0 ? int(tile_packs) : pack - panel.columns / count;
   const bool is_of_next = pack_of_next >= 0 && pack_of_next < reflector_packs;
-  const bool exists = is_of_next && pack_of_next * count < int(next_columns);
   float scales[count];
 #pragma unroll
   for (int q = 0; q < count; ++q) {
     const long column = pack_of_next * count + q;
     scales[q] = 0.0f;
-    if (exists && column < next_columns) {
+    if (is_of_next && column < next_columns) {
       scales[q] = basis_scale(
           square_at(order, squares + matrix * all_columns, matrix * all_columns + first + columns + column));
     }
   }
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (is_of_next) {
+
+  HeldTile tile;
+  const int start = first_tile * tile_rows;
+  fetch_tile_of_C(numbers + start * row_packs, row_packs, panel.rows - start, exists, team.index, tile);
+  fetch_tile_of_Y(basis + start * reflector_packs, top + start * reflector_packs, panel.columns - start,
+                  panel.rows - start, team.index, tile);
+  multiply_by_K<T>(products + matrix * limits::reflectors_parts * width * row_packs + place,
+                   heads + matrix * width * row_packs + place, small, parts_of_rows(panel.rows), panel.columns,
+                   all_packs - first_pack, row_packs, product, staged, team);
+#pragma unroll 1
+  for (int index = first_tile; index < end_tile; ++index) {
+    const int row = index * tile_rows;
+    const int next = row + tile_rows;
+#pragma unroll
+    for (int s = 0; s < moved_of_Y; ++s) {
+      const int moved = team.index + s * limits::reflectors_apply_threads;
+      staged[moved / reflector_packs * staged_row_packs + moved % reflector_packs] = tile.y[s];
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    if (index + 1 < end_tile) {
+      fetch_tile_of_Y(basis + next * reflector_packs, top, 0, panel.rows - next, team.index, tile);
+    }
+    subtract_product<T>(staged, product, team.index, tile);
 #pragma unroll
     for (int i = 0; i < held_tile_rows; ++i) {
-      const int row = own_row + i * rows_apart;
-      float4 scaled = zero_pack();
-      if (first_row + row >= panel.columns) {
-#pragma unroll
-        for (int q = 0; q < count; ++q) scaled = with_number(scaled, q, scales[q] * number_at<T>(c[i], q));
-      }
-      staged[row * staged_row_packs + pack_of_next] = scaled;
+      const int own = row + own_row + i * rows_apart;
+      if (exists && own < panel.rows) numbers[own * row_packs + pack] = tile.c[i];
     }
+    if (first_pack == 0 && next_columns > 0) {
+      threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+      for (int i = 0; i < held_tile_rows; ++i) {
+        const int own = own_row + i * rows_apart;
+        float4 scaled = zero_pack();
+        if (row + own >= panel.columns) {
+#pragma unroll
+          for (int q = 0; q < count; ++q) scaled = with_number(scaled, q, scales[q] * number_at<T>(tile.c[i], q));
+        }
+        if (is_of_next) staged[own * staged_row_packs + pack_of_next] = scaled;
+      }
+      store_gram<T, tile_rows, limits::reflectors_apply_threads / limits::simd_width>(
+          staged, grams + index * square_packs<T>(), team.index, team.lane, team.simdgroup);
+    }
+    if (index + 1 == end_tile) return;
+    fetch_tile_of_C(numbers + next * row_packs, row_packs, panel.rows - next, exists, team.index, tile);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  store_gram<T, tile_rows, limits::reflectors_apply_threads / limits::simd_width>(
-      staged, grams + (matrix * 2 * most_chunks + first_row / tile_rows) * square_packs<T>(), team.index, team.lane,
-      team.simdgroup);
 }
 
 }  // namespace metalsvd

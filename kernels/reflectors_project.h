@@ -142,15 +142,15 @@ inline void store_adjoint(OwnSquare<T> own, SquareOfThread<T> place, int row_pac
 // Packs of threadgroup memory that find_reflector has.
 template <typename T>
 constexpr int packs_of_reflector() {
-  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room + 3 * panel_width<T>() / 4 +
-         5 * reflector_packs;
+  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room +
+         cholesky_floats * panel_width<T>() / 4 + 5 * reflector_packs;
 }
 
 // D R, K = -R^-1 F^-1 D R^-H, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the
 // other. A barrier a column, and five.
 template <typename T>
-inline void find_reflector(device const float4* basis, device const float4* grams, int chunks, int columns,
-                           threadgroup float4* room, device float4* small, int thread_index) {
+inline void find_reflector(device const float4* basis, device const float4* gram, int columns, threadgroup float4* room,
+                           device float4* small, int thread_index) {
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   threadgroup float4* const R = room;
@@ -158,13 +158,13 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   threadgroup float4* const inverse_of_R = right + square_packs<T>();
   threadgroup float4* const left = inverse_of_R + width * staged_row_packs;
   threadgroup float4* const rows = left + width * staged_row_packs;
-  threadgroup float* const diagonal = (threadgroup float*)(rows + published_room);
-  threadgroup T* const columns_of_F = (threadgroup T*)(diagonal + 3 * width);
+  threadgroup float* const floats = (threadgroup float*)(rows + published_room);
+  threadgroup T* const columns_of_F = (threadgroup T*)(floats + cholesky_floats * width);
   threadgroup T* const units = columns_of_F + 4 * width;
   const SquareOfThread<T> place = make_square_of_thread<T>(thread_index);
-  const CholeskyMemory<T> memory = {R, diagonal, diagonal + 2 * width, rows};
+  const CholeskyMemory<T> memory = make_cholesky_memory<T>(R, floats, rows);
   OwnSquare<T> inverse;
-  factor_gram<T>(sum_grams(grams, chunks, place), inverse, columns, place, memory);
+  factor_gram<T>(sum_grams(gram, 1, place), inverse, columns, place, memory);
 
   OwnSquare<T> top;
 #pragma unroll
@@ -202,7 +202,7 @@ inline void find_reflector(device const float4* basis, device const float4* gram
 #pragma unroll
     for (int q = 0; q < count; ++q) {
       if ((place.pack + s) * count + q != place.row) continue;
-      of_R = with_number(of_R, q, from_real<T>(diagonal[place.row]));
+      of_R = with_number(of_R, q, from_real<T>(memory.diagonal[place.row]));
     }
     const float4 turned = multiply_add(unit, of_R, zero_pack());
     small[index] = turned;
@@ -248,10 +248,9 @@ inline void fetch_slab(device const float4* X, device const float4* C, long row_
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::reflectors_project_threads)]] void reflectors_project(
     device const float4* numbers [[buffer(0)]], device const float4* basis [[buffer(1)]],
-    device const float4* grams [[buffer(2)]], device const uint* again [[buffer(3)]],
-    device float4* products [[buffer(4)]], device float4* heads [[buffer(5)]], device float4* small [[buffer(6)]],
-    constant long& rows [[buffer(7)]], constant long& stride [[buffer(8)]], constant long& first [[buffer(9)]],
-    constant long& columns [[buffer(10)]], constant long& most_chunks [[buffer(11)]],
+    device const float4* gram [[buffer(2)]], device float4* products [[buffer(3)]], device float4* heads [[buffer(4)]],
+    device float4* small [[buffer(5)]], constant long& rows [[buffer(6)]], constant long& stride [[buffer(7)]],
+    constant long& first [[buffer(8)]], constant long& columns [[buffer(9)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   constexpr int count = packed_count<T>();
@@ -273,12 +272,8 @@ template <typename T>
   const uint group = threadgroup_index % groups;
   basis += (matrix * rows + first) * reflector_packs;
   if (group == 0) {
-    device const uint* const words = again + matrix * (limits::reflectors_passes + 1);
-    int pass = 1;
-    while (pass < limits::reflectors_passes && words[pass] != 0u) ++pass;
-    const int chunks = (panel.rows + basis_rows - 1) / basis_rows;
-    find_reflector<T>(basis, grams + (matrix * 2 + pass % 2) * most_chunks * square_packs<T>(), chunks, panel.columns,
-                      staged, small + matrix * 3 * square_packs<T>(), team.index);
+    find_reflector<T>(basis, gram + matrix * square_packs<T>(), panel.columns, staged,
+                      small + matrix * 3 * square_packs<T>(), team.index);
     return;
   }
   const int part = int((group - 1) % uint(parts));
