@@ -471,6 +471,10 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   // and Veselic 2008).
   plan.reduction->preconditions = plan.method == Method::block;
   plan.transposed = plan.reduction->transposed != plan.reduction->preconditions;
+  // With and without vectors: S is the same to the last bit.
+  plan.reduction->reflects = plan.reduction->preconditions && problem.m == problem.n &&
+                             plan.reduction->panels.size() > 1 &&
+                             (is_forced || of_R.n >= recovered_columns(problem));
   return plan;
 }
 

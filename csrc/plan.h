@@ -71,6 +71,7 @@ struct Reduction {
   std::int64_t left_columns;   // of P that are wanted: 0 (values), columns (thin) or rows (full)
   bool transposed;             // B is A^T, not A
   bool preconditions;          // columns of B are sorted by their norms, and the method factors R^H rather than R
+  bool reflects;               // R follows from block reflectors (kernels/reflectors.h), since Q is not needed
   std::int64_t packed;         // numbers that rows are padded to multiples of
   std::int64_t panel_columns;  // of all panels but the last, which may have less
   std::vector<Panel> panels;
@@ -122,8 +123,6 @@ struct Plan {
   bool block_accumulates() const { return left_columns > 0 && !recovery; }
   // Whether the left vectors are recovered from B itself rather than from R, so that Q is not needed.
   bool recovers_from_B() const { return recovery && reduction->rows == columns; }
-  // Whether R of several panels follows from block reflectors (kernels/reflectors.h) rather than from the tall QR.
-  bool has_block_reflectors() const { return recovers_from_B() && reduction->panels.size() > 1; }
   // Whether `block` has wide rounds of more than one step.
   bool block_has_tables() const { return block_is_wide && block_steps > 1; }
   // Rounds of a sweep of `block` in which blocks meet in pairs.

@@ -37,7 +37,7 @@ TallQr::TallQr(const Plan& plan, const Matrices& A, const Factors& factors)
   const bool sorts = plan.reduction->preconditions;
   order_ = sorts ? empty_vector(A.tensor, A.batch * n, ScalarType::Int) : magnitudes_;
   squares_ = sorts ? empty_vector(A.tensor, A.batch * n, ScalarType::Float) : magnitudes_;
-  if (plan.has_block_reflectors()) {
+  if (plan.reduction->reflects) {
     reflectors_.emplace(*plan.reduction, B_, panels_.numbers(), panels_.stride(), order_, squares_);
   }
 }

@@ -177,18 +177,11 @@ inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of)
   return pivot;
 }
 
-// A row of R and of R^-H, by the threads of that row, from what is left of it.
+// A row of R and of R^-H, by the threads of that row, from what was left of it.
 template <typename T>
 inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyPivot pivot, SquareOfThread<T> place,
                        CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
-  if (place.group == 0) {
-    const float whole = memory.squares[place.row];
-    const float ulp = whole > 0.0f ? power_of_two(-26) * precise::sqrt(whole) * pivot.inverse : 0.25f;
-    memory.diagonal[place.row] = pivot.root;
-    memory.inverses[place.row] = pivot.inverse;
-    memory.nudges[place.row] = pivot.is_used ? 0.0f : ulp;
-  }
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
     inverse.packs[s] = pivot.inverse * inverse.packs[s];
@@ -201,6 +194,12 @@ inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyP
     }
     memory.R[place.row * reflector_packs + place.pack + s] = of_R;
   }
+  if (place.group > 0) return;
+  const float whole = memory.squares[place.row];
+  const float ulp = whole > 0.0f ? power_of_two(-26) * precise::sqrt(whole) * pivot.inverse : 0.25f;
+  memory.diagonal[place.row] = pivot.root;
+  memory.inverses[place.row] = pivot.inverse;
+  memory.nudges[place.row] = pivot.is_used ? 0.0f : ulp;
 }
 
 // The factor by which a row is taken off another, which has this number in the pivot's column.
@@ -226,7 +225,6 @@ inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int colu
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
     inverse.packs[s] = zero_pack();
-    memory.R[place.row * reflector_packs + place.pack + s] = zero_pack();
 #pragma unroll
     for (int q = 0; q < count; ++q) {
       if ((place.pack + s) * count + q != place.row) continue;
@@ -236,11 +234,7 @@ inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int colu
       inverse.packs[s] = with_number(inverse.packs[s], q, from_real<T>(1.0f));
     }
   }
-  if (place.group == 0 && place.row >= columns) {
-    memory.diagonal[place.row] = 0.0f;
-    memory.inverses[place.row] = 1.0f;
-    memory.nudges[place.row] = 0.0f;
-  }
+  CholeskyPivot own_pivot = {true, 0.0f, 1.0f};  // of a column that there is not
   publish_pair(own, inverse, 0, place, memory.rows);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float made_of = memory.made_of[place.row];
@@ -276,9 +270,10 @@ inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int colu
     }
     publish_pair(own, inverse, j + 2, place, memory.rows);
     if (place.group == 0 && place.row >> 1 == (j + 2) >> 1) memory.made_of[place.row] = made_of;
-    if (place.row == j) finish_row(own, inverse, first_pivot, place, memory);
-    if (place.row == j + 1 && place.row < columns) finish_row(own, inverse, second_pivot, place, memory);
+    if (place.row == j) own_pivot = first_pivot;
+    if (place.row == j + 1 && place.row < columns) own_pivot = second_pivot;
   }
+  finish_row(own, inverse, own_pivot, place, memory);
 }
 
 // What a lane owns of a product of as many rows as a panel has columns: a pack of rows, and every fourth pack from

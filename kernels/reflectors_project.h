@@ -31,7 +31,8 @@ inline ShiftedPivot<T> make_shifted_pivot(T head) {
   const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
   ShiftedPivot<T> pivot;
   pivot.unit = -unit;
-  pivot.inverse = precise::divide(1.0f, size + 1.0f) * conjugate(unit);
+  const float estimate = reciprocal(size + 1.0f);
+  pivot.inverse = fma(estimate, fma(-(size + 1.0f), estimate, 1.0f), estimate) * conjugate(unit);
   return pivot;
 }
 
