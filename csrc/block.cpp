@@ -116,9 +116,8 @@ class Encoder {
         "normalize_", plan_.number_suffix, divide_up(plan_.columns, limits::block_simdgroups),
         {workspace_.W, workspace_.V, workspace_.sigma, workspace_.states, plan_.rows, plan_.columns, geometry_.padded,
          plan_.left_columns, std::int64_t{plan_.transposed}, std::int64_t{plan_.block_accumulates()}});
-    const std::int64_t groups = divide_up(plan_.columns, limits::block_threads);
-    launch("order_", plan_.real_suffix, groups,
-           {workspace_.sigma, workspace_.order, workspace_.states, outputs_.S, outputs_.info, plan_.columns, groups});
+    launch("order_", plan_.real_suffix, divide_up(plan_.columns, limits::block_simdgroups),
+           {workspace_.sigma, workspace_.order, workspace_.states, outputs_.S, outputs_.info, plan_.columns});
     if (plan_.left_columns == 0) return;
     begin("metalsvd::block store");
     const std::int64_t tiles = Geometry::tiles(plan_.rows, plan_.left_columns) +

@@ -473,8 +473,7 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   plan.transposed = plan.reduction->transposed != plan.reduction->preconditions;
   // With and without vectors: S is the same to the last bit.
   plan.reduction->reflects = plan.reduction->preconditions && problem.m == problem.n &&
-                             plan.reduction->panels.size() > 1 &&
-                             (is_forced || of_R.n >= recovered_columns(problem));
+                             plan.reduction->panels.size() > 1 && (is_forced || of_R.n >= recovered_columns(problem));
   return plan;
 }
 
@@ -487,8 +486,10 @@ std::string describe_reduction(const Plan& plan) {
   const std::string panels = reduction.panels.size() == 1 ? ""
                                                           : std::to_string(reduction.panels.size()) + " panels of " +
                                                                 std::to_string(panel.columns) + " columns, ";
-  return "tall QR of " + nodes + " threadgroups of " + std::to_string(panel.threads) + " threads a matrix, " + panels +
-         (reduction.preconditions ? "sorted by norm, " : "") + "then ";
+  const std::string qr = reduction.reflects ? "QR by block reflectors, "
+                                            : "tall QR of " + nodes + " threadgroups of " +
+                                                  std::to_string(panel.threads) + " threads a matrix, ";
+  return qr + panels + (reduction.preconditions ? "sorted by norm, " : "") + "then ";
 }
 
 }  // namespace

@@ -28,8 +28,9 @@ inline int tiles_over(long entries) { return int((entries + copy_tile - 1) / cop
 
 // maxima[matrix][part] = the largest magnitude bits among the part's entries of A.
 //
-// Grid: `parts` threadgroups a matrix. Ownership: entries are dealt to all threads of a matrix in turn. Barriers: two,
-// where the threadgroup agrees. The host promises: `parts` is at most block_measure_parts.
+// Grid: `parts` threadgroups a matrix. Ownership: lines along which entries are neighbours are dealt to threadgroups in
+// turn, their entries to threads. Barriers: two, where the threadgroup agrees. The host promises: `parts` is at most
+// block_measure_parts.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_measure(
     device const Storage* A [[buffer(0)]], device uint* maxima [[buffer(1)]], constant long& rows [[buffer(2)]],
@@ -44,11 +45,13 @@ template <typename Storage>
   const long inner = along_rows ? rows : columns;
   const long inner_stride = along_rows ? row_stride : column_stride;
   const long outer_stride = along_rows ? column_stride : row_stride;
+  const long outer = along_rows ? columns : rows;
   uint largest = 0u;
-  for (long index = (group % parts) * team.threads + team.index; index < rows * columns;
-       index += parts * team.threads) {
-    const long outer = index / inner;
-    largest = max(largest, magnitude_bits(to_number(A[outer * outer_stride + (index - outer * inner) * inner_stride])));
+  for (long line = group % parts; line < outer; line += parts) {
+    device const Storage* const entries = A + line * outer_stride;
+    for (long i = team.index; i < inner; i += team.threads) {
+      largest = max(largest, magnitude_bits(to_number(entries[i * inner_stride])));
+    }
   }
   largest = threadgroup_max(largest, slots, team);
   if (team.index == 0) maxima[group] = largest;

@@ -75,37 +75,40 @@ template <typename T>
 
 // order[k] = the column with the k-th largest singular value, S in that order, state_rank and info.
 //
-// Grid: threadgroups of block_threads, a thread a column. Ownership: a column each, whose place is the number of those
-// before it. Barriers: none. The host promises: `groups` threadgroups a matrix cover its columns; S has k entries.
+// Grid and ownership: a SIMD-group a column, as in block_normalize, whose place is the number of those before it.
+// Barriers: none. The host promises: S has k entries.
 template <typename Real>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_order(
     device const float* sigma [[buffer(0)]], device int* order [[buffer(1)]], device int* states [[buffer(2)]],
     device Real* S [[buffer(3)]], device int* info [[buffer(4)]], constant long& columns [[buffer(5)]],
-    constant long& groups [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
-  const long matrix = group / uint(groups);
-  const int j = int(group % uint(groups)) * limits::block_threads + int(thread_index);
+    uint group [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  const ColumnTask task = make_column_task(group, simdgroup, columns);
+  const int j = task.column;
   if (j >= int(columns)) return;
-  sigma += matrix * columns;
-  order += matrix * columns;
-  states += matrix * state_words;
-  S += matrix * columns;
+  sigma += task.matrix * columns;
+  order += task.matrix * columns;
+  states += task.matrix * state_words;
+  S += task.matrix * columns;
   const int sweep = sweep_due(states);
-  if (j == 0) {
-    info[matrix] = sweep == 0 ? info_not_finite : sweep > limits::block_max_sweeps ? info_not_converged : info_ok;
+  if (j == 0 && lane == 0) {
+    info[task.matrix] = sweep == 0 ? info_not_finite : sweep > limits::block_max_sweeps ? info_not_converged : info_ok;
   }
   if (sweep == 0) {
-    S[j] = to_storage<Real>(as_type<float>(0x7fc00000u));
+    if (lane == 0) S[j] = to_storage<Real>(as_type<float>(0x7fc00000u));
     return;
   }
   const float value = sigma[j];
-  int place = 0;
-  int nonzero = 0;
-  for (int other = 0; other < int(columns); ++other) {
+  int before = 0;
+  int zeros = 0;
+  for (int other = int(lane); other < int(columns); other += limits::simd_width) {
     const float beside = sigma[other];
-    place += beside > value || (beside == value && other < j) ? 1 : 0;
-    nonzero += beside > 0.0f ? 1 : 0;
+    before += beside > value || (beside == value && other < j) ? 1 : 0;
+    zeros += beside > 0.0f ? 0 : 1;
   }
+  const int place = simd_sum(before);
+  const int nonzero = int(columns) - simd_sum(zeros);
+  if (lane != 0) return;
   order[place] = j;
   S[place] = to_storage<Real>(scale(value, -states[state_exponent]));
   if (j == 0) states[state_rank] = nonzero;

@@ -105,8 +105,7 @@ struct OwnSquare {
 
 // The sum of the Gram matrices of all chunks.
 template <typename T>
-inline OwnSquare<T> sum_grams(device const float4* grams, int chunks, SquareOfThread<T> place) {
-  OwnSquare<T> sum;
+inline void sum_grams(device const float4* grams, int chunks, SquareOfThread<T> place, thread OwnSquare<T>& sum) {
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] = zero_pack();
   grams += place.row * reflector_packs + place.pack;
@@ -114,7 +113,6 @@ inline OwnSquare<T> sum_grams(device const float4* grams, int chunks, SquareOfTh
 #pragma unroll
     for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] += grams[chunk * square_packs<T>() + s];
   }
-  return sum;
 }
 
 // Threadgroup memory of a Cholesky factor, a number a column but for the first and the last: R above the diagonal, with
@@ -170,8 +168,12 @@ struct CholeskyPivot {
 inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of) {
   CholeskyPivot pivot;
   pivot.is_used = made_of < most_amplified() * left;
-  const float square = pivot.is_used ? left : max(max(left, least_left() * whole), power_of_two(-100));
-  const float estimate = rsqrt(square);
+  float square = left;
+  float estimate = rsqrt(left);
+  if (!pivot.is_used) {
+    square = max(max(left, least_left() * whole), power_of_two(-100));
+    estimate = rsqrt(square);
+  }
   pivot.inverse = fma(0.5f * estimate, fma(-square * estimate, estimate, 1.0f), estimate);
   pivot.root = square * pivot.inverse;
   return pivot;
@@ -329,10 +331,10 @@ inline void store_gram(threadgroup float4* staged, device float4* gram, int thre
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
   // Of half of the SIMD-groups first, so that those of eight find room.
-  constexpr int half = simdgroups / 2;
-  for (int first = half; first >= 0; first -= half) {
+  constexpr int senders = simdgroups / 2;
+  for (int first = senders; first >= 0; first -= senders) {
     if (first == 0) threadgroup_barrier(mem_flags::mem_threadgroup);
-    if (simdgroup < first || simdgroup >= first + half) continue;
+    if (simdgroup < first || simdgroup >= first + senders) continue;
     threadgroup float4* const part = staged + (simdgroup - first) * square_packs<T>();
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
@@ -351,7 +353,7 @@ inline void store_gram(threadgroup float4* staged, device float4* gram, int thre
   for (int index = thread_index; index < square_packs<T>(); index += simdgroups * limits::simd_width) {
     float4 sum = staged[index];
 #pragma unroll
-    for (int part = 1; part < half; ++part) sum += staged[part * square_packs<T>() + index];
+    for (int part = 1; part < senders; ++part) sum += staged[part * square_packs<T>() + index];
     gram[index] = sum;
   }
 }

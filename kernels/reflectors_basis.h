@@ -145,8 +145,10 @@ template <typename T>
     }
   }
   if (pass > 0) {
+    OwnSquare<T> sum;
+    sum_grams(grams, int(summed), place, sum);
     OwnSquare<T> inverse;
-    factor_gram<T>(sum_grams(grams, int(summed), place), inverse, panel.columns, place, memory.cholesky);
+    factor_gram<T>(sum, inverse, panel.columns, place, memory.cholesky);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
   device float4* const gram = grams + (pass * most_chunks + chunk) * square_packs<T>();
@@ -207,12 +209,14 @@ template <typename T>
   grams += (matrix * 2 + 1) * most_chunks * square_packs<T>();
   basis += (matrix * rows + first) * reflector_packs;
 
-  OwnSquare<T> sum = sum_grams(grams, chunks, place);
+  OwnSquare<T> sum;
+  sum_grams(grams, chunks, place, sum);
   for (int pass = 2; pass <= limits::reflectors_passes; ++pass) {
     if (!is_far_from_orthogonal(sum, place, memory.cholesky.squares, slots, team)) break;
     OwnSquare<T> inverse;
     factor_gram<T>(sum, inverse, panel.columns, place, memory.cholesky);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // The Gram matrices that have been summed up are written over.
+    threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     for (int chunk = 0; chunk < chunks; ++chunk) {
       const int row = chunk * basis_rows + team.index;
       device float4* const own = basis + long(row) * reflector_packs;
@@ -220,7 +224,7 @@ template <typename T>
       solve_chunk<T>(x, row < panel.rows, row, pass, own, grams + chunk * square_packs<T>(), memory, team);
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
-    sum = sum_grams(grams, chunks, place);
+    sum_grams(grams, chunks, place, sum);
   }
   gram += matrix * square_packs<T>() + place.row * reflector_packs + place.pack;
 #pragma unroll

@@ -99,10 +99,9 @@ inline void invert_shifted(thread OwnSquare<T>& own, SquareOfThread<T> place, th
 
 // left right, of which `left` has rows staged_row_packs apart.
 template <typename T>
-inline OwnSquare<T> multiply_squares(threadgroup const float4* left, threadgroup const float4* right,
-                                     SquareOfThread<T> place) {
+inline void multiply_squares(threadgroup const float4* left, threadgroup const float4* right, SquareOfThread<T> place,
+                             thread OwnSquare<T>& product) {
   constexpr int count = packed_count<T>();
-  OwnSquare<T> product;
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) product.packs[s] = zero_pack();
 #pragma unroll 2
@@ -117,7 +116,6 @@ inline OwnSquare<T> multiply_squares(threadgroup const float4* left, threadgroup
       }
     }
   }
-  return product;
 }
 
 template <typename T>
@@ -164,8 +162,10 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   threadgroup T* const units = columns_of_F + 4 * width;
   const SquareOfThread<T> place = make_square_of_thread<T>(thread_index);
   const CholeskyMemory<T> memory = make_cholesky_memory<T>(R, floats, rows);
+  OwnSquare<T> sum;
+  sum_grams(gram, 1, place, sum);
   OwnSquare<T> inverse;
-  factor_gram<T>(sum_grams(gram, 1, place), inverse, columns, place, memory);
+  factor_gram<T>(sum, inverse, columns, place, memory);
 
   OwnSquare<T> top;
 #pragma unroll
@@ -176,7 +176,8 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   store_adjoint(inverse, place, reflector_packs, right);
   store_adjoint(inverse, place, staged_row_packs, inverse_of_R);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  OwnSquare<T> own = multiply_squares<T>(left, right, place);  // Q_1
+  OwnSquare<T> own;
+  multiply_squares<T>(left, right, place, own);  // Q_1
   invert_shifted<T>(own, place, rows, columns_of_F, units);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
@@ -190,11 +191,11 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   store_square(own, place, staged_row_packs, left);
   store_square(inverse, place, reflector_packs, right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  own = multiply_squares<T>(left, right, place);
+  multiply_squares<T>(left, right, place, own);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   store_square(own, place, reflector_packs, right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  own = multiply_squares<T>(inverse_of_R, right, place);
+  multiply_squares<T>(inverse_of_R, right, place, own);
   const T unit = units[place.row];
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
