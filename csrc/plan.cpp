@@ -471,9 +471,11 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   // and Veselic 2008).
   plan.reduction->preconditions = plan.method == Method::block;
   plan.transposed = plan.reduction->transposed != plan.reduction->preconditions;
-  // With and without vectors: S is the same to the last bit.
-  plan.reduction->reflects = plan.reduction->preconditions && problem.m == problem.n &&
-                             plan.reduction->panels.size() > 1 && (is_forced || of_R.n >= recovered_columns(problem));
+  // Where a panel of the tall QR is one chunk, that takes less time. With and without vectors: S is the same to the
+  // last bit.
+  const std::vector<Panel>& panels = plan.reduction->panels;
+  plan.reduction->reflects = plan.reduction->preconditions && problem.m == problem.n && panels.size() > 1 &&
+                             (is_forced || panels.front().nodes.size() > 1);
   return plan;
 }
 

@@ -19,16 +19,17 @@ WORDS = "QR by block reflectors, "
 @pytest.mark.parametrize(
     ("shape", "options", "reflects"),
     [
-        ((255, 255), {}, False),
-        ((256, 256), {}, True),
-        ((3, 512, 512), {"compute_uv": False}, True),
-        ((512, 512), {"full_matrices": True, "dtype": torch.complex64}, True),
-        ((512, 511), {}, False),
+        ((512, 512), {}, False),
+        ((513, 513), {}, True),
+        ((3, 600, 600), {"compute_uv": False}, True),
+        ((256, 256), {"dtype": torch.complex64}, False),
+        ((257, 257), {"full_matrices": True, "dtype": torch.complex64}, True),
+        ((1024, 1023), {}, False),
         ((33, 33), {"driver": "recover"}, True),
         ((33, 33), {"driver": "recover", "compute_uv": False}, True),
         ((32, 32), {"driver": "recover"}, False),
         ((17, 17), {"driver": "recover", "dtype": torch.complex64}, True),
-        ((512, 512), {"driver": "block"}, False),
+        ((1024, 1024), {"driver": "block"}, False),
     ],
     ids=str,
 )
@@ -150,7 +151,7 @@ def test_tiles_of_rows_that_a_threadgroup_takes_change_no_bit(emulated, target):
 @pytest.mark.parametrize(
     ("make", "n", "dtype"),
     [(smooth_kernel, 36, torch.float32), (random, 36, torch.float32), (copies, 18, torch.complex64)],
-    ids=str,
+    ids=["smooth_kernel", "random", "copies"],
 )
 def test_no_race_no_stray_access_and_the_same_bits_in_every_order(make, n, dtype, emulated, target):
     A = (make(n, n) if make is random else make(n)).to(dtype).to(target)
