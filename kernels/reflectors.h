@@ -73,6 +73,9 @@ inline float basis_scale(float square) {
 inline float most_amplified() { return power_of_two(16); }
 // A column that waits is scaled as if it had 4 eps of its square left.
 inline float least_left() { return power_of_two(-21); }
+// And as if it had no less, so that no square of an inverse overflows: columns of B are scaled to unit length before they
+// are freed of others.
+inline float least_pivot() { return power_of_two(-100); }
 // The square of what two columns of unit length of a basis may have in common.
 inline float nearly_orthogonal() { return power_of_two(-24); }
 
@@ -167,11 +170,11 @@ struct CholeskyPivot {
 
 inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of) {
   CholeskyPivot pivot;
-  pivot.is_used = made_of < most_amplified() * left;
+  pivot.is_used = left >= least_pivot() && made_of < most_amplified() * left;
   float square = left;
   float estimate = rsqrt(left);
   if (!pivot.is_used) {
-    square = max(max(left, least_left() * whole), power_of_two(-100));
+    square = max(max(left, least_left() * whole), least_pivot());
     estimate = rsqrt(square);
   }
   pivot.inverse = fma(0.5f * estimate, fma(-square * estimate, estimate, 1.0f), estimate);

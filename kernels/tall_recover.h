@@ -10,6 +10,9 @@
 // before, which stay as they are. Drmac and Veselic (2008, I, section 3) obtain Z by a triangular solve, for which R
 // has to be well-conditioned.
 //
+// Where B is square the same is done for B instead of R, whose sigma and X are the same: then Z are the left vectors of
+// B, Q is not applied to them, and need not be kept.
+//
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
 // by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
 // what is left is of the order of F^2, as in Newton's iteration. One of these steps makes it rounding, and the matrix

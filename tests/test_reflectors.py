@@ -91,7 +91,15 @@ def scaled_columns(n):
     return cosines(n) * torch.logspace(-12, 0, n, dtype=torch.float64)
 
 
+def tiny_remainders(n):
+    """What the first column leaves of the others has squares that are denormal."""
+    A = 1e-20 * random(n, n)
+    A[0] += 1
+    return A
+
+
 HARD = [
+    tiny_remainders,
     smooth_kernel,
     cosines,
     exponentials,
@@ -115,6 +123,16 @@ def test_panels_of_nearly_dependent_columns(make, dtype, n, target):
         A *= matrices.random_phases(n, torch.Generator().manual_seed(1)).to(dtype)[:, None]
     U, S, V = metalsvd.svd(A.to(target), driver="recover")
     checks.assert_accurate(A, U, S, V.mH, make.__name__)
+
+
+def test_squares_of_columns_may_be_denormal(emulated, target):
+    """Their inverses overflowed on a GPU that does not flush them: S was NaN where columns depend on others exactly."""
+    others = batch_of(["ones", "zero_rows", "kahan", "repeated_rows"], (70, 70), torch.float32)
+    A = torch.cat([others, tiny_remainders(70).float()[None]])
+    with emulated.options(keep_denormals=True):
+        U, S, V = metalsvd.svd(A.to(target), driver="recover")
+    for index in range(len(A)):
+        checks.assert_accurate(A[index], U[index], S[index], V[index].mH, f"matrix {index}")
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
