@@ -34,8 +34,7 @@ inline float4 with_first(float4 pack, float2 number) { return float4(number.x, n
 
 // The pack with another number at place i, as number_at.
 inline float4 with_number(float4 pack, int i, float number) {
-  return float4(i == 0 ? number : pack.x, i == 1 ? number : pack.y, i == 2 ? number : pack.z,
-                i == 3 ? number : pack.w);
+  return float4(i == 0 ? number : pack.x, i == 1 ? number : pack.y, i == 2 ? number : pack.z, i == 3 ? number : pack.w);
 }
 inline float4 with_number(float4 pack, int i, float2 number) {
   return i == 0 ? float4(number.x, number.y, pack.z, pack.w) : float4(pack.x, pack.y, number.x, number.y);
