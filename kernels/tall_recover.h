@@ -192,7 +192,7 @@ template <typename Tile, typename T>
 inline void add_slice(threadgroup const float4* left, threadgroup const float4* right, PartOfTile part,
                       thread float4 (&sums)[Tile::held_packs][Tile::held_rows]) {
   constexpr int count = packed_count<T>();
-#pragma unroll 4
+#pragma unroll
   for (int k = 0; k < Tile::slice; ++k) {
     float4 of_right[Tile::held_packs];
 #pragma unroll
