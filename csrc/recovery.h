@@ -10,8 +10,8 @@
 
 namespace metalsvd {
 
-// R = Z diag(sigma) X^H with X and sigma from `block`: Z follows from R X. In place of R that may be B, whose X and sigma
-// are the same.
+// R = Z diag(sigma) X^H with X and sigma from `block`: Z follows from R X. In place of R that may be B, whose X and
+// sigma are the same.
 class Recovery {
  public:
   // `plan` has a recovery. R, which TallQr::recovered names, and the right vectors of R among `factors_of_R` are read

@@ -73,8 +73,8 @@ inline float basis_scale(float square) {
 inline float most_amplified() { return power_of_two(16); }
 // A column that waits is scaled as if it had 4 eps of its square left.
 inline float least_left() { return power_of_two(-21); }
-// And as if it had no less, so that no square of an inverse overflows: columns of B are scaled to unit length before they
-// are freed of others.
+// And as if it had no less, so that no square of an inverse overflows: columns of B are scaled to unit length before
+// they are freed of others.
 inline float least_pivot() { return power_of_two(-100); }
 // The square of what two columns of unit length of a basis may have in common.
 inline float nearly_orthogonal() { return power_of_two(-24); }

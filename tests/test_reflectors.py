@@ -1,4 +1,4 @@
-"""R of square matrices by block reflectors: panels that one Cholesky factor cannot make orthonormal, and the promises."""
+"""R of square matrices by block reflectors: panels that no one Cholesky factor makes orthonormal, and the promises."""
 
 from __future__ import annotations
 
