@@ -13,8 +13,8 @@ from matrices import batch_of
 
 pytestmark = pytest.mark.kernels
 
-# One panel and several; tall, wide, and square, of which the left vectors are recovered without Q. The product has tiles
-# of 64 rows and 64 real or 32 complex columns, or wide ones, of twice as many, where few of their places are left empty.
+# One panel and several; tall, wide, and square, of which the left vectors are recovered without Q. The product has
+# tiles of 64 rows and 64 real or 32 complex columns, or wide ones, of twice as many, where few places are left empty.
 SHAPES = {
     torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129), (20, 20), (70, 70), (131, 131)],
     torch.complex64: [(10, 12), (45, 40), (33, 70), (70, 66), (12, 12), (70, 70)],
