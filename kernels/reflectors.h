@@ -76,7 +76,8 @@ inline float least_left() { return power_of_two(-21); }
 // And as if it had no less, so that no square of an inverse overflows: columns of B are scaled to unit length before
 // they are freed of others.
 inline float least_pivot() { return power_of_two(-100); }
-// The square of what two columns of unit length of a basis may have in common.
+// The square of what two columns of unit length of a basis may have in common: what is of third order in it is then
+// less than rounding (reflectors_project.h).
 inline float nearly_orthogonal() { return power_of_two(-24); }
 
 // What a thread owns of a square matrix: neighbouring packs of a row.
@@ -119,53 +120,46 @@ inline void sum_grams(device const float4* grams, int chunks, SquareOfThread<T> 
 }
 
 // Threadgroup memory of a Cholesky factor, a number a column but for the first and the last: R above the diagonal, with
-// zeros on and below it; the diagonal, and its inverses; the squares of the columns of the basis, and of what they are
+// zeros on and below it; the inverses of the diagonal; the squares of the columns of the basis, and of what they are
 // made of; how far columns that wait are moved; and room for published rows.
 template <typename T>
 struct CholeskyMemory {
   threadgroup float4* R;
-  threadgroup float* diagonal;
   threadgroup float* inverses;
   threadgroup float* squares;
   threadgroup float* made_of;
   threadgroup float* nudges;
   threadgroup float4* rows;
 };
-enum : int { cholesky_floats = 5 };  // a column
+enum : int { cholesky_floats = 4 };  // a column
 
 template <typename T>
 inline CholeskyMemory<T> make_cholesky_memory(threadgroup float4* R, threadgroup float* floats,
                                               threadgroup float4* rows) {
   constexpr int width = panel_width<T>();
-  return {R, floats, floats + width, floats + 2 * width, floats + 3 * width, floats + 4 * width, rows};
+  return {R, floats, floats + width, floats + 2 * width, floats + 3 * width, rows};
 }
 
-// Rows of a square matrix and of another that threads tell each other: of a pair of neighbours, while that of the last
-// pair is still read.
-enum : int { published_packs = 2 * int(reflector_packs), published_room = 4 * int(published_packs) };
+// Rows of a square matrix that threads tell each other: a pair of neighbours, while the last pair is still read.
+enum : int { published_room = 4 * int(reflector_packs) };
 
 inline threadgroup float4* published_row(threadgroup float4* rows, int row) {
-  return rows + (row & 3) * published_packs;
+  return rows + (row & 3) * reflector_packs;
 }
 
 // Those of the pair that begins at `row`.
 template <typename T>
-inline void publish_pair(OwnSquare<T> own, OwnSquare<T> other, int row, SquareOfThread<T> place,
-                         threadgroup float4* rows) {
+inline void publish_pair(OwnSquare<T> own, int row, SquareOfThread<T> place, threadgroup float4* rows) {
   if (place.row >> 1 != row >> 1) return;
   threadgroup float4* const packs = published_row(rows, place.row) + place.pack;
 #pragma unroll
-  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    packs[s] = own.packs[s];
-    packs[reflector_packs + s] = other.packs[s];
-  }
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) packs[s] = own.packs[s];
 }
 
 // A pivot of a Cholesky factor: what is left of the square of a column.
 struct CholeskyPivot {
   bool is_used;
-  float root;
-  float inverse;  // of the root
+  float inverse;  // of its root
 };
 
 inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of) {
@@ -178,18 +172,15 @@ inline CholeskyPivot make_cholesky_pivot(float left, float whole, float made_of)
     estimate = rsqrt(square);
   }
   pivot.inverse = fma(0.5f * estimate, fma(-square * estimate, estimate, 1.0f), estimate);
-  pivot.root = square * pivot.inverse;
   return pivot;
 }
 
-// A row of R and of R^-H, by the threads of that row, from what was left of it.
+// A row of R, by the threads of that row, from what was left of it.
 template <typename T>
-inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyPivot pivot, SquareOfThread<T> place,
-                       CholeskyMemory<T> memory) {
+inline void finish_row(OwnSquare<T> own, CholeskyPivot pivot, SquareOfThread<T> place, CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    inverse.packs[s] = pivot.inverse * inverse.packs[s];
     float4 of_R = zero_pack();
 #pragma unroll
     for (int q = 0; q < count; ++q) {
@@ -202,7 +193,6 @@ inline void finish_row(OwnSquare<T> own, thread OwnSquare<T>& inverse, CholeskyP
   if (place.group > 0) return;
   const float whole = memory.squares[place.row];
   const float ulp = whole > 0.0f ? power_of_two(-26) * precise::sqrt(whole) * pivot.inverse : 0.25f;
-  memory.diagonal[place.row] = pivot.root;
   memory.inverses[place.row] = pivot.inverse;
   memory.nudges[place.row] = pivot.is_used ? 0.0f : ulp;
 }
@@ -220,27 +210,24 @@ inline float amplified(CholeskyPivot pivot, float made_of, T number) {
   return square_add(inverse_square * number, 0.0f) * made_of;
 }
 
-// The Cholesky factor R of G, of which `own` is lost, and R^-H in `inverse`, where columns that wait have zeros beside
-// the diagonal of R. A barrier for two columns; R is known to all after another.
+// The Cholesky factor R of G, of which `own` is lost; columns that wait have zeros beside the diagonal of R. A barrier
+// for two columns; R is known to all after another.
 template <typename T>
-inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int columns, SquareOfThread<T> place,
-                        CholeskyMemory<T> memory) {
+inline void factor_gram(OwnSquare<T> own, int columns, SquareOfThread<T> place, CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
   const T zero = from_real<T>(0.0f);
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    inverse.packs[s] = zero_pack();
 #pragma unroll
     for (int q = 0; q < count; ++q) {
       if ((place.pack + s) * count + q != place.row) continue;
       const float square = real_part(number_at<T>(own.packs[s], q));
       memory.squares[place.row] = square;
       memory.made_of[place.row] = square;
-      inverse.packs[s] = with_number(inverse.packs[s], q, from_real<T>(1.0f));
     }
   }
-  CholeskyPivot own_pivot = {true, 0.0f, 1.0f};  // of a column that there is not
-  publish_pair(own, inverse, 0, place, memory.rows);
+  CholeskyPivot own_pivot = {true, 1.0f};  // of a column that there is not
+  publish_pair(own, 0, place, memory.rows);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float made_of = memory.made_of[place.row];
 #pragma unroll 1
@@ -268,17 +255,13 @@ inline void factor_gram(OwnSquare<T> own, thread OwnSquare<T>& inverse, int colu
       own.packs[s] = multiply_add(-first_factor, first_row[pack], own.packs[s]);
       own.packs[s] =
           multiply_add(-second_factor, multiply_add(-between, first_row[pack], second_row[pack]), own.packs[s]);
-      const float4 inverse_row = first_row[reflector_packs + pack];
-      inverse.packs[s] = multiply_add(-first_factor, inverse_row, inverse.packs[s]);
-      inverse.packs[s] = multiply_add(
-          -second_factor, multiply_add(-between, inverse_row, second_row[reflector_packs + pack]), inverse.packs[s]);
     }
-    publish_pair(own, inverse, j + 2, place, memory.rows);
+    publish_pair(own, j + 2, place, memory.rows);
     if (place.group == 0 && place.row >> 1 == (j + 2) >> 1) memory.made_of[place.row] = made_of;
     if (place.row == j) own_pivot = first_pivot;
     if (place.row == j + 1 && place.row < columns) own_pivot = second_pivot;
   }
-  finish_row(own, inverse, own_pivot, place, memory);
+  finish_row(own, own_pivot, place, memory);
 }
 
 // What a lane owns of a product of as many rows as a panel has columns: a pack of rows, and every fourth pack from

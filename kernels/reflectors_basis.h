@@ -147,8 +147,7 @@ template <typename T>
   if (pass > 0) {
     OwnSquare<T> sum;
     sum_grams(grams, int(summed), place, sum);
-    OwnSquare<T> inverse;
-    factor_gram<T>(sum, inverse, panel.columns, place, memory.cholesky);
+    factor_gram<T>(sum, panel.columns, place, memory.cholesky);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
   device float4* const gram = grams + (pass * most_chunks + chunk) * square_packs<T>();
@@ -213,8 +212,7 @@ template <typename T>
   sum_grams(grams, chunks, place, sum);
   for (int pass = 2; pass <= limits::reflectors_passes; ++pass) {
     if (!is_far_from_orthogonal(sum, place, memory.cholesky.squares, slots, team)) break;
-    OwnSquare<T> inverse;
-    factor_gram<T>(sum, inverse, panel.columns, place, memory.cholesky);
+    factor_gram<T>(sum, panel.columns, place, memory.cholesky);
     // The Gram matrices that have been summed up are written over.
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     for (int chunk = 0; chunk < chunks; ++chunk) {

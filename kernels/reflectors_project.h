@@ -44,7 +44,7 @@ inline void invert_shifted(thread OwnSquare<T>& own, SquareOfThread<T> place, th
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   constexpr int owned_numbers = SquareOfThread<T>::owned_numbers;
-  publish_pair(own, own, 0, place, rows);
+  publish_pair(own, 0, place, rows);
   if (place.group == 0) {
     columns[place.row] = number_at<T>(own.packs[0], 0);
     columns[width + place.row] = number_at<T>(own.packs[0], 1);
@@ -86,7 +86,7 @@ inline void invert_shifted(thread OwnSquare<T>& own, SquareOfThread<T> place, th
       }
       if (is_first && place.group == 0) units[j] = first.unit;
       if (is_second && place.group == 0) units[j + 1] = second.unit;
-      publish_pair(own, own, j + 2, place, rows);
+      publish_pair(own, j + 2, place, rows);
       const int next = (c + 2) % owned_numbers;
       if (place.group == (next > 0 ? group : group + 1)) {
         threadgroup T* const next_columns = columns + (j + 2 & 2) * width + place.row;
@@ -141,43 +141,107 @@ inline void store_adjoint(OwnSquare<T> own, SquareOfThread<T> place, int row_pac
 // Packs of threadgroup memory that find_reflector has.
 template <typename T>
 constexpr int packs_of_reflector() {
-  return 2 * square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room +
-         cholesky_floats * panel_width<T>() / 4 + 5 * reflector_packs;
+  return square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room + panel_width<T>() / 4 +
+         5 * reflector_packs;
+}
+
+// Threadgroup memory for products of square matrices, of the left factor and of two to come.
+template <typename T>
+struct ProductMemory {
+  threadgroup float4* left;
+  threadgroup float4* other_left;
+  threadgroup float4* right;
+};
+
+// The Cholesky factor R of the Gram matrix of a basis, and R^-1. With columns of unit length that is I + U + U^H, U
+// strictly upper and small: up to what is of third order, R = I + U - W and R^-1 = I - U + W + U^2, where W is what
+// U^H U has above the diagonal and half of what it has on it. Three barriers, two of them before `memory` is read.
+template <typename T>
+inline void factor_nearly_identity(OwnSquare<T> gram, int columns, SquareOfThread<T> place, ProductMemory<T> memory,
+                                   threadgroup float* lengths, thread OwnSquare<T>& R, thread OwnSquare<T>& inverse) {
+  constexpr int count = packed_count<T>();
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      const int column = (place.pack + s) * count + q;
+      if (column != place.row) continue;
+      const float square = real_part(number_at<T>(gram.packs[s], q));
+      lengths[column] = column < columns ? precise::sqrt(square) : 1.0f;
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  const float inverse_length = precise::divide(1.0f, lengths[place.row]);
+  OwnSquare<T> upper;
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    upper.packs[s] = zero_pack();
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      const int column = (place.pack + s) * count + q;
+      if (column <= place.row || column >= columns) continue;
+      const float scale = inverse_length * precise::divide(1.0f, lengths[column]);
+      upper.packs[s] = with_number(upper.packs[s], q, scale * number_at<T>(gram.packs[s], q));
+    }
+  }
+  store_square(upper, place, staged_row_packs, memory.left);
+  store_adjoint(upper, place, staged_row_packs, memory.other_left);
+  store_square(upper, place, reflector_packs, memory.right);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  OwnSquare<T> square, product;
+  multiply_squares<T>(memory.left, memory.right, place, square);
+  multiply_squares<T>(memory.other_left, memory.right, place, product);
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+#pragma unroll
+  for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
+    R.packs[s] = zero_pack();
+    inverse.packs[s] = zero_pack();
+#pragma unroll
+    for (int q = 0; q < count; ++q) {
+      const int column = (place.pack + s) * count + q;
+      if (column < place.row || column >= columns) continue;
+      const bool is_diagonal = column == place.row;
+      const T one = from_real<T>(is_diagonal ? 1.0f : 0.0f);
+      const T change =
+          number_at<T>(upper.packs[s], q) - (is_diagonal ? 0.5f : 1.0f) * number_at<T>(product.packs[s], q);
+      R.packs[s] = with_number(R.packs[s], q, lengths[column] * (one + change));
+      inverse.packs[s] =
+          with_number(inverse.packs[s], q, inverse_length * (one - change + number_at<T>(square.packs[s], q)));
+    }
+  }
 }
 
 // D R, K = -R^-1 F^-1 D R^-H, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the
-// other. A barrier a column, and five.
+// other. A barrier for two columns, and nine.
 template <typename T>
 inline void find_reflector(device const float4* basis, device const float4* gram, int columns, threadgroup float4* room,
                            device float4* small, int thread_index) {
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
-  threadgroup float4* const R = room;
-  threadgroup float4* const right = R + square_packs<T>();
-  threadgroup float4* const inverse_of_R = right + square_packs<T>();
-  threadgroup float4* const left = inverse_of_R + width * staged_row_packs;
-  threadgroup float4* const rows = left + width * staged_row_packs;
-  threadgroup float* const floats = (threadgroup float*)(rows + published_room);
-  threadgroup T* const columns_of_F = (threadgroup T*)(floats + cholesky_floats * width);
+  ProductMemory<T> memory;
+  memory.right = room;
+  memory.left = memory.right + square_packs<T>();
+  memory.other_left = memory.left + width * staged_row_packs;
+  threadgroup float4* const rows = memory.other_left + width * staged_row_packs;
+  threadgroup float* const lengths = (threadgroup float*)(rows + published_room);
+  threadgroup T* const columns_of_F = (threadgroup T*)(lengths + width);
   threadgroup T* const units = columns_of_F + 4 * width;
   const SquareOfThread<T> place = make_square_of_thread<T>(thread_index);
-  const CholeskyMemory<T> memory = make_cholesky_memory<T>(R, floats, rows);
-  OwnSquare<T> sum;
+  OwnSquare<T> sum, R, inverse;
   sum_grams(gram, 1, place, sum);
-  OwnSquare<T> inverse;
-  factor_gram<T>(sum, inverse, columns, place, memory);
+  factor_nearly_identity<T>(sum, columns, place, memory, lengths, R, inverse);
 
   OwnSquare<T> top;
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
     top.packs[s] = place.row < columns ? basis[place.row * reflector_packs + place.pack + s] : zero_pack();
   }
-  store_square(top, place, staged_row_packs, left);
-  store_adjoint(inverse, place, reflector_packs, right);
-  store_adjoint(inverse, place, staged_row_packs, inverse_of_R);
+  store_square(top, place, staged_row_packs, memory.left);
+  store_square(inverse, place, reflector_packs, memory.right);
+  store_square(inverse, place, staged_row_packs, memory.other_left);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   OwnSquare<T> own;
-  multiply_squares<T>(left, right, place, own);  // Q_1
+  multiply_squares<T>(memory.left, memory.right, place, own);  // Q_1
   invert_shifted<T>(own, place, rows, columns_of_F, units);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
@@ -188,25 +252,19 @@ inline void find_reflector(device const float4* basis, device const float4* gram
       own.packs[s] = with_number(own.packs[s], q, multiply(-unit, number_at<T>(own.packs[s], q)));
     }
   }
-  store_square(own, place, staged_row_packs, left);
-  store_square(inverse, place, reflector_packs, right);
+  store_square(own, place, staged_row_packs, memory.left);
+  store_adjoint(inverse, place, reflector_packs, memory.right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  multiply_squares<T>(left, right, place, own);
+  multiply_squares<T>(memory.left, memory.right, place, own);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  store_square(own, place, reflector_packs, right);
+  store_square(own, place, reflector_packs, memory.right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  multiply_squares<T>(inverse_of_R, right, place, own);
+  multiply_squares<T>(memory.other_left, memory.right, place, own);
   const T unit = units[place.row];
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
     const int index = place.row * reflector_packs + place.pack + s;
-    float4 of_R = R[index];
-#pragma unroll
-    for (int q = 0; q < count; ++q) {
-      if ((place.pack + s) * count + q != place.row) continue;
-      of_R = with_number(of_R, q, from_real<T>(memory.diagonal[place.row]));
-    }
-    const float4 turned = multiply_add(unit, of_R, zero_pack());
+    const float4 turned = multiply_add(unit, R.packs[s], zero_pack());
     small[index] = turned;
     small[square_packs<T>() + index] = own.packs[s];
     small[2 * square_packs<T>() + index] = top.packs[s] - turned;
