@@ -70,8 +70,8 @@ struct Reduction {
   std::int64_t rows;           // of B
   std::int64_t left_columns;   // of P that are wanted: 0 (values), columns (thin) or rows (full)
   bool transposed;             // B is A^T, not A
-  bool preconditions;          // columns of B are sorted by their norms, and the method factors R^H rather than R
-  bool reflects;               // R follows from block reflectors (kernels/reflectors.h), since Q is not needed
+  bool preconditions = false;  // columns of B are sorted by their norms, and the method factors R^H rather than R
+  bool reflects = false;       // R follows from block reflectors (kernels/reflectors.h), since Q is not needed
   std::int64_t packed;         // numbers that rows are padded to multiples of
   std::int64_t panel_columns;  // of all panels but the last, which may have less
   std::vector<Panel> panels;

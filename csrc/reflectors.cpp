@@ -26,7 +26,7 @@ BlockReflectors::BlockReflectors(const Reduction& reduction, const Matrices& lik
 }
 
 std::int64_t BlockReflectors::chunks(const Panel& panel) const {
-  return divide_up(reduction_.rows - panel.first, limits::reflectors_tile_rows);
+  return divide_up(reduction_.rows - panel.first, limits::reflectors_chunk_rows);
 }
 
 std::int64_t BlockReflectors::tiles(const Panel& panel) const {
@@ -40,23 +40,21 @@ Launch BlockReflectors::launch(const std::string& kernel, std::int64_t threadgro
 }
 
 Launch BlockReflectors::pass(const Panel& panel, std::int64_t summed, std::int64_t pass) const {
-  return launch("basis", chunks(panel), limits::reflectors_basis_threads,
+  return launch("basis", chunks(panel), limits::reflectors_small_threads,
                 {numbers_.tensor, order_, squares_, basis_.tensor, grams_.tensor, reduction_.rows, columns_, stride_,
                  panel.first, panel.columns, chunks(reduction_.panels.front()), summed, pass});
 }
 
 Launch BlockReflectors::repeat(const Panel& panel) const {
-  return launch("repeat", 1, limits::reflectors_basis_threads,
+  return launch("repeat", 1, limits::reflectors_small_threads,
                 {basis_.tensor, grams_.tensor, gram_.tensor, reduction_.rows, panel.first, panel.columns,
                  chunks(reduction_.panels.front())});
 }
 
 Launch BlockReflectors::project(const Panel& panel) const {
   const std::int64_t rows = reduction_.rows - panel.first;
-  const std::int64_t slab = limits::reflectors_slab_rows;
-  const std::int64_t part = std::max<std::int64_t>(divide_up(divide_up(rows, limits::reflectors_parts), slab) * slab,
-                                                   limits::reflectors_part_rows);
-  return launch("project", 1 + tiles(panel) * divide_up(rows, part), limits::reflectors_project_threads,
+  const std::int64_t parts = divide_up(rows, limits::reflectors_part_rows(static_cast<int>(rows)));
+  return launch("project", 1 + tiles(panel) * parts, limits::reflectors_small_threads,
                 {numbers_.tensor, basis_.tensor, gram_.tensor, products_.tensor, heads_.tensor, small_.tensor,
                  reduction_.rows, stride_, panel.first, panel.columns});
 }

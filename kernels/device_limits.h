@@ -220,18 +220,16 @@ enum : int {
   tall_product_by_last_upper = 6,
   tall_product_of_square = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
-  // Block reflectors take panels of tall_panel_bytes too. Threads of a pass own a row of a panel each; for the products
-  // with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup stages some at a time;
-  // and they are applied to tiles of so many rows and packs.
+  // Block reflectors take panels of tall_panel_bytes too, and Gram matrices of so many rows of one, a thread each in a
+  // pass; for the products with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup
+  // stages some at a time; and they are applied to so many packs of a chunk at a time.
   reflectors_passes = 16,
-  reflectors_small_threads = 128,
-  reflectors_basis_threads = reflectors_small_threads,
-  reflectors_project_threads = reflectors_small_threads,
+  reflectors_chunk_rows = 128,
+  reflectors_small_threads = reflectors_chunk_rows,
   reflectors_apply_threads = 256,
   reflectors_parts = 8,
-  reflectors_part_rows = 128,
+  reflectors_least_part = 128,
   reflectors_slab_rows = 16,
-  reflectors_tile_rows = 128,
   reflectors_tile_packs = 16,
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
@@ -344,6 +342,13 @@ constexpr int simdgroup_block_tile(int rows, int number_bytes) {
 constexpr long simdgroup_recovering_vectors(long columns) { return columns * (columns + columns % 2); }
 constexpr long simdgroup_recovering_numbers(long columns, long entries) {
   return simdgroup_recovering_vectors(columns) + columns * entries;
+}
+
+// Rows of a part of so many that products with X^H are summed over, from the shape alone: whole slabs.
+constexpr int reflectors_part_rows(int rows) {
+  const int slabs = (rows + reflectors_parts * reflectors_slab_rows - 1) / (reflectors_parts * reflectors_slab_rows);
+  return slabs * reflectors_slab_rows < reflectors_least_part ? int(reflectors_least_part)
+                                                              : slabs * reflectors_slab_rows;
 }
 
 // Rows that method `block` keeps of columns of so many: zeros behind the last, so that all begin at 16 bytes.

@@ -32,20 +32,19 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  reflector_packs = limits::tall_panel_bytes / limits::tall_pack_bytes,  // of a row of a panel
-  basis_rows = limits::reflectors_basis_threads,                         // of a panel, that a threadgroup owns
+  chunk_rows = limits::reflectors_chunk_rows,
   // Rows of a panel are staged so far apart that lanes read the same pack of eight of them from different banks.
-  staged_row_packs = int(reflector_packs) + 1
+  staged_row_packs = int(panel_packs) + 1
 };
 
 // Columns of a panel that is full, and packs of a square matrix of as many.
 template <typename T>
 constexpr int panel_width() {
-  return reflector_packs * packed_count<T>();
+  return panel_packs * packed_count<T>();
 }
 template <typename T>
 constexpr int square_packs() {
-  return panel_width<T>() * reflector_packs;
+  return panel_width<T>() * panel_packs;
 }
 
 // Where the panel stands in B: its first row and column, and how many rows it has from there on.
@@ -112,7 +111,7 @@ template <typename T>
 inline void sum_grams(device const float4* grams, int chunks, SquareOfThread<T> place, thread OwnSquare<T>& sum) {
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] = zero_pack();
-  grams += place.row * reflector_packs + place.pack;
+  grams += place.row * panel_packs + place.pack;
   for (int chunk = 0; chunk < chunks; ++chunk) {
 #pragma unroll
     for (int s = 0; s < SquareOfThread<T>::owned; ++s) sum.packs[s] += grams[chunk * square_packs<T>() + s];
@@ -141,11 +140,9 @@ inline CholeskyMemory<T> make_cholesky_memory(threadgroup float4* R, threadgroup
 }
 
 // Rows of a square matrix that threads tell each other: a pair of neighbours, while the last pair is still read.
-enum : int { published_room = 4 * int(reflector_packs) };
+enum : int { published_room = 4 * int(panel_packs) };
 
-inline threadgroup float4* published_row(threadgroup float4* rows, int row) {
-  return rows + (row & 3) * reflector_packs;
-}
+inline threadgroup float4* published_row(threadgroup float4* rows, int row) { return rows + (row & 3) * panel_packs; }
 
 // Those of the pair that begins at `row`.
 template <typename T>
@@ -188,7 +185,7 @@ inline void finish_row(OwnSquare<T> own, CholeskyPivot pivot, SquareOfThread<T> 
         of_R = with_number(of_R, q, pivot.inverse * number_at<T>(own.packs[s], q));
       }
     }
-    memory.R[place.row * reflector_packs + place.pack + s] = of_R;
+    memory.R[place.row * panel_packs + place.pack + s] = of_R;
   }
   if (place.group > 0) return;
   const float whole = memory.squares[place.row];
@@ -211,7 +208,7 @@ inline float amplified(CholeskyPivot pivot, float made_of, T number) {
 }
 
 // The Cholesky factor R of G, of which `own` is lost; columns that wait have zeros beside the diagonal of R. A barrier
-// for two columns; R is known to all after another.
+// for two columns, and one before; R is known to all after another.
 template <typename T>
 inline void factor_gram(OwnSquare<T> own, int columns, SquareOfThread<T> place, CholeskyMemory<T> memory) {
   constexpr int count = packed_count<T>();
@@ -264,22 +261,6 @@ inline void factor_gram(OwnSquare<T> own, int columns, SquareOfThread<T> place, 
   finish_row(own, own_pivot, place, memory);
 }
 
-// What a lane owns of a product of as many rows as a panel has columns: a pack of rows, and every fourth pack from
-// `pack` on. Every lane shares what it reads of one factor with its neighbour, of the other with the next but one
-// (block_wide_gram.h says why).
-struct ProductOfLane {
-  int row_pack;
-  int pack;
-};
-
-inline ProductOfLane make_product_of_lane(int lane_index) {
-  const uint lane = uint(lane_index);
-  ProductOfLane own;
-  own.row_pack = int(lane / 8 * 2 + lane / 2 % 2);
-  own.pack = int(lane / 4 % 2 * 2 + lane % 2);
-  return own;
-}
-
 // Adds conj(x_i) c_j of one row to the sums of a lane, `owned` packs for each of its rows.
 template <typename T, int owned>
 inline void add_product_of_row(threadgroup const float4* x, threadgroup const float4* c, ProductOfLane own,
@@ -296,8 +277,8 @@ inline void add_product_of_row(threadgroup const float4* x, threadgroup const fl
 }
 
 // The Gram matrix of `rows` staged rows of a panel, to `gram`, by `simdgroups` SIMD-groups which share the rows out.
-// Three barriers; the rows are lost. The host promises: rows are a multiple of what they are shared by, and have room
-// for a square matrix for each SIMD-group.
+// Four barriers; the rows are lost. The host promises: rows are a multiple of what they are shared by, and have room
+// for a square matrix for every other SIMD-group.
 template <typename T, int rows, int simdgroups>
 inline void store_gram(threadgroup float4* staged, device float4* gram, int thread_index, int lane, int simdgroup) {
   constexpr int count = packed_count<T>();
@@ -326,7 +307,7 @@ inline void store_gram(threadgroup float4* staged, device float4* gram, int thre
     for (int j = 0; j < 2; ++j) {
 #pragma unroll
       for (int q = 0; q < count; ++q) {
-        const int place = (own.row_pack * count + q) * reflector_packs + own.pack + 4 * j;
+        const int place = (own.row_pack * count + q) * panel_packs + own.pack + 4 * j;
         if (first == 0) {
           part[place] += sums[j][q];
         } else {

@@ -12,15 +12,14 @@ namespace metalsvd {
 using namespace metal;
 
 enum : int {
-  tile_rows = limits::reflectors_tile_rows,
   tile_packs = limits::reflectors_tile_packs,
   // Of a thread: a pack of every so many rows.
   rows_apart = limits::reflectors_apply_threads / int(tile_packs),
-  held_tile_rows = int(tile_rows) / int(rows_apart)
+  held_tile_rows = int(chunk_rows) / int(rows_apart)
 };
 
 // Y^H C for a tile of columns, and K times that in `product`: X^H C of all parts, from which conj(D R)^T C_1 is taken.
-// Three barriers, one of them last. `room` has room for three square matrices and a product.
+// Three barriers, one of them last. `room` has room for a product and two square matrices.
 template <typename T>
 inline void multiply_by_K(device const float4* products, device const float4* heads, device const float4* small,
                           int parts, int columns, int packs, long row_packs, threadgroup float4* product,
@@ -67,13 +66,13 @@ inline void multiply_by_K(device const float4* products, device const float4* he
   threadgroup_barrier(mem_flags::mem_threadgroup);
   threadgroup const float4* const K = squares + square_packs<T>();
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
     float4 w[count];
 #pragma unroll
     for (int q = 0; q < count; ++q) w[q] = W[(p * count + q) * tile_packs + pack];
 #pragma unroll
     for (int s = 0; s < owned; ++s) {
-      const float4 of_K = K[(first_row + s * rows_apart) * reflector_packs + p];
+      const float4 of_K = K[(first_row + s * rows_apart) * panel_packs + p];
 #pragma unroll
       for (int q = 0; q < count; ++q) sums[s] = multiply_add(number_at<T>(of_K, q), w[q], sums[s]);
     }
@@ -84,7 +83,7 @@ inline void multiply_by_K(device const float4* products, device const float4* he
 }
 
 // What a thread holds of a tile of rows: the packs of C that it owns, and some of Y that it stages.
-enum : int { moved_of_Y = int(tile_rows) * int(reflector_packs) / int(limits::reflectors_apply_threads) };
+enum : int { moved_of_Y = int(chunk_rows) * int(panel_packs) / int(limits::reflectors_apply_threads) };
 struct HeldTile {
   float4 c[held_tile_rows];
   float4 y[moved_of_Y];
@@ -107,7 +106,7 @@ inline void fetch_tile_of_Y(device const float4* basis, device const float4* top
 #pragma unroll
   for (int s = 0; s < moved_of_Y; ++s) {
     const int index = thread_index + s * limits::reflectors_apply_threads;
-    const int row = index / reflector_packs;
+    const int row = index / panel_packs;
     tile.y[s] = zero_pack();
     if (row < rows) tile.y[s] = row < top_rows ? top[index] : basis[index];
   }
@@ -121,7 +120,7 @@ inline void subtract_product(threadgroup const float4* Y, threadgroup const floa
   Y += thread_index / tile_packs * staged_row_packs;
   W += thread_index % tile_packs;
 #pragma unroll 2
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
     float4 w[count];
 #pragma unroll
     for (int q = 0; q < count; ++q) w[q] = W[(p * count + q) * tile_packs];
@@ -139,8 +138,8 @@ inline void subtract_product(threadgroup const float4* Y, threadgroup const floa
 //
 // Grid: one threadgroup of reflectors_apply_threads a matrix, tile of columns and `share` tiles of rows, these
 // innermost. Ownership: a thread owns a pack of every rows_apart-th row of its tiles. Barriers: those of multiply_by_K,
-// two for each tile of rows, and for the first tile of columns those of store_gram. The host promises: what
-// reflectors_project has left; the panel and that behind it, of `next_columns`, are in the first tile of columns.
+// two for each tile of rows, and for the first tile of columns one more and those of store_gram. The host promises:
+// what reflectors_project has left; the panel and that behind it, of `next_columns`, are in the first tile of columns.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::reflectors_apply_threads)]] void reflectors_apply(
     device float4* numbers [[buffer(0)]], device const int* order [[buffer(1)]],
@@ -156,10 +155,10 @@ template <typename T>
   constexpr int count = packed_count<T>();
   constexpr int width = panel_width<T>();
   threadgroup float4 product[width * tile_packs];
-  threadgroup float4 staged[int(tile_rows) * int(staged_row_packs)];
+  threadgroup float4 staged[int(chunk_rows) * int(staged_row_packs)];
   const Team team = make_team(thread_index, limits::reflectors_apply_threads, lane, simdgroup);
   const PanelPlace panel = make_panel_place(first, columns, rows);
-  const int down = (panel.rows + tile_rows - 1) / tile_rows;
+  const int down = (panel.rows + chunk_rows - 1) / chunk_rows;
   const uint shares = uint(down + int(share) - 1) / uint(share);
   const long row_packs = stride / count;
   const int all_packs = int((stride - first) / count);
@@ -173,14 +172,14 @@ template <typename T>
   const bool exists = pack < all_packs - first_pack;
   const long place = first / count + first_pack;
   numbers += (matrix * rows + first) * row_packs + place;
-  basis += (matrix * rows + first) * reflector_packs;
+  basis += (matrix * rows + first) * panel_packs;
   small += matrix * 3 * square_packs<T>();
   device const float4* const top = small + 2 * square_packs<T>();
   grams += matrix * 2 * most_chunks * square_packs<T>();
 
   // Of the panel behind, a thread of the first tile of columns.
   const int pack_of_next = first_pack > 0 ? int(tile_packs) : pack - panel.columns / count;
-  const bool is_of_next = pack_of_next >= 0 && pack_of_next < reflector_packs;
+  const bool is_of_next = pack_of_next >= 0 && pack_of_next < panel_packs;
   float scales[count];
 #pragma unroll
   for (int q = 0; q < count; ++q) {
@@ -193,25 +192,25 @@ template <typename T>
   }
 
   HeldTile tile;
-  const int start = first_tile * tile_rows;
+  const int start = first_tile * chunk_rows;
   fetch_tile_of_C(numbers + start * row_packs, row_packs, panel.rows - start, exists, team.index, tile);
-  fetch_tile_of_Y(basis + start * reflector_packs, top + start * reflector_packs, panel.columns - start,
-                  panel.rows - start, team.index, tile);
+  fetch_tile_of_Y(basis + start * panel_packs, top + start * panel_packs, panel.columns - start, panel.rows - start,
+                  team.index, tile);
   multiply_by_K<T>(products + matrix * limits::reflectors_parts * width * row_packs + place,
                    heads + matrix * width * row_packs + place, small, parts_of_rows(panel.rows), panel.columns,
                    all_packs - first_pack, row_packs, product, staged, team);
 #pragma unroll 1
   for (int index = first_tile; index < end_tile; ++index) {
-    const int row = index * tile_rows;
-    const int next = row + tile_rows;
+    const int row = index * chunk_rows;
+    const int next = row + chunk_rows;
 #pragma unroll
     for (int s = 0; s < moved_of_Y; ++s) {
       const int moved = team.index + s * limits::reflectors_apply_threads;
-      staged[moved / reflector_packs * staged_row_packs + moved % reflector_packs] = tile.y[s];
+      staged[moved / panel_packs * staged_row_packs + moved % panel_packs] = tile.y[s];
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (index + 1 < end_tile) {
-      fetch_tile_of_Y(basis + next * reflector_packs, top, 0, panel.rows - next, team.index, tile);
+      fetch_tile_of_Y(basis + next * panel_packs, top, 0, panel.rows - next, team.index, tile);
     }
     subtract_product<T>(staged, product, team.index, tile);
 #pragma unroll
@@ -231,7 +230,7 @@ template <typename T>
         }
         if (is_of_next) staged[own * staged_row_packs + pack_of_next] = scaled;
       }
-      store_gram<T, tile_rows, limits::reflectors_apply_threads / limits::simd_width>(
+      store_gram<T, chunk_rows, limits::reflectors_apply_threads / limits::simd_width>(
           staged, grams + index * square_packs<T>(), team.index, team.lane, team.simdgroup);
     }
     if (index + 1 == end_tile) return;

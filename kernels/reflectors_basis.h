@@ -11,7 +11,7 @@ using namespace metal;
 
 // A row of a panel, as a thread holds it.
 struct HeldRow {
-  float4 packs[reflector_packs];
+  float4 packs[panel_packs];
 };
 
 // 1 or -1 at random.
@@ -28,7 +28,7 @@ inline void solve_row(thread HeldRow& x, CholeskyMemory<T> memory, int row, int 
   constexpr int count = packed_count<T>();
   const bool is_first = row < panel_width<T>();
 #pragma unroll 1
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
     float4 solved = x.packs[0];
 #pragma unroll
     for (int q = 0; q < count; ++q) {
@@ -37,16 +37,16 @@ inline void solve_row(thread HeldRow& x, CholeskyMemory<T> memory, int row, int 
       const float nudge = is_first ? memory.nudges[j] : 0.0f;
       if (nudge != 0.0f) entry += from_real<T>(nudge * random_sign(uint(row), uint(j), uint(pass)));
       // What R has in the columns up to there is zero.
-      threadgroup const float4* const of_R = memory.R + j * reflector_packs + p;
+      threadgroup const float4* const of_R = memory.R + j * panel_packs + p;
       solved = multiply_add(-entry, of_R[0], with_number(solved, q, entry));
 #pragma unroll
-      for (int r = 1; r < reflector_packs; ++r) {
-        if (p + r < reflector_packs) x.packs[r] = multiply_add(-entry, of_R[r], x.packs[r]);
+      for (int r = 1; r < panel_packs; ++r) {
+        if (p + r < panel_packs) x.packs[r] = multiply_add(-entry, of_R[r], x.packs[r]);
       }
     }
     result[p] = solved;
 #pragma unroll
-    for (int r = 1; r < reflector_packs; ++r) x.packs[r - 1] = x.packs[r];
+    for (int r = 1; r < panel_packs; ++r) x.packs[r - 1] = x.packs[r];
   }
 }
 
@@ -66,7 +66,7 @@ struct BasisMemory {
 inline HeldRow fetch_row(device const float4* own, int packs, bool exists) {
   HeldRow x;
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
     x.packs[p] = zero_pack();
     if (exists && p < packs) x.packs[p] = own[p];
   }
@@ -81,15 +81,15 @@ inline void solve_chunk(thread HeldRow& x, bool exists, int row, int pass, devic
   if (pass > 0) {
     solve_row<T>(x, memory.cholesky, row, pass, staged_row);
 #pragma unroll
-    for (int p = 0; p < reflector_packs; ++p) {
+    for (int p = 0; p < panel_packs; ++p) {
       if (!exists) staged_row[p] = zero_pack();
       if (exists) own_basis[p] = staged_row[p];
     }
   } else {
 #pragma unroll
-    for (int p = 0; p < reflector_packs; ++p) staged_row[p] = x.packs[p];
+    for (int p = 0; p < panel_packs; ++p) staged_row[p] = x.packs[p];
   }
-  store_gram<T, basis_rows, basis_rows / limits::simd_width>(memory.staged, gram, team.index, team.lane,
+  store_gram<T, chunk_rows, chunk_rows / limits::simd_width>(memory.staged, gram, team.index, team.lane,
                                                              team.simdgroup);
 }
 
@@ -97,12 +97,12 @@ inline void solve_chunk(thread HeldRow& x, bool exists, int row, int pass, devic
 // finds the Gram matrix of that. A Gram matrix is left in a part a chunk, in a half of `grams` of which the passes
 // take turns.
 //
-// Grid: one threadgroup of reflectors_basis_threads a matrix and chunk of as many rows, chunks innermost. Ownership: a
-// thread owns a row. Barriers: those of factor_gram, one behind it, and those of store_gram. The host promises: rows of
-// `numbers` are whole packs; `grams` has room for 2 x most_chunks square matrices a matrix, of which the last launch
-// has left `summed`.
+// Grid: one threadgroup of reflectors_small_threads a matrix and chunk of as many rows, chunks innermost. Ownership: a
+// thread owns a row. Barriers: one, those of factor_gram, one behind it, and those of store_gram. The host promises:
+// rows of `numbers` are whole packs; `grams` has room for 2 x most_chunks square matrices a matrix, of which the last
+// launch has left `summed`.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::reflectors_basis_threads)]] void reflectors_basis(
+[[kernel, max_total_threads_per_threadgroup(limits::reflectors_small_threads)]] void reflectors_basis(
     device const T* numbers [[buffer(0)]], device const int* order [[buffer(1)]],
     device const float* squares [[buffer(2)]], device float4* basis [[buffer(3)]], device float4* grams [[buffer(4)]],
     constant long& rows [[buffer(5)]], constant long& all_columns [[buffer(6)]], constant long& stride [[buffer(7)]],
@@ -114,16 +114,16 @@ template <typename T>
   constexpr int width = panel_width<T>();
   threadgroup float4 R[square_packs<T>()];
   threadgroup float4 published[published_room];
-  threadgroup float4 staged[int(basis_rows) * int(staged_row_packs)];
+  threadgroup float4 staged[int(chunk_rows) * int(staged_row_packs)];
   threadgroup float floats[int(cholesky_floats) * width];
   threadgroup float scales[width];
-  const Team team = make_team(thread_index, limits::reflectors_basis_threads, lane, simdgroup);
+  const Team team = make_team(thread_index, limits::reflectors_small_threads, lane, simdgroup);
   const BasisMemory<T> memory = {make_cholesky_memory<T>(R, floats, published), staged};
   const PanelPlace panel = make_panel_place(first, columns, rows);
-  const int chunks = (panel.rows + basis_rows - 1) / basis_rows;
+  const int chunks = (panel.rows + chunk_rows - 1) / chunk_rows;
   const long matrix = threadgroup_index / uint(chunks);
   const int chunk = int(threadgroup_index % uint(chunks));
-  const int row = chunk * basis_rows + team.index;
+  const int row = chunk * chunk_rows + team.index;
   const bool exists = row < panel.rows;
   const long place_of_row = matrix * rows + first + row;
   grams += matrix * 2 * most_chunks * square_packs<T>();
@@ -138,7 +138,7 @@ template <typename T>
   const SquareOfThread<T> place = make_square_of_thread<T>(team.index);
   threadgroup_barrier(mem_flags::mem_threadgroup);
 #pragma unroll
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
 #pragma unroll
     for (int q = 0; q < count; ++q) {
       x.packs[p] = with_number(x.packs[p], q, scales[p * count + q] * number_at<T>(x.packs[p], q));
@@ -151,10 +151,10 @@ template <typename T>
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
   device float4* const gram = grams + (pass * most_chunks + chunk) * square_packs<T>();
-  solve_chunk<T>(x, exists, row, int(pass), basis + place_of_row * reflector_packs, gram, memory, team);
+  solve_chunk<T>(x, exists, row, int(pass), basis + place_of_row * panel_packs, gram, memory, team);
 }
 
-// Whether two columns have more in common than columns of a basis may. Two barriers.
+// Whether two columns have more in common than columns of a basis may. Three barriers.
 template <typename T>
 inline bool is_far_from_orthogonal(OwnSquare<T> gram, SquareOfThread<T> place, threadgroup float* squares,
                                    threadgroup uint* slots, Team team) {
@@ -183,11 +183,11 @@ inline bool is_far_from_orthogonal(OwnSquare<T> gram, SquareOfThread<T> place, t
 // The passes over a panel that are left: as long as its basis is far from orthogonal, that of the last one becomes
 // another. Its Gram matrix is left in `gram`.
 //
-// Grid: one threadgroup of reflectors_basis_threads a matrix. Ownership: a thread owns a row of each chunk. Barriers:
-// two, and in a pass those of factor_gram, one behind it, and those of store_gram for each chunk. The host promises:
+// Grid: one threadgroup of reflectors_small_threads a matrix. Ownership: a thread owns a row of each chunk. Barriers:
+// three, and in a pass those of factor_gram, one behind it, and those of store_gram for each chunk. The host promises:
 // pass 1 has left X in `basis` and Gram matrices in the second half of `grams`, as reflectors_basis has it.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::reflectors_basis_threads)]] void reflectors_repeat(
+[[kernel, max_total_threads_per_threadgroup(limits::reflectors_small_threads)]] void reflectors_repeat(
     device float4* basis [[buffer(0)]], device float4* grams [[buffer(1)]], device float4* gram [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& first [[buffer(4)]], constant long& columns [[buffer(5)]],
     constant long& most_chunks [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
@@ -196,17 +196,17 @@ template <typename T>
   constexpr int width = panel_width<T>();
   threadgroup float4 R[square_packs<T>()];
   threadgroup float4 published[published_room];
-  threadgroup float4 staged[int(basis_rows) * int(staged_row_packs)];
+  threadgroup float4 staged[int(chunk_rows) * int(staged_row_packs)];
   threadgroup float floats[int(cholesky_floats) * width];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
-  const Team team = make_team(thread_index, limits::reflectors_basis_threads, lane, simdgroup);
+  const Team team = make_team(thread_index, limits::reflectors_small_threads, lane, simdgroup);
   const BasisMemory<T> memory = {make_cholesky_memory<T>(R, floats, published), staged};
   const PanelPlace panel = make_panel_place(first, columns, rows);
-  const int chunks = (panel.rows + basis_rows - 1) / basis_rows;
+  const int chunks = (panel.rows + chunk_rows - 1) / chunk_rows;
   const long matrix = threadgroup_index;
   const SquareOfThread<T> place = make_square_of_thread<T>(team.index);
   grams += (matrix * 2 + 1) * most_chunks * square_packs<T>();
-  basis += (matrix * rows + first) * reflector_packs;
+  basis += (matrix * rows + first) * panel_packs;
 
   OwnSquare<T> sum;
   sum_grams(grams, chunks, place, sum);
@@ -216,15 +216,15 @@ template <typename T>
     // The Gram matrices that have been summed up are written over.
     threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     for (int chunk = 0; chunk < chunks; ++chunk) {
-      const int row = chunk * basis_rows + team.index;
-      device float4* const own = basis + long(row) * reflector_packs;
-      HeldRow x = fetch_row(own, reflector_packs, row < panel.rows);
+      const int row = chunk * chunk_rows + team.index;
+      device float4* const own = basis + long(row) * panel_packs;
+      HeldRow x = fetch_row(own, panel_packs, row < panel.rows);
       solve_chunk<T>(x, row < panel.rows, row, pass, own, grams + chunk * square_packs<T>(), memory, team);
       threadgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
     }
     sum_grams(grams, chunks, place, sum);
   }
-  gram += matrix * square_packs<T>() + place.row * reflector_packs + place.pack;
+  gram += matrix * square_packs<T>() + place.row * panel_packs + place.pack;
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) gram[s] = sum.packs[s];
 }

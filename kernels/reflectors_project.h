@@ -10,13 +10,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The parts that the rows of a panel are cut into, and rows of one.
-inline int rows_of_part(int rows) {
-  const int even = (rows + limits::reflectors_parts - 1) / limits::reflectors_parts;
-  const int slabs = (even + limits::reflectors_slab_rows - 1) / limits::reflectors_slab_rows;
-  return max(slabs * limits::reflectors_slab_rows, int(limits::reflectors_part_rows));
+// The parts that the rows of a panel are cut into.
+inline int parts_of_rows(int rows) {
+  const int part_rows = limits::reflectors_part_rows(rows);
+  return (rows + part_rows - 1) / part_rows;
 }
-inline int parts_of_rows(int rows) { return (rows + rows_of_part(rows) - 1) / rows_of_part(rows); }
 
 // A pivot of F = Q_1 - D: the number of D that makes it at least one in magnitude, and its inverse.
 template <typename T>
@@ -31,8 +29,7 @@ inline ShiftedPivot<T> make_shifted_pivot(T head) {
   const T unit = size > 0.0f ? phase(head) : from_real<T>(1.0f);
   ShiftedPivot<T> pivot;
   pivot.unit = -unit;
-  const float estimate = reciprocal(size + 1.0f);
-  pivot.inverse = fma(estimate, fma(-(size + 1.0f), estimate, 1.0f), estimate) * conjugate(unit);
+  pivot.inverse = accurate_reciprocal(size + 1.0f) * conjugate(unit);
   return pivot;
 }
 
@@ -105,13 +102,13 @@ inline void multiply_squares(threadgroup const float4* left, threadgroup const f
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) product.packs[s] = zero_pack();
 #pragma unroll 2
-  for (int p = 0; p < reflector_packs; ++p) {
+  for (int p = 0; p < panel_packs; ++p) {
     const float4 of_left = left[place.row * staged_row_packs + p];
 #pragma unroll
     for (int q = 0; q < count; ++q) {
 #pragma unroll
       for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-        const float4 of_right = right[(p * count + q) * reflector_packs + place.pack + s];
+        const float4 of_right = right[(p * count + q) * panel_packs + place.pack + s];
         product.packs[s] = multiply_add(number_at<T>(of_left, q), of_right, product.packs[s]);
       }
     }
@@ -142,10 +139,10 @@ inline void store_adjoint(OwnSquare<T> own, SquareOfThread<T> place, int row_pac
 template <typename T>
 constexpr int packs_of_reflector() {
   return square_packs<T>() + 2 * panel_width<T>() * staged_row_packs + published_room + panel_width<T>() / 4 +
-         5 * reflector_packs;
+         5 * panel_packs;
 }
 
-// Threadgroup memory for products of square matrices, of the left factor and of two to come.
+// Threadgroup memory for two products of square matrices, with the same right factor or one after the other.
 template <typename T>
 struct ProductMemory {
   threadgroup float4* left;
@@ -186,7 +183,7 @@ inline void factor_nearly_identity(OwnSquare<T> gram, int columns, SquareOfThrea
   }
   store_square(upper, place, staged_row_packs, memory.left);
   store_adjoint(upper, place, staged_row_packs, memory.other_left);
-  store_square(upper, place, reflector_packs, memory.right);
+  store_square(upper, place, panel_packs, memory.right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   OwnSquare<T> square, product;
   multiply_squares<T>(memory.left, memory.right, place, square);
@@ -212,7 +209,7 @@ inline void factor_nearly_identity(OwnSquare<T> gram, int columns, SquareOfThrea
 }
 
 // D R, K = -R^-1 F^-1 D R^-H, and Y_1 = X_1 - D R, from X and its Gram matrix, to `small`, one square matrix after the
-// other. A barrier for two columns, and nine.
+// other. A barrier for two columns, and eight.
 template <typename T>
 inline void find_reflector(device const float4* basis, device const float4* gram, int columns, threadgroup float4* room,
                            device float4* small, int thread_index) {
@@ -234,10 +231,10 @@ inline void find_reflector(device const float4* basis, device const float4* gram
   OwnSquare<T> top;
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    top.packs[s] = place.row < columns ? basis[place.row * reflector_packs + place.pack + s] : zero_pack();
+    top.packs[s] = place.row < columns ? basis[place.row * panel_packs + place.pack + s] : zero_pack();
   }
   store_square(top, place, staged_row_packs, memory.left);
-  store_square(inverse, place, reflector_packs, memory.right);
+  store_square(inverse, place, panel_packs, memory.right);
   store_square(inverse, place, staged_row_packs, memory.other_left);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   OwnSquare<T> own;
@@ -253,17 +250,17 @@ inline void find_reflector(device const float4* basis, device const float4* gram
     }
   }
   store_square(own, place, staged_row_packs, memory.left);
-  store_adjoint(inverse, place, reflector_packs, memory.right);
+  store_adjoint(inverse, place, panel_packs, memory.right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   multiply_squares<T>(memory.left, memory.right, place, own);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  store_square(own, place, reflector_packs, memory.right);
+  store_square(own, place, panel_packs, memory.right);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   multiply_squares<T>(memory.other_left, memory.right, place, own);
   const T unit = units[place.row];
 #pragma unroll
   for (int s = 0; s < SquareOfThread<T>::owned; ++s) {
-    const int index = place.row * reflector_packs + place.pack + s;
+    const int index = place.row * panel_packs + place.pack + s;
     const float4 turned = multiply_add(unit, R.packs[s], zero_pack());
     small[index] = turned;
     small[square_packs<T>() + index] = own.packs[s];
@@ -279,15 +276,15 @@ struct HeldSlab {
 
 enum : int {
   slab_rows = limits::reflectors_slab_rows,
-  slab_packs = int(slab_rows) * int(reflector_packs),
+  slab_packs = int(slab_rows) * int(panel_packs),
   slab_tile_packs = int(slab_rows) * int(limits::reflectors_tile_packs),
-  slab_step = limits::reflectors_project_threads / limits::reflectors_tile_packs
+  slab_step = limits::reflectors_small_threads / limits::reflectors_tile_packs
 };
 
 inline void fetch_slab(device const float4* X, device const float4* C, long row_packs, int row, int end_row, int packs,
                        int thread_index, thread HeldSlab& held) {
-  const int x_row = row + thread_index / reflector_packs;
-  held.x = x_row < end_row ? X[long(x_row) * reflector_packs + thread_index % reflector_packs] : zero_pack();
+  const int x_row = row + thread_index / panel_packs;
+  held.x = x_row < end_row ? X[long(x_row) * panel_packs + thread_index % panel_packs] : zero_pack();
   const int pack = thread_index % limits::reflectors_tile_packs;
 #pragma unroll
   for (int s = 0; s < 2; ++s) {
@@ -300,13 +297,13 @@ inline void fetch_slab(device const float4* X, device const float4* C, long row_
 // the first rows of C, which are to be changed while others read them; and by one threadgroup of each matrix what
 // find_reflector says.
 //
-// Grid: reflectors_project_threads, a threadgroup a matrix and then one a tile of columns and part of the rows, parts
+// Grid: reflectors_small_threads, a threadgroup a matrix and then one a tile of columns and part of the rows, parts
 // innermost. Ownership: a SIMD-group multiplies a quarter of the rows of each slab. Barriers: one a slab, of which two
-// have room, and five until all sums are added up. The host promises: rows of B are whole packs; `products` has room
+// have room, and four until all sums are added up. The host promises: rows of B are whole packs; `products` has room
 // for reflectors_parts x a panel's columns rows as long as those of B, `heads` for a panel's columns, and `small` for
 // three square matrices.
 template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::reflectors_project_threads)]] void reflectors_project(
+[[kernel, max_total_threads_per_threadgroup(limits::reflectors_small_threads)]] void reflectors_project(
     device const float4* numbers [[buffer(0)]], device const float4* basis [[buffer(1)]],
     device const float4* gram [[buffer(2)]], device float4* products [[buffer(3)]], device float4* heads [[buffer(4)]],
     device float4* small [[buffer(5)]], constant long& rows [[buffer(6)]], constant long& stride [[buffer(7)]],
@@ -321,7 +318,7 @@ template <typename T>
   constexpr int summed = slabs < 2 * tile_sums ? 2 * tile_sums : slabs;
   constexpr int room = summed < packs_of_reflector<T>() ? packs_of_reflector<T>() : summed;
   threadgroup float4 staged[room];
-  const Team team = make_team(thread_index, limits::reflectors_project_threads, lane, simdgroup);
+  const Team team = make_team(thread_index, limits::reflectors_small_threads, lane, simdgroup);
   const PanelPlace panel = make_panel_place(first, columns, rows);
   const int parts = parts_of_rows(panel.rows);
   const long row_packs = stride / count;
@@ -330,7 +327,7 @@ template <typename T>
   const uint groups = 1 + tiles * uint(parts);
   const long matrix = threadgroup_index / groups;
   const uint group = threadgroup_index % groups;
-  basis += (matrix * rows + first) * reflector_packs;
+  basis += (matrix * rows + first) * panel_packs;
   if (group == 0) {
     find_reflector<T>(basis, gram + matrix * square_packs<T>(), panel.columns, staged,
                       small + matrix * 3 * square_packs<T>(), team.index);
@@ -342,8 +339,9 @@ template <typename T>
   const long place = first / count + first_pack;
   numbers += (matrix * rows + first) * row_packs + place;
   heads += matrix * width * row_packs + place;
-  const int start = part * rows_of_part(panel.rows);
-  const int end = min(start + rows_of_part(panel.rows), panel.rows);
+  const int part_rows = limits::reflectors_part_rows(panel.rows);
+  const int start = part * part_rows;
+  const int end = min(start + part_rows, panel.rows);
 
   const ProductOfLane own = make_product_of_lane(team.lane);
   float4 sums[owned][count];
@@ -362,7 +360,7 @@ template <typename T>
     x[team.index] = held.x;
 #pragma unroll
     for (int s = 0; s < 2; ++s) {
-      c[team.index + s * limits::reflectors_project_threads] = held.c[s];
+      c[team.index + s * limits::reflectors_small_threads] = held.c[s];
       const int c_row = row + team.index / limits::reflectors_tile_packs + s * slab_step;
       if (c_row < min(width, panel.rows) && pack < packs) heads[c_row * row_packs + pack] = held.c[s];
     }
@@ -371,8 +369,7 @@ template <typename T>
 #pragma unroll
     for (int i = 0; i < slab_rows / 4; ++i) {
       const int own_row = team.simdgroup * (slab_rows / 4) + i;
-      add_product_of_row<T, owned>(x + own_row * reflector_packs, c + own_row * limits::reflectors_tile_packs, own,
-                                   sums);
+      add_product_of_row<T, owned>(x + own_row * panel_packs, c + own_row * limits::reflectors_tile_packs, own, sums);
     }
   }
   // Of the upper half of the SIMD-groups, then of the second.

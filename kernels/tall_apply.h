@@ -176,7 +176,8 @@ template <typename T, int packs>
     fetch_summed<packs>(C_rows, places, first + staged_rows, next_c, tiling);
     const int staged_end = min(int(staged_rows), tiling.places - first);
     for (int few = 0; few < staged_end; few += rows_summed) {
-      add_products<T, packs>(own_V + few * staged_v_stride + tiling.v_pack, own_C + few * packs + tiling.c_pack, sums);
+      add_products<T, packs>(own_V + few * staged_v_stride + tiling.own.row_pack, own_C + few * packs + tiling.own.pack,
+                             sums);
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
   }
@@ -334,7 +335,7 @@ template <typename T, int packs>
   }
   stage_joint(joint, int(columns), false, staged_joint, team);
   simdgroup_barrier(mem_flags::mem_threadgroup);
-  add_products<T, packs>(own_V + tiling.v_pack, own_Z + tiling.c_pack, sums);
+  add_products<T, packs>(own_V + tiling.own.row_pack, own_Z + tiling.own.pack, sums);
   float4 v[changed_rows / 4];
   fetch_v<changed_rows>(V_rows, 0, v, tiling);
   simdgroup_barrier(mem_flags::mem_threadgroup);

@@ -26,16 +26,12 @@ inline int held_row(int p, int i, Team team) {
   return (p * packed_count<T>() + i) * limits::simd_width + team.lane;
 }
 
-// Of squares of lengths, neither denormal nor near the largest number: the root and the inverse, all but rounded once.
-// A step of Newton's method takes less time than what precise functions do about other numbers.
+// Of the square of a length, neither denormal nor near the largest number: the root, all but rounded once, as
+// accurate_reciprocal is.
 inline float root_of_square(float square) {
   const float inverse = rsqrt(square);
   const float root = square * inverse;
   return fma(0.5f * inverse, fma(-root, root, square), root);
-}
-inline float inverse_of_square(float square) {
-  const float inverse = reciprocal(square);
-  return fma(inverse, fma(-square, inverse, 1.0f), inverse);
 }
 
 // The reflector H = I - tau v v^H for which H x = r e_k: v is x below row k, and v_k there.
@@ -58,7 +54,7 @@ inline HeldReflector<T> make_held_reflector(T head, float below) {
   const T v_k = (norm + size) * unit;
   HeldReflector<T> reflector;
   reflector.v_k = is_zero ? head : v_k;
-  reflector.tau = is_zero ? 0.0f : 2.0f * inverse_of_square(square_add(v_k, below));
+  reflector.tau = is_zero ? 0.0f : 2.0f * accurate_reciprocal(square_add(v_k, below));
   reflector.r = is_zero ? head : -norm * unit;
   return reflector;
 }
@@ -141,12 +137,12 @@ inline void factor_column(thread HeldColumn* x, int owner, int stride, threadgro
 #pragma unroll
   for (int p = 0; p < packs; ++p) v.packs[p] = step[p * limits::simd_width + team.lane];
   const T entry = number_at<T>(v.packs[0], 0);
-  v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : zero);
+  v.packs[0] = with_number(v.packs[0], 0, team.lane > k ? entry : zero);
   T products[held_columns];
   const float below = products_of_held<T, packs>(v, x, products);
   const HeldReflector<T> reflector = make_held_reflector(simd_broadcast(entry, ushort(k)), below);
   triangle.tau = reflector.tau;
-  v.packs[0] = with_first(v.packs[0], team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
+  v.packs[0] = with_number(v.packs[0], 0, team.lane > k ? entry : team.lane == k ? reflector.v_k : zero);
 #pragma unroll
   for (int i = 0; i < held_columns; ++i) {
     const T head = simd_broadcast(number_at<T>(x[i].packs[0], 0), ushort(k));

@@ -3,6 +3,7 @@
 #include <metal_stdlib>
 
 #include "common/scalar.h"
+#include "device_limits.h"
 
 namespace metalsvd {
 
@@ -27,10 +28,6 @@ template <>
 inline float2 number_at<float2>(float4 pack, int i) {
   return i == 0 ? float2(pack.x, pack.y) : float2(pack.z, pack.w);
 }
-
-// The pack with another first number.
-inline float4 with_first(float4 pack, float number) { return float4(number, pack.y, pack.z, pack.w); }
-inline float4 with_first(float4 pack, float2 number) { return float4(number.x, number.y, pack.z, pack.w); }
 
 // The pack with another number at place i, as number_at.
 inline float4 with_number(float4 pack, int i, float number) {
@@ -77,6 +74,24 @@ inline float sum_of_pack<float>(float4 pack) {
 template <>
 inline float2 sum_of_pack<float2>(float4 pack) {
   return float2(pack.x + pack.z, pack.y + pack.w);
+}
+
+enum : int { panel_packs = limits::tall_panel_bytes / limits::tall_pack_bytes };  // of a row of a panel
+
+// What a lane owns of a product with V^H, where V has panel_packs packs a row: a pack of its rows, and every fourth
+// pack from `pack` on. Every lane shares what it reads of one factor with its neighbour, of the other with the next but
+// one (block_wide_gram.h says why).
+struct ProductOfLane {
+  int row_pack;
+  int pack;
+};
+
+inline ProductOfLane make_product_of_lane(int lane_index) {
+  const uint lane = uint(lane_index);
+  ProductOfLane own;
+  own.row_pack = int(lane / 8 * 2 + lane / 2 % 2);
+  own.pack = int(lane / 4 % 2 * 2 + lane % 2);
+  return own;
 }
 
 }  // namespace metalsvd

@@ -18,7 +18,6 @@ enum : int {
   rows_summed = 8,
   quarters = limits::tall_quarters,
   rows_summed_together = int(rows_summed) * int(quarters),
-  panel_packs = limits::tall_panel_bytes / limits::tall_pack_bytes,
   most_node_rows = limits::tall_chunk_bytes / limits::word_bytes,
   most_joint_packs = int(panel_packs) * limits::tall_panel_bytes / limits::word_bytes,
   changed_rows = limits::simd_width,  // of a quarter that are changed together
@@ -55,9 +54,8 @@ struct Tiling {
   int places;   // of rows in a quarter, there or not
   int quarter;
   int lane;
-  int v_pack;  // W
-  int c_pack;
-  int pack;  // C
+  ProductOfLane own;  // W
+  int pack;           // C
   int slot;
 };
 
@@ -72,8 +70,7 @@ inline Tiling make_tiling(uint tile, long C_packs, int v_packs, int rows, Team t
   tiling.quarter = team.simdgroup;
   tiling.lane = team.lane;
   const uint lane = uint(team.lane);
-  tiling.v_pack = int(lane / 8 * 2 + lane / 2 % 2);
-  tiling.c_pack = int(lane / 4 % 2 * 2 + lane % 2);
+  tiling.own = make_product_of_lane(team.lane);
   tiling.pack = int(lane / 4 % (packs / 2) * 2 + lane % 2);
   tiling.slot = int(lane / (2 * packs) * 2 + lane / 2 % 2);
   return tiling;
@@ -227,7 +224,7 @@ inline void multiply_joint(threadgroup const float4* joint, thread const OwnSums
   for (int j = 0; j < Width<packs>::owned_packs; ++j) {
 #pragma unroll
     for (int q = 0; q < count; ++q) {
-      of_quarter[(tiling.v_pack * count + q) * packs + tiling.c_pack + 4 * j] = sums.of[j][q];
+      of_quarter[(tiling.own.row_pack * count + q) * packs + tiling.own.pack + 4 * j] = sums.of[j][q];
     }
   }
   // What comes behind may write rows of C that other lanes have read.
