@@ -91,12 +91,15 @@ class Encoder {
   std::int64_t sweep(std::int64_t sweep) {
     begin("metalsvd::block sweep");
     drop_noise(sweep);
-    if (sweep > last_sweep_of_one_step()) {
-      return rounds_of_groups(sweep, limits::block_max_sweeps, plan_.block_group_size, plan_.block_group_count);
+    const std::int64_t sweep_of_groups = sweep - last_sweep_of_one_step();
+    if (sweep_of_groups > 0) {
+      const bool are_last = sweep_of_groups > limits::block_group_sweeps;
+      return rounds_of_groups(sweep, limits::block_max_sweeps,
+                              are_last ? plan_.block_last_groups : plan_.block_groups);
     }
     const bool holds_pairs = plan_.block_held_rows > 0;
     if (sweep > plan_.block_full_sweeps || (plan_.block_steps == 1 && !holds_pairs)) {
-      return rounds_of_groups(sweep, last_sweep_of_one_step(), 1, plan_.block_pair_rounds() + 1);
+      return rounds_of_groups(sweep, last_sweep_of_one_step(), {1, plan_.block_pair_rounds() + 1});
     }
     if (plan_.block_has_tables()) {
       for (const SeatingRounds& rounds : plan_.block_seating.parts) {
@@ -190,7 +193,7 @@ class Encoder {
     // Columns of a point, which keep to the same table, meet once a sweep, in its last round.
     const bool is_last = &rounds == &plan_.block_seating.parts.back() && slope + 1 == rounds.rounds;
     const std::int64_t passes = is_last ? std::int64_t{limits::block_wide_passes} : plan_.block_seating.point_bits;
-    const bool is_late = sweep > limits::block_full_sweeps;
+    const bool is_late = sweep > limits::block_quick_sweeps;
     const std::int64_t share = is_late ? plan_.block_late_share : plan_.block_share;
     const std::int64_t shares = divide_up(geometry_.w_height + geometry_.v_height, share);
     if (plan_.block_steps == 2 || is_late) {
@@ -214,19 +217,20 @@ class Encoder {
            plan_.threads_per_threadgroup);
   }
 
-  // The rounds of a sweep in which groups of `size` blocks meet. Two groups have one round, which does all sweeps up to
-  // the last. Returns how many sweeps that are.
-  std::int64_t rounds_of_groups(std::int64_t sweep, std::int64_t last, std::int64_t size, std::int64_t count) {
-    const std::int64_t sweeps = count == 2 ? last - sweep + 1 : 1;
-    for (std::int64_t round = 0; round < count - 1; ++round) {
+  // The rounds of a sweep in which groups of blocks meet. Two groups, unless they are large, have one round, which does
+  // all sweeps up to the last. Returns how many sweeps that are.
+  std::int64_t rounds_of_groups(std::int64_t sweep, std::int64_t last, BlockGroups groups) {
+    const bool does_all = groups.count == 2 && groups.size <= limits::block_group_blocks;
+    const std::int64_t sweeps = does_all ? last - sweep + 1 : 1;
+    for (std::int64_t round = 0; round < groups.count - 1; ++round) {
       std::vector<Argument> arguments{workspace_.W,       workspace_.V,      workspace_.states, geometry_.w_height,
                                       geometry_.v_height, plan_.block_width, plan_.block_count};
       if (plan_.block_is_wide) arguments.push_back(plan_.block_chunk_rows);
-      for (const std::int64_t number : {size, count, round, sweep, sweeps}) arguments.push_back(number);
+      for (const std::int64_t number : {groups.size, groups.count, round, sweep, sweeps}) arguments.push_back(number);
       if (plan_.block_is_wide) {
         arguments.push_back((sweep > plan_.block_full_sweeps ? 2 : 1) * limits::block_wide_passes);
       }
-      launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, count / 2, std::move(arguments));
+      launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, groups.count / 2, std::move(arguments));
     }
     return sweeps;
   }

@@ -227,6 +227,11 @@ std::int64_t full_sweeps(std::int64_t columns, bool of_tables) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
+BlockGroups block_groups(std::int64_t blocks, std::int64_t most_blocks) {
+  const std::int64_t size = std::min(divide_up(blocks, 2), most_blocks);
+  return {size, 2 * divide_up(blocks, 2 * size)};
+}
+
 // Rows that a threadgroup rotates of wide pairs, a strip or several of each SIMD-group: so many that the cores are done
 // first. A threadgroup takes as long as its strips and, to read J, about one more.
 std::int64_t wide_share(std::int64_t rotated_rows, std::int64_t pairs, std::int64_t cores) {
@@ -310,8 +315,8 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
   plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
-  plan.block_group_size = std::min<std::int64_t>(divide_up(plan.block_count, 2), limits::block_group_blocks);
-  plan.block_group_count = 2 * divide_up(plan.block_count, 2 * plan.block_group_size);
+  plan.block_groups = block_groups(plan.block_count, limits::block_group_blocks);
+  plan.block_last_groups = block_groups(plan.block_count, limits::block_last_group_blocks);
   const std::int64_t meetings =
       problem.batch * (plan.block_has_tables() ? plan.block_seating.most_tables() : pairs_of_matrix);
   plan.threadgroups = plan.block_steps == 1 ? meetings : meetings * divide_up(height, plan.block_chunk_rows);

@@ -81,6 +81,11 @@ struct Reduction {
   std::int64_t padded(std::int64_t columns) const { return (columns + packed - 1) / packed * packed; }
 };
 
+// Groups of blocks that meet as a whole, an even number of them: the last may have less blocks, or none.
+struct BlockGroups {
+  std::int64_t size, count;
+};
+
 // The kernels factor B = P diag(S) Q^H with rows >= columns: B is A, or A^H when A is wide (`transposed`). Where there
 // is a reduction, everything else here is about R instead of B.
 struct Plan {
@@ -113,8 +118,8 @@ struct Plan {
   std::int64_t block_share;        // rows that a threadgroup rotates,
   std::int64_t block_late_share;   // and where late sweeps have two steps rather than three
   std::int64_t block_full_sweeps;  // of such rounds, before those of groups
-  std::int64_t block_group_size;   // of blocks that meet as a whole in late sweeps,
-  std::int64_t block_group_count;  // the last of which may have less or none
+  BlockGroups block_groups;        // which meet as a whole in late sweeps,
+  BlockGroups block_last_groups;   // and in the last ones
   std::string suffix;              // of kernels that read or write A, U and Vh
   std::string number_suffix;       // of kernels that see only what is computed with
   std::string real_suffix;         // of kernels that write S

@@ -27,16 +27,23 @@ using namespace metal;
 enum : int {
   // A thread has four rows and four columns of each matrix.
   wide_tile_side = 4,
-  wide_tiles_of_row = wide_pair / wide_tile_side
+  wide_tiles_of_row = wide_pair / wide_tile_side,
+  // Threads side by side have the same columns, and every other the same rows (block_wide_gram.h says why).
+  wide_rows_of_tiles = int(limits::simd_width) / wide_tiles_of_row
 };
 
 struct WideTile {
   float at[wide_tile_side][wide_tile_side];
 };
 
-// Where the rows and columns of a thread begin: those of neighbouring rows are in one SIMD-group.
-inline int first_row_of_tile(int thread_index) { return thread_index / wide_tiles_of_row * wide_tile_side; }
-inline int first_column_of_tile(int thread_index) { return thread_index % wide_tiles_of_row * wide_tile_side; }
+// Where the rows and columns of a thread begin: a SIMD-group has all of some rows.
+inline int first_row_of_tile(int thread_index) {
+  const int row_of_tiles = thread_index / int(limits::simd_width) * wide_rows_of_tiles + thread_index % wide_rows_of_tiles;
+  return row_of_tiles * wide_tile_side;
+}
+inline int first_column_of_tile(int thread_index) {
+  return thread_index / wide_rows_of_tiles % wide_tiles_of_row * wide_tile_side;
+}
 
 // The angle in [-pi / 4, pi / 4] of the rotation that makes two columns orthogonal: alpha = |p|^2, beta = |q|^2,
 // gamma = p^H q; to a relative 4e-4.
@@ -90,12 +97,14 @@ inline WideAngles find_wide_angles(threadgroup const float* G, BlockTolerances t
       sum += cosine_of_pair > tolerances.cosine ? max(cosine_of_pair, fabs(angle)) : 0.0f;
     }
 #pragma unroll
-    for (ushort distance = 1; distance < wide_tiles_of_row; distance *= 2) sum += simd_shuffle_xor(sum, distance);
+    for (ushort distance = wide_rows_of_tiles; distance < limits::simd_width; distance *= 2) {
+      sum += simd_shuffle_xor(sum, distance);
+    }
     largest_sum = max(largest_sum, sum);
   }
   WideAngles angles;
   angles.found = simd_or(found);
-  angles.sum = max(largest_sum, simd_shuffle_xor(largest_sum, ushort(wide_tiles_of_row)));
+  angles.sum = max(largest_sum, simd_shuffle_xor(largest_sum, ushort(wide_rows_of_tiles / 2)));
   return angles;
 }
 

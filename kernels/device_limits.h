@@ -158,8 +158,9 @@ enum : int {
   block_max_sweeps = 40,
   // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as
   // random matrices need, and a few more: so many for few columns, for up to so many more, and for each time twice as
-  // many. Then some whose rounds are one step, each pair of blocks in one threadgroup. Last those in which groups of so
-  // many blocks meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch.
+  // many. Then some whose rounds are one step, each pair of blocks in one threadgroup. Then those in which groups of so
+  // many blocks meet, each pair of groups in one threadgroup, and two groups do all sweeps in one dispatch. Last, after
+  // some of these, larger groups, two of which do one sweep in a dispatch: with more it could take seconds.
   block_few_columns = 512,
   block_full_sweeps_of_few = 12,
   // Of tables for so few columns that one threadgroup has few rows to read: less.
@@ -169,14 +170,16 @@ enum : int {
   block_full_sweeps = 14,
   block_sweeps_for_twice_the_columns = 3,
   block_one_step_sweeps = 2,
+  block_group_sweeps = 8,
   block_group_blocks = 4,
+  block_last_group_blocks = 16,
   // A round is one step rather than two where rows are one chunk, of wide pairs less than the two tiles that a chunk
   // has at least, or where each core has so many pairs of blocks that are not wide. Where it is two, the second is
   // given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
   // Wide pairs are rotated in three steps, of which the second only solves, where more threadgroups than this a core
-  // would solve, the same more than once; not beyond block_full_sweeps, since two are less to pay for, of so many
+  // would solve, the same more than once; not beyond block_quick_sweeps, since two are less to pay for, of so many
   // threadgroups a core.
   block_wide_turning_per_core = 1,
   block_wide_late_per_core = 2,
