@@ -38,7 +38,7 @@ foreach(metal_file ${METALSVD_METAL_FILES} ${CMAKE_CURRENT_SOURCE_DIR}/kernels/c
   translate_metal(${metal_file} cuda cu source)
   target_sources(metalsvd PRIVATE ${source})
 endforeach()
-target_sources(metalsvd PRIVATE csrc/backends/cuda.cpp)
+target_sources(metalsvd PRIVATE csrc/backends/cuda.cpp csrc/backends/cuda_replay.cpp)
 target_compile_definitions(metalsvd PRIVATE METALSVD_CUDA)
 target_include_directories(metalsvd PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${CMAKE_CURRENT_SOURCE_DIR}>)
 # As the emulator computes: rounded correctly, a product and a sum fused only where fma() says so. Denormal numbers stay,

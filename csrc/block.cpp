@@ -89,7 +89,10 @@ class Encoder {
 
   // A sweep, or as many as one dispatch does. Returns how many.
   std::int64_t sweep(std::int64_t sweep) {
-    begin("metalsvd::block sweep");
+    if (sweep >= next_step_) {
+      begin("metalsvd::block sweep");
+      next_step_ = 2 * sweep;
+    }
     drop_noise(sweep);
     const std::int64_t sweep_of_groups = sweep - last_sweep_of_one_step();
     if (sweep_of_groups > 0) {
@@ -269,6 +272,9 @@ class Encoder {
   Workspace workspace_;
   const LaunchStep launch_step_;
   Step step_;  // not launched yet
+  // The sweep that the next step begins with: each has as many as those before it, so that there are few of them and
+  // the device never waits.
+  std::int64_t next_step_ = 1;
 };
 
 }  // namespace

@@ -71,6 +71,42 @@ def test_a_graph_is_captured_and_replayed(driver, full_matrices):
         assert_same(captured, metalsvd.svd_ex(values, full_matrices, driver=driver), f"{driver}, seed {seed}")
 
 
+@METHODS
+def test_calls_that_come_again_give_the_same_bits(driver):
+    """What is launched with the same tensors once more is replayed as a graph: of what they hold now."""
+    A = torch.empty(SHAPES[driver], device="cuda")
+    values = [sample(*SHAPES[driver], seed=seed) for seed in range(6)]
+    expected = [metalsvd.svd_ex(value, driver=driver) for value in values]  # each with tensors of its own
+    for _ in range(2):
+        for seed, value in enumerate(values):
+            A.copy_(value)
+            assert_same(metalsvd.svd_ex(A, driver=driver), expected[seed], f"{driver}, seed {seed}")
+
+
+def test_a_call_that_comes_again_is_a_graph_on_any_stream():
+    A = sample(*SHAPES["recover"])
+    expected = metalsvd.svd_ex(A, driver="recover")
+    for stream in (torch.cuda.default_stream(), torch.cuda.Stream()):
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                assert_same(metalsvd.svd_ex(A, driver="recover"), expected, str(stream))
+            stream.synchronize()
+            with torch.profiler.profile() as profile:
+                metalsvd.svd_ex(A, driver="recover")
+                stream.synchronize()
+        assert any("cudaGraphLaunch" in event.name for event in profile.events()), f"no graph on {stream}"
+
+
+def test_graphs_of_many_shapes_make_room_for_each_other():
+    """More steps than are kept, twice, so that each is forgotten before it comes again."""
+    samples = [sample(n, 33, seed=n) for n in range(34, 134)]
+    expected = [metalsvd.svd_ex(A, driver="recover") for A in samples]
+    for _ in range(2):
+        for A, factors in zip(samples, expected, strict=True):
+            for _ in range(2):
+                assert_same(metalsvd.svd_ex(A, driver="recover"), factors, str(A.shape))
+
+
 def test_torch_is_captured_too_without_error_checks():
     A = sample(3, 6, 5)
     expected = torch.linalg.svd(A)

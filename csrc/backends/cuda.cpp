@@ -1,6 +1,7 @@
 // Runs launches on an NVIDIA GPU: the kernels of kernels/*.metal, translated and compiled ahead of time by nvcc, on the
-// current stream of the tensors' device. The only file that knows the CUDA runtime, which is linked statically: it and
-// torch's own share the device's primary context, and with it streams, memory and captured graphs.
+// current stream of the tensors' device; steps that come again as CUDA graphs (cuda_replay.h). Only these files know
+// the CUDA runtime, which is linked statically: it and torch's own share the device's primary context, and with it
+// streams, memory and captured graphs.
 #include <cuda_runtime_api.h>
 #include <dlfcn.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -11,16 +12,20 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
+#include <vector>
 
 #include "../launch.h"
 #include "../profiler_range.h"
 #include "cuda_kernels.h"
+#include "cuda_replay.h"
 
 namespace metalsvd {
 namespace {
 
 constexpr std::int64_t warp_size = 32;
 constexpr std::int64_t most_threadgroups = (std::int64_t{1} << 31) - 1;
+// Launches of a step from which on a graph of them takes less time.
+constexpr std::size_t fewest_replayed = 8;
 
 // Entry functions by the kernels' names, complete before main: a launch only looks its own up.
 std::unordered_map<std::string_view, const void*>& entries() {
@@ -81,16 +86,27 @@ bool launches_early(std::int32_t device, const Launch& launch) {
   return known[device] = attributes.ptxVersion >= hopper;
 }
 
-void run(const Launch& launch, cudaStream_t stream, bool early) {
+// A launch as the runtime takes it.
+struct Call {
+  const Launch& launch;
+  const void* entry;
+  cuda::Arguments arguments{};
+};
+
+Call make_call(const Launch& launch) {
   STD_TORCH_CHECK(launch.arguments.size() <= cuda::max_arguments && launch.threads_per_threadgroup % warp_size == 0 &&
                       launch.threadgroups <= most_threadgroups,
                   "metalsvd: the kernel '", launch.kernel, "' cannot be launched on CUDA");
-  cuda::Arguments arguments{};
-  for (std::size_t i = 0; i < launch.arguments.size(); ++i) arguments.words[i] = word_of(launch.arguments[i]);
-  void* parameters[] = {&arguments};
-  const void* entry = entry_of(launch);
+  Call call{launch, entry_of(launch)};
+  for (std::size_t i = 0; i < launch.arguments.size(); ++i) call.arguments.words[i] = word_of(launch.arguments[i]);
+  return call;
+}
+
+void run(const Call& call, cudaStream_t stream, bool early) {
+  const Launch& launch = call.launch;
   if (launch.tile_bytes > 0) {
-    check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(launch.tile_bytes)),
+    check(cudaFuncSetAttribute(call.entry, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               static_cast<int>(launch.tile_bytes)),
           "asking for the shared memory of the kernel", launch.kernel);
   }
   cudaLaunchAttribute programmatic{};
@@ -103,7 +119,23 @@ void run(const Launch& launch, cudaStream_t stream, bool early) {
   config.stream = stream;
   config.attrs = &programmatic;
   config.numAttrs = early ? 1 : 0;
-  check(cudaLaunchKernelExC(&config, entry, parameters), "launching the kernel", launch.kernel);
+  void* parameters[] = {const_cast<cuda::Arguments*>(&call.arguments)};
+  check(cudaLaunchKernelExC(&config, call.entry, parameters), "launching the kernel", launch.kernel);
+}
+
+// All that launches are told apart by.
+std::vector<std::uint64_t> words_of(const std::vector<Call>& calls) {
+  std::vector<std::uint64_t> words;
+  words.reserve(calls.size() * (cuda::max_arguments + 4));
+  for (const Call& call : calls) {
+    const std::size_t count = call.launch.arguments.size();
+    words.insert(words.end(),
+                 {reinterpret_cast<std::uint64_t>(call.entry), static_cast<std::uint64_t>(call.launch.threadgroups),
+                  static_cast<std::uint64_t>(call.launch.threads_per_threadgroup),
+                  static_cast<std::uint64_t>(call.launch.tile_bytes)});
+    words.insert(words.end(), call.arguments.words, call.arguments.words + count);
+  }
+  return words;
 }
 
 }  // namespace
@@ -134,7 +166,14 @@ void launch_on_cuda(const Step& step) {
   const cudaStream_t stream = current_stream(device);
   const bool early = launches_early(device, step.launches.front());
   const ProfilerRange range(step.name.c_str());
-  for (const Launch& launch : step.launches) run(launch, stream, early);
+  std::vector<Call> calls;
+  calls.reserve(step.launches.size());
+  for (const Launch& launch : step.launches) calls.push_back(make_call(launch));
+  const auto run_all = [&calls, early](cudaStream_t stream) {
+    for (const Call& call : calls) run(call, stream, early);
+  };
+  if (calls.size() < fewest_replayed) return run_all(stream);
+  cuda::Replay::of_device(device).launch(words_of(calls), stream, run_all);
 }
 
 }  // namespace metalsvd
