@@ -38,7 +38,8 @@ struct WideTile {
 
 // Where the rows and columns of a thread begin: a SIMD-group has all of some rows.
 inline int first_row_of_tile(int thread_index) {
-  const int row_of_tiles = thread_index / int(limits::simd_width) * wide_rows_of_tiles + thread_index % wide_rows_of_tiles;
+  const int row_of_tiles =
+      thread_index / int(limits::simd_width) * wide_rows_of_tiles + thread_index % wide_rows_of_tiles;
   return row_of_tiles * wide_tile_side;
 }
 inline int first_column_of_tile(int thread_index) {
