@@ -468,9 +468,11 @@ std::int64_t recovered_columns(const Problem& problem) {
 Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver) {
   const Problem of_R = problem_of_r(problem);
   const bool is_forced = driver == recovery_driver;
-  const bool recovers = of_R.job == Job::thin && (is_forced || of_R.n >= recovered_columns(problem));
+  const bool is_long_enough = is_forced || of_R.n >= recovered_columns(problem);
+  const bool is_from_B = std::max(problem.m, problem.n) <= limits::recovered_rows_a_column * of_R.n;
+  const bool recovers = of_R.job == Job::thin && is_long_enough;
   Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt, true,
-                         recovers ? std::optional(plan_reduction(of_R)) : std::nullopt);
+                         recovers ? std::optional(plan_reduction(is_from_B ? problem : of_R)) : std::nullopt);
   plan.reduction = plan_reduction(problem);
   // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
   // and Veselic 2008).
@@ -479,7 +481,7 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   // Where a panel of the tall QR is one chunk, that takes less time. With and without vectors: S is the same to the
   // last bit.
   const std::vector<Panel>& panels = plan.reduction->panels;
-  plan.reduction->reflects = plan.reduction->preconditions && problem.m == problem.n && panels.size() > 1 &&
+  plan.reduction->reflects = plan.reduction->preconditions && is_from_B && is_long_enough && panels.size() > 1 &&
                              (is_forced || panels.front().nodes.size() > 1);
   return plan;
 }

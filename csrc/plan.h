@@ -90,7 +90,8 @@ struct BlockGroups {
 // is a reduction, everything else here is about R instead of B.
 struct Plan {
   std::optional<Reduction> reduction;
-  // The QR that the left vectors of R follow from where `block` does not accumulate them (kernels/tall_recover.h).
+  // The QR that the left vectors of R, or of B, follow from where `block` does not accumulate them
+  // (kernels/tall_recover.h).
   std::optional<Reduction> recovery;
   Method method;
   std::string library;  // the .metal file
@@ -127,7 +128,7 @@ struct Plan {
   // Whether `block` rotates the columns of Q with those of B.
   bool block_accumulates() const { return left_columns > 0 && !recovery; }
   // Whether the left vectors are recovered from B itself rather than from R, so that Q is not needed.
-  bool recovers_from_B() const { return recovery && reduction->rows == columns; }
+  bool recovers_from_B() const { return recovery && recovery->rows == reduction->rows; }
   // Whether `block` has wide rounds of more than one step.
   bool block_has_tables() const { return block_is_wide && block_steps > 1; }
   // Rounds of a sweep of `block` in which blocks meet in pairs.

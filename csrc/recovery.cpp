@@ -24,7 +24,7 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
 // Whether a factor of the product, or what is made of it, is triangular.
 bool has_triangle(std::int64_t kind, bool is_real) {
   if (kind == limits::tall_product_reflected) return is_real;
-  return kind != limits::tall_product_of_square && kind != limits::tall_product_over_values;
+  return kind != limits::tall_product_of_all && kind != limits::tall_product_over_values;
 }
 
 bool is_one_panel(const Reduction& reduction) { return reduction.panels.size() == 1; }
@@ -38,19 +38,34 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       X_(right_vectors(plan, R, factors_of_R)),
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
-      panels_(reduction_, R, std::nullopt, is_one_panel(reduction_) ? std::nullopt : std::optional(settled_)),
-      defects_(empty_vector(R.tensor, R.batch * tiles(is_wide(limits::tall_product_of_gram)), ScalarType::Int)) {}
+      panels_(reduction_, R, std::nullopt, settles() && !completes() ? std::optional(settled_) : std::nullopt),
+      defects_(empty_vector(R.tensor, R.batch * tiles(limits::tall_product_of_gram), ScalarType::Int)) {}
 
-Matrices Recovery::row_major(const Numbers& numbers) const {
-  const std::int64_t n = panels_.columns();
-  return {numbers.tensor, R_.batch, numbers.stride, n, n, panels_.stride(), 1};
+bool Recovery::settles() const { return !is_one_panel(reduction_); }
+
+bool Recovery::completes() const { return reduction_.left_columns > X_.n; }
+
+Matrices Recovery::row_major(const Numbers& numbers, std::int64_t rows) const {
+  return {numbers.tensor, R_.batch, numbers.stride, rows, panels_.columns(), panels_.stride(), 1};
 }
 
-std::int64_t Recovery::tiles(bool wide) const {
+std::int64_t Recovery::rows_of_product(std::int64_t kind) const {
+  switch (kind) {
+    case limits::tall_product_of_all:
+    case limits::tall_product_of_upper:
+    case limits::tall_product_by_upper:
+    case limits::tall_product_by_last_upper: return reduction_.rows;
+    default: return panels_.columns();
+  }
+}
+
+std::int64_t Recovery::tiles(std::int64_t kind, bool wide) const {
   const std::int64_t packs = wide ? limits::tall_product_packs : limits::tall_narrow_product_packs;
   const std::int64_t rows = wide ? limits::tall_product_rows : limits::tall_narrow_product_rows;
-  return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(panels_.columns(), rows);
+  return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(rows_of_product(kind), rows);
 }
+
+std::int64_t Recovery::tiles(std::int64_t kind) const { return tiles(kind, is_wide(kind)); }
 
 // Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty. Where half of the numbers
 // are zeros cores have more of them to go round.
@@ -58,16 +73,15 @@ bool Recovery::is_wide(std::int64_t kind) const {
   const bool is_real = reduction_.packed == limits::tall_pack_bytes / limits::word_bytes;
   constexpr std::int64_t wide_packs = limits::tall_product_rows * limits::tall_product_packs;
   constexpr std::int64_t narrow_packs = limits::tall_narrow_product_rows * limits::tall_narrow_product_packs;
-  const bool wastes_little = 9 * tiles(true) * wide_packs <= 10 * tiles(false) * narrow_packs;
-  return wastes_little && R_.batch * tiles(true) >= (has_triangle(kind, is_real) ? 4 : 1) * reduction_.cores;
+  const bool wastes_little = 9 * tiles(kind, true) * wide_packs <= 10 * tiles(kind, false) * narrow_packs;
+  return wastes_little && R_.batch * tiles(kind, true) >= (has_triangle(kind, is_real) ? 4 : 1) * reduction_.cores;
 }
 
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
-  const bool wide = is_wide(kind);
-  return tall_launch(R_.batch, (wide ? "product_" : "product_narrow_") + reduction_.number, tiles(wide),
+  return tall_launch(R_.batch, (is_wide(kind) ? "product_" : "product_narrow_") + reduction_.number, tiles(kind),
                      {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
                       left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
-                      kind, sigma_, defects_, settled_});
+                      kind, sigma_, defects_, settled_, reduction_.rows});
 }
 
 // Of a settled matrix, in the units of kernels/tall_recover.h: what is left is then within 4 eps, or where that saves
@@ -80,45 +94,57 @@ std::int64_t Recovery::most_defect(bool is_last) const {
 
 void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
                              Step& step) const {
-  const Matrices Z = row_major(source);
+  const Matrices Z = row_major(source, reduction_.rows);
   const std::int64_t of_gram = is_last ? limits::tall_product_of_last_gram : limits::tall_product_of_gram;
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
   step.launches.push_back(product(of_gram, transpose(Z), Z, square));
-  step.launches.push_back(product(by_upper, Z, row_major(square), target));
-  step.launches.push_back(tall_launch(
-      R_.batch, "settle", 1, {defects_, settled_, tiles(is_wide(of_gram)), most_defect(is_last), std::int64_t{is_last}},
-      limits::simd_width));
+  step.launches.push_back(product(by_upper, Z, row_major(square, panels_.columns()), target));
+  step.launches.push_back(tall_launch(R_.batch, "settle", 1,
+                                      {defects_, settled_, tiles(of_gram), most_defect(is_last), std::int64_t{is_last}},
+                                      limits::simd_width));
 }
 
 Step Recovery::recover() const {
   const std::int64_t n = panels_.columns();
+  const std::int64_t rows = reduction_.rows;
   const Numbers square = allocate_numbers(R_, n * panels_.stride());  // I - E, then Gram matrices, then D
-  const bool settles = !panels_.is_one_panel();
-  // Of one panel what Q is applied to takes the place of its reflectors.
-  const Numbers spare = settles ? panels_.left() : allocate_numbers(R_, square.stride);
-  const Numbers& product_of_R = settles ? panels_.numbers() : spare;
-  const Numbers& nearly = settles ? spare : panels_.numbers();
+  // X (I - E) diag(sigma)^-1, conjugated. What there are reflectors of later has room for it.
+  const Numbers multiplier =
+      settles() ? Numbers{panels_.numbers().tensor, square.stride} : allocate_numbers(R_, square.stride);
+  // Full matrices are wider than Z.
+  const Numbers settled = settles() && completes() ? allocate_numbers(R_, rows * panels_.stride()) : panels_.left();
+  const Numbers& nearly = settles() ? settled : panels_.numbers();
   Step step{"metalsvd::qr recover", {}};
   step.launches = {
       product(limits::tall_product_reflected, transpose(X_), X_, square),
-      product(is_triangular_ ? limits::tall_product_of_upper : limits::tall_product_of_square, R_, X_, product_of_R),
-      product(limits::tall_product_over_values, row_major(product_of_R), row_major(square), nearly),
+      product(limits::tall_product_over_values, X_, row_major(square, n), multiplier),
+      product(is_triangular_ ? limits::tall_product_of_upper : limits::tall_product_of_all, R_,
+              row_major(multiplier, n), nearly),
   };
-  if (settles) {
+  if (settles()) {
     orthogonalize(false, nearly, panels_.numbers(), square, step);
-    orthogonalize(true, panels_.numbers(), panels_.left(), square, step);
+    orthogonalize(true, panels_.numbers(), settled, square, step);
   }
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);
   std::vector<Argument> arguments{
-      panels_.roots().tensor, square.tensor, n, settles ? reduction_.panel_columns : panels_.stride(),
+      panels_.roots().tensor, square.tensor, n, settles() ? reduction_.panel_columns : panels_.stride(),
       panels_.roots().stride, groups};
   for (const Argument& argument : panels_.settled_arguments()) arguments.push_back(argument);
   step.launches.push_back(tall_launch(R_.batch, "phases_" + reduction_.number, groups, std::move(arguments)));
   panels_.expand({square.tensor, R_.batch, n * n, n, n, n, 1}, step.launches);
+  if (settles() && completes()) {
+    const std::int64_t all_groups = groups_for_rows(rows);
+    step.launches.push_back(tall_launch(R_.batch, "restore_" + reduction_.number, all_groups,
+                                        {settled.tensor, panels_.left().tensor, rows, n, panels_.stride(),
+                                         panels_.left_stride(), all_groups, settled_}));
+  }
   return step;
 }
 
-Matrices Recovery::vectors() const { return row_major(panels_.left()); }
+Matrices Recovery::vectors() const {
+  const Numbers& left = panels_.left();
+  return {left.tensor, R_.batch, left.stride, reduction_.rows, reduction_.left_columns, panels_.left_stride(), 1};
+}
 
 }  // namespace metalsvd

@@ -11,24 +11,29 @@
 namespace metalsvd {
 
 // R = Z diag(sigma) X^H with X and sigma from `block`: Z follows from R X. In place of R that may be B, whose X and
-// sigma are the same.
+// sigma are the same; then full matrices are completed here.
 class Recovery {
  public:
   // `plan` has a recovery. R, which TallQr::recovered names, and the right vectors of R among `factors_of_R` are read
   // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Ten launches and those of PanelQr::factor and PanelQr::expand; of one panel, which takes little time, four and
-  // those.
+  // Ten launches and those of PanelQr::factor and PanelQr::expand, and one for full matrices; of one panel, which takes
+  // little time, four and those.
   Step recover() const;
   // Z, once that has run.
   Matrices vectors() const;
 
  private:
-  Matrices row_major(const Numbers& numbers) const;
+  // Whether products may settle a matrix, and whether Z is to be completed to full matrices.
+  bool settles() const;
+  bool completes() const;
+  Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
+  std::int64_t rows_of_product(std::int64_t kind) const;
   // Tiles of a product of a kind: wide ones, if that is all cores' work and little of it is wasted, or narrow ones.
   bool is_wide(std::int64_t kind) const;
-  std::int64_t tiles(bool wide) const;
+  std::int64_t tiles(std::int64_t kind, bool wide) const;
+  std::int64_t tiles(std::int64_t kind) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;
   // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. What it is multiplied by, of

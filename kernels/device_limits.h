@@ -190,6 +190,8 @@ enum : int {
   // gains too, and so do complex ones of any size.
   block_recovered_columns = 256,
   block_recovered_complex_columns = 80,
+  // Up to so many rows a column they follow from B itself rather than R: products of all rows take less time than Q.
+  recovered_rows_a_column = 4,
 
   // The tall QR moves numbers in packs of so many bytes. It takes panels of at most so many bytes a row, 32 real or 16
   // complex columns, and nodes of at most so many of a column, 512 or 256 rows: a SIMD-group holds some columns in 64
@@ -221,7 +223,7 @@ enum : int {
   tall_product_of_last_gram = 4,
   tall_product_by_upper = 5,
   tall_product_by_last_upper = 6,
-  tall_product_of_square = 7,
+  tall_product_of_all = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   // Block reflectors take panels of tall_panel_bytes too, and Gram matrices of so many rows of one, a thread each in a
   // pass; for the products with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup

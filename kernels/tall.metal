@@ -73,6 +73,8 @@ template
         tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs>;
 template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
+template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<float>) tall_restore<float>;
+template [[host_name("tall_restore_c64")]] [[kernel]] decltype(tall_restore<float2>) tall_restore<float2>;
 template [[host_name("tall_settle")]] [[kernel]] decltype(tall_settle<uint>) tall_settle<uint>;
 template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;

@@ -3,15 +3,15 @@
 // To accumulate Z, `block` multiplies it with every rotation: half of what its sweeps do. Where columns are many it
 // leaves Z away, and Y = Z diag(sigma) is formed. X is orthonormal to the tolerance of the sweeps only, as E = X^H X -
 // I. It is R = Z diag(sigma) X^H for the Z that would have been accumulated, so that R X = Z diag(sigma) (I + E), and
-// Y = R X (I - E) but for E^2.
+// Y = R X (I - E) but for E^2. Z is R times the small matrix X (I - E) diag(sigma)^-1.
 //
 // An error of eps sigma_1 in Y is one of eps sigma_1 in R = Y X^H, as large as any backward stable method leaves. In a
 // column of small sigma it may be the whole direction, but such columns are the last: they are made orthogonal to those
 // before, which stay as they are. Drmac and Veselic (2008, I, section 3) obtain Z by a triangular solve, for which R
 // has to be well-conditioned.
 //
-// Where B is square the same is done for B instead of R, whose sigma and X are the same: then Z are the left vectors of
-// B, Q is not applied to them, and need not be kept.
+// Where B has few times as many rows as columns the same is done for B instead of R, whose sigma and X are the same:
+// then Z are the left vectors of B, Q is not applied to them, and need not be kept.
 //
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
 // by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
@@ -281,22 +281,23 @@ inline uint sum_of_defects(uint defect) { return min(simd_sum(min(defect, uint(m
 
 // A tile of matrices that are both row-major, of whole packs.
 template <typename Tile, typename T>
-inline void copy_tile(device const T* from, device T* to, long matrix, long columns, long stride, long first_row,
+inline void copy_tile(device const T* from, device T* to, long matrix, long rows, long stride, long first_row,
                       long first_pack, Team team) {
   for (int place = team.index; place < Tile::rows * Tile::packs; place += team.threads) {
     const long row = first_row + place / Tile::packs;
     const long number = (first_pack + place % Tile::packs) * packed_count<T>();
-    if (row >= columns || number >= stride) continue;
-    const long place_in_matrices = (matrix * columns + row) * stride + number;
+    if (row >= rows || number >= stride) continue;
+    const long place_in_matrices = (matrix * rows + row) * stride + number;
     *(device float4*)(to + place_in_matrices) = *(device const float4*)(from + place_in_matrices);
   }
 }
 
-// A product of matrices of columns x columns, by its kind:
+// A product; of columns x columns by the first two kinds and those of Gram matrices, which all rows are summed for, or
+// of rows x columns, where a factor of rows x columns meets one of columns x columns:
 // - reflected: 2 I - left conj(right), which is Hermitian: of real numbers tiles below the diagonal are left out, and
 //   stored by those above
-// - of_square: left conj(right); of_upper: the same with an upper triangular left
-// - over_values: left right, each column divided by its value
+// - over_values: left conj(right), each column divided by its value
+// - of_all: left conj(right); of_upper: the same with an upper triangular left
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
 //   out, and to `defects` the sum of what defect_of says, a number a tile
 // - by_upper: left right with an upper triangular right
@@ -315,17 +316,20 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     constant long& left_column_stride [[buffer(7)]], constant long& right_batch_stride [[buffer(8)]],
     constant long& right_row_stride [[buffer(9)]], constant long& right_column_stride [[buffer(10)]],
     constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device uint* defects [[buffer(13)]],
-    device const uint* settled [[buffer(14)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
-    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device const uint* settled [[buffer(14)]], constant long& rows [[buffer(15)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef ProductTile<rows_of_tile, packs_of_tile> Tile;
   constexpr int count = packed_count<T>();
   threadgroup float4 left_packs[int(Tile::slice) * int(Tile::stride) * sizeof(T) / sizeof(float4)];
   threadgroup float4 right_packs[int(Tile::slice) * packs_of_tile];
   threadgroup uint defects_of_simdgroups[limits::tall_threads / limits::simd_width];
   const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
+  const bool is_gram = is_of_gram(kind);
+  const bool is_square = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_over_values;
+  const long product_rows = is_square ? columns : rows;
   const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
-  const uint down = uint(columns + Tile::rows - 1) / uint(Tile::rows);
+  const uint down = uint(product_rows + Tile::rows - 1) / uint(Tile::rows);
   const long matrix = threadgroup_index / (across * down);
   const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   // Tiles that take the most time come first.
@@ -333,10 +337,9 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   const long first_row = long(by_upper ? tile % down : tile / across) * Tile::rows;
   const long first_pack = long(by_upper ? across - 1 - tile / down : tile % across) * Tile::packs;
   const long end_of_tile = min((first_pack + Tile::packs) * count, long(columns));
-  const bool is_gram = is_of_gram(kind);
   const bool is_of_last = kind == limits::tall_product_of_last_gram || kind == limits::tall_product_by_last_upper;
   if (is_of_last && settled[matrix] != 0u) {
-    if (!is_gram) copy_tile<Tile>(left, product, matrix, columns, stride, first_row, first_pack, team);
+    if (!is_gram) copy_tile<Tile>(left, product, matrix, rows, stride, first_row, first_pack, team);
     return;
   }
   const bool mirrored = is_mirrored(kind, T());
@@ -344,11 +347,10 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     if (is_gram && team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
-  const bool conjugates = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_of_upper ||
-                          kind == limits::tall_product_of_square;
+  const bool conjugates = !by_upper;
   const long first_column = first_pack * count;
   const Operand<T> of_left = {left + matrix * left_batch_stride + first_row * left_row_stride, left_row_stride,
-                              left_column_stride, int(columns - first_row), 0};
+                              left_column_stride, int(product_rows - first_row), 0};
   const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
                                right_row_stride, right_column_stride, 0, int(columns - first_column)};
   const SliceOfThread<T, Tile> slice =
@@ -363,7 +365,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   }
   HeldSlice<T, Tile> held;
   const long first = kind == limits::tall_product_of_upper ? first_row : 0;
-  const long end = by_upper ? end_of_tile : long(columns);
+  const long end = by_upper ? end_of_tile : is_gram ? long(rows) : long(columns);
   fetch_slice(slice, of_left, of_right, first, end, held);
   for (long start = first; start < end; start += Tile::slice) {
     stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
@@ -382,7 +384,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
 #pragma unroll
     for (int r = 0; r < Tile::held_rows; ++r) {
       const long row = first_row + part.row + r;
-      if (row >= columns || pack * count >= stride) break;
+      if (row >= product_rows || pack * count >= stride) break;
       T numbers[count];
 #pragma unroll
       for (int q = 0; q < count; ++q) {
@@ -392,7 +394,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
         numbers[q] = finished_entry(entry, kind, values + matrix * columns);
         if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
-      ((device float4*)(product + (matrix * columns + row) * stride))[pack] = pack_of(numbers);
+      ((device float4*)(product + (matrix * product_rows + row) * stride))[pack] = pack_of(numbers);
     }
   }
   if (mirrored && first_row + Tile::rows <= first_column) {
@@ -432,6 +434,24 @@ template <typename T>
   }
   sum = sum_of_defects(sum);
   if (lane == 0 && !is_settled(settled, may_be, matrix)) settled[matrix] = sum < uint(bound) ? 1u : 0u;
+}
+
+// Z of the settled matrices of a batch, where the QR has completed them too: back to the first columns of P.
+//
+// Grid and ownership are those of tall_collect, of `rows` rows. No barrier.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_restore(
+    device const T* Z [[buffer(0)]], device T* P [[buffer(1)]], constant long& rows [[buffer(2)]],
+    constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]], constant long& P_stride [[buffer(5)]],
+    constant long& groups [[buffer(6)]], device const uint* settled [[buffer(7)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  if (settled[own.matrix] == 0u) return;
+  for (long i = own.first; i < rows; i += own.step) {
+    const long row = own.matrix * rows + i;
+    for (long j = lane; j < columns; j += limits::simd_width) P[row * P_stride + j] = Z[row * stride + j];
+  }
 }
 
 // D: the phases of the diagonal of R on that of a square matrix, row-major. R is in the roots of its panels, as
