@@ -40,6 +40,14 @@ foreach(metal_file ${METALSVD_METAL_FILES} ${CMAKE_CURRENT_SOURCE_DIR}/kernels/c
 endforeach()
 target_sources(metalsvd PRIVATE csrc/backends/cuda.cpp csrc/backends/cuda_replay.cpp)
 target_compile_definitions(metalsvd PRIVATE METALSVD_CUDA)
+# What decides within a graph calls the device's runtime, which has to be linked for the device.
+add_library(metalsvd_condition STATIC csrc/backends/cuda_condition.cu)
+set_target_properties(metalsvd_condition PROPERTIES
+  CUDA_ARCHITECTURES "${CMAKE_CUDA_ARCHITECTURES}"
+  CUDA_STANDARD 20 CUDA_STANDARD_REQUIRED ON CUDA_EXTENSIONS OFF
+  CUDA_RUNTIME_LIBRARY Static
+  CUDA_SEPARABLE_COMPILATION ON CUDA_RESOLVE_DEVICE_SYMBOLS ON POSITION_INDEPENDENT_CODE ON)
+target_link_libraries(metalsvd PRIVATE metalsvd_condition)
 target_include_directories(metalsvd PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:${CMAKE_CURRENT_SOURCE_DIR}>)
 # As the emulator computes: rounded correctly, a product and a sum fused only where fma() says so. Denormal numbers stay,
 # unlike on an Apple GPU: with -ftz=false even a negation takes them for zero, and matrices of denormal numbers, which are

@@ -49,6 +49,9 @@ struct Workspace {
   Tensor extra;  // completed columns where tensors hold less than numbers
 };
 
+// Sweeps that nearly all matrices need; a power of two.
+constexpr std::int64_t sweeps_of_all = 8;
+
 class Encoder {
  public:
   Encoder(const Plan& plan, const Matrices& A, const Outputs& outputs, ScalarType number_type, LaunchStep launch_step)
@@ -89,16 +92,12 @@ class Encoder {
 
   // A sweep, or as many as one dispatch does. Returns how many.
   std::int64_t sweep(std::int64_t sweep) {
-    if (sweep >= next_step_) {
-      begin("metalsvd::block sweep");
-      next_step_ = 2 * sweep;
-    }
+    begin_sweep(sweep);
     drop_noise(sweep);
     const std::int64_t sweep_of_groups = sweep - last_sweep_of_one_step();
     if (sweep_of_groups > 0) {
       const bool are_last = sweep_of_groups > limits::block_group_sweeps;
-      return rounds_of_groups(sweep, limits::block_max_sweeps,
-                              are_last ? plan_.block_last_groups : plan_.block_groups);
+      return rounds_of_groups(sweep, limits::block_max_sweeps, are_last ? plan_.block_last_groups : plan_.block_groups);
     }
     const bool holds_pairs = plan_.block_held_rows > 0;
     if (sweep > plan_.block_full_sweeps || (plan_.block_steps == 1 && !holds_pairs)) {
@@ -150,6 +149,20 @@ class Encoder {
   void begin(const char* step) {
     flush();
     step_.name = step;
+    step_.need.reset();
+  }
+
+  // The first sweeps, which all matrices need, are steps of as many as all before together: there are few of them, and
+  // the device never waits. Later ones are a step each, and those that hardly any matrix needs one together.
+  void begin_sweep(std::int64_t sweep) {
+    if (sweep < next_step_) return;
+    begin("metalsvd::block sweep");
+    next_step_ = sweep < sweeps_of_all              ? 2 * sweep
+                 : sweep <= plan_.block_full_sweeps ? sweep + 1
+                                                    : std::int64_t{limits::block_max_sweeps} + 1;
+    if (sweep >= sweeps_of_all) {
+      step_.need = Need{workspace_.states, A_.batch, state_words, state_far, 2, sweep, limits::block_max_sweeps + 1};
+    }
   }
 
   // Between sweeps that most matrices do not need, of W = R^H: columns that are noise become zero
@@ -233,7 +246,8 @@ class Encoder {
       if (plan_.block_is_wide) {
         arguments.push_back((sweep > plan_.block_full_sweeps ? 2 : 1) * limits::block_wide_passes);
       }
-      launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, groups.count / 2, std::move(arguments));
+      launch(plan_.block_is_wide ? "wide_round_" : "round_", plan_.number_suffix, groups.count / 2,
+             std::move(arguments));
     }
     return sweeps;
   }
@@ -245,6 +259,7 @@ class Encoder {
   // Columns of P that B has not: of zero columns, and of full matrices. How many of them is known on the device only.
   void complete() {
     begin("metalsvd::block complete");
+    step_.need = Need{workspace_.states, A_.batch, state_words, state_rank, 1, 0, plan_.left_columns - 1};
     for (std::int64_t first = 0; first < plan_.columns; first += limits::block_panel_columns) {
       const std::vector<Argument> arguments{workspace_.W,      workspace_.sigma,   workspace_.order,
                                             workspace_.states, plan_.rows,         plan_.columns,
@@ -271,10 +286,8 @@ class Encoder {
   const Outputs& outputs_;
   Workspace workspace_;
   const LaunchStep launch_step_;
-  Step step_;  // not launched yet
-  // The sweep that the next step begins with: each has as many as those before it, so that there are few of them and
-  // the device never waits.
-  std::int64_t next_step_ = 1;
+  Step step_;                   // not launched yet
+  std::int64_t next_step_ = 1;  // the sweep that it begins with
 };
 
 }  // namespace

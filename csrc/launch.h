@@ -5,6 +5,7 @@
 #include <torch/csrc/stable/tensor.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -25,10 +26,21 @@ struct Launch {
   std::int64_t tile_bytes = 0;  // of threadgroup memory that a CUDA kernel has more than it may declare
 };
 
-// A part of a method, which torch.profiler shows by name: "metalsvd::block sweep".
+// Which matrices of a batch a step is for: those of whose words, `step` apart, all `count` from `first` on lie between
+// two bounds.
+struct Need {
+  torch::stable::Tensor words;  // int32
+  std::int64_t batch, step;
+  std::int64_t first, count;
+  std::int64_t least, most;
+};
+
+// A part of a method, which torch.profiler shows by name: "metalsvd::block sweep". Where there is a need, and it is no
+// matrix's, launches find nothing to do: a device that can leaves them out.
 struct Step {
   std::string name;
   std::vector<Launch> launches;
+  std::optional<Need> need = std::nullopt;
 };
 
 // Launches a step on the device of its tensors and returns without waiting for it. Each launch sees what those before

@@ -39,6 +39,8 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
       panels_(reduction_, R, std::nullopt, settles() && !completes() ? std::optional(settled_) : std::nullopt),
+      square_(allocate_numbers(R, panels_.columns() * panels_.stride())),
+      settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
       defects_(empty_vector(R.tensor, R.batch * tiles(limits::tall_product_of_gram), ScalarType::Int)) {}
 
 bool Recovery::settles() const { return !is_one_panel(reduction_); }
@@ -92,51 +94,54 @@ std::int64_t Recovery::most_defect(bool is_last) const {
   return static_cast<std::int64_t>(most * eps);
 }
 
-void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
-                             Step& step) const {
+void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, Step& step) const {
   const Matrices Z = row_major(source, reduction_.rows);
   const std::int64_t of_gram = is_last ? limits::tall_product_of_last_gram : limits::tall_product_of_gram;
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
-  step.launches.push_back(product(of_gram, transpose(Z), Z, square));
-  step.launches.push_back(product(by_upper, Z, row_major(square, panels_.columns()), target));
+  step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
+  step.launches.push_back(product(by_upper, Z, row_major(square_, panels_.columns()), target));
   step.launches.push_back(tall_launch(R_.batch, "settle", 1,
                                       {defects_, settled_, tiles(of_gram), most_defect(is_last), std::int64_t{is_last}},
                                       limits::simd_width));
 }
 
-Step Recovery::recover() const {
+Step Recovery::multiply() const {
   const std::int64_t n = panels_.columns();
-  const std::int64_t rows = reduction_.rows;
-  const Numbers square = allocate_numbers(R_, n * panels_.stride());  // I - E, then Gram matrices, then D
   // X (I - E) diag(sigma)^-1, conjugated. What there are reflectors of later has room for it.
   const Numbers multiplier =
-      settles() ? Numbers{panels_.numbers().tensor, square.stride} : allocate_numbers(R_, square.stride);
-  // Full matrices are wider than Z.
-  const Numbers settled = settles() && completes() ? allocate_numbers(R_, rows * panels_.stride()) : panels_.left();
-  const Numbers& nearly = settles() ? settled : panels_.numbers();
+      settles() ? Numbers{panels_.numbers().tensor, square_.stride} : allocate_numbers(R_, square_.stride);
+  const Numbers& nearly = settles() ? settled_Z_ : panels_.numbers();
   Step step{"metalsvd::qr recover", {}};
   step.launches = {
-      product(limits::tall_product_reflected, transpose(X_), X_, square),
-      product(limits::tall_product_over_values, X_, row_major(square, n), multiplier),
+      product(limits::tall_product_reflected, transpose(X_), X_, square_),
+      product(limits::tall_product_over_values, X_, row_major(square_, n), multiplier),
       product(is_triangular_ ? limits::tall_product_of_upper : limits::tall_product_of_all, R_,
               row_major(multiplier, n), nearly),
   };
   if (settles()) {
-    orthogonalize(false, nearly, panels_.numbers(), square, step);
-    orthogonalize(true, panels_.numbers(), settled, square, step);
+    orthogonalize(false, nearly, panels_.numbers(), step);
+    orthogonalize(true, panels_.numbers(), settled_Z_, step);
   }
+  return step;
+}
+
+Step Recovery::complete() const {
+  const std::int64_t n = panels_.columns();
+  const std::int64_t rows = reduction_.rows;
+  Step step{"metalsvd::qr complete", {}};
+  if (settles() && !completes()) step.need = Need{settled_, R_.batch, 1, 0, 1, 0, 0};
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);
   std::vector<Argument> arguments{
-      panels_.roots().tensor, square.tensor, n, settles() ? reduction_.panel_columns : panels_.stride(),
+      panels_.roots().tensor, square_.tensor, n, settles() ? reduction_.panel_columns : panels_.stride(),
       panels_.roots().stride, groups};
   for (const Argument& argument : panels_.settled_arguments()) arguments.push_back(argument);
   step.launches.push_back(tall_launch(R_.batch, "phases_" + reduction_.number, groups, std::move(arguments)));
-  panels_.expand({square.tensor, R_.batch, n * n, n, n, n, 1}, step.launches);
+  panels_.expand({square_.tensor, R_.batch, n * n, n, n, n, 1}, step.launches);
   if (settles() && completes()) {
     const std::int64_t all_groups = groups_for_rows(rows);
     step.launches.push_back(tall_launch(R_.batch, "restore_" + reduction_.number, all_groups,
-                                        {settled.tensor, panels_.left().tensor, rows, n, panels_.stride(),
+                                        {settled_Z_.tensor, panels_.left().tensor, rows, n, panels_.stride(),
                                          panels_.left_stride(), all_groups, settled_}));
   }
   return step;

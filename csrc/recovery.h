@@ -18,10 +18,12 @@ class Recovery {
   // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Ten launches and those of PanelQr::factor and PanelQr::expand, and one for full matrices; of one panel, which takes
-  // little time, four and those.
-  Step recover() const;
-  // Z, once that has run.
+  // Z by products: nine launches, or of one panel, which takes little time, three.
+  Step multiply() const;
+  // Z by another QR where it is not settled, and what full matrices have beside it: the launches of PanelQr::factor and
+  // PanelQr::expand, one between, and one more for full matrices.
+  Step complete() const;
+  // Z, or full matrices, once these have run.
   Matrices vectors() const;
 
  private:
@@ -36,10 +38,9 @@ class Recovery {
   std::int64_t tiles(std::int64_t kind) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;
-  // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. What it is multiplied by, of
-  // its Gram matrix, is in `square`. The last one only copies what is settled.
-  void orthogonalize(bool is_last, const Numbers& source, const Numbers& target, const Numbers& square,
-                     Step& step) const;
+  // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. The last one only copies what
+  // is settled.
+  void orthogonalize(bool is_last, const Numbers& source, const Numbers& target, Step& step) const;
 
   const Reduction reduction_;
   bool is_triangular_;
@@ -48,6 +49,8 @@ class Recovery {
   torch::stable::Tensor sigma_;
   torch::stable::Tensor settled_;  // a word a matrix
   PanelQr panels_;
+  Numbers square_;                 // I - E, then Gram matrices, then the phases D
+  Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
   torch::stable::Tensor defects_;  // a number a tile
 };
 

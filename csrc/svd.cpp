@@ -209,7 +209,8 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
     launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
     if (plan.recovery) {
       const Recovery recovery(plan, qr.recovered(), qr.factors_of_R());
-      backend.launch(recovery.recover());
+      backend.launch(recovery.multiply());
+      backend.launch(recovery.complete());
       backend.launch(qr.expand(recovery.vectors()));
     } else {
       backend.launch(qr.expand(qr.vectors_of_R()));

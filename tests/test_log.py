@@ -136,7 +136,7 @@ BLOCK = ["block load", "block sweep", "block sort", "block store", "block comple
         ((40, 33), {"driver": "block"}, BLOCK),
         ((40, 33), {"driver": "block", "compute_uv": False}, BLOCK[:3]),
         ((900, 12), {"driver": "qr"}, ["qr reduce", "simdgroup", "qr expand"]),
-        ((40, 33), {"driver": "recover"}, ["qr reduce", *BLOCK, "qr recover", "qr expand"]),
+        ((40, 33), {"driver": "recover"}, ["qr reduce", *BLOCK, "qr recover", "qr complete", "qr expand"]),
     ],
     ids=str,
 )

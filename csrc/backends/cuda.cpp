@@ -123,10 +123,28 @@ void run(const Call& call, cudaStream_t stream, bool early) {
   check(cudaLaunchKernelExC(&config, call.entry, parameters), "launching the kernel", launch.kernel);
 }
 
-// All that launches are told apart by.
-std::vector<std::uint64_t> words_of(const std::vector<Call>& calls) {
+std::optional<cuda::NeedOfBatch> need_of(const Step& step) {
+  if (!step.need) return std::nullopt;
+  const Need& need = *step.need;
+  return cuda::NeedOfBatch{static_cast<const std::int32_t*>(need.words.data_ptr()),
+                           need.batch,
+                           need.step,
+                           need.first,
+                           need.count,
+                           need.least,
+                           need.most};
+}
+
+// All that steps are told apart by.
+std::vector<std::uint64_t> words_of(const std::vector<Call>& calls, const std::optional<cuda::NeedOfBatch>& need) {
   std::vector<std::uint64_t> words;
-  words.reserve(calls.size() * (cuda::max_arguments + 4));
+  words.reserve(calls.size() * (cuda::max_arguments + 4) + 7);
+  if (need) {
+    words.push_back(reinterpret_cast<std::uint64_t>(need->words));
+    for (const std::int64_t number : {need->batch, need->step, need->first, need->count, need->least, need->most}) {
+      words.push_back(static_cast<std::uint64_t>(number));
+    }
+  }
   for (const Call& call : calls) {
     const std::size_t count = call.launch.arguments.size();
     words.insert(words.end(),
@@ -173,7 +191,8 @@ void launch_on_cuda(const Step& step) {
     for (const Call& call : calls) run(call, stream, early);
   };
   if (calls.size() < fewest_replayed) return run_all(stream);
-  cuda::Replay::of_device(device).launch(words_of(calls), stream, run_all);
+  const std::optional<cuda::NeedOfBatch> need = need_of(step);
+  cuda::Replay::of_device(device).launch(words_of(calls, need), stream, run_all, need);
 }
 
 }  // namespace metalsvd

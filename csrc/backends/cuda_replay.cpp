@@ -38,6 +38,19 @@ class RelaxedCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
+bool capture_into(cudaGraph_t graph, cudaStream_t stream, const std::function<void(cudaStream_t)>& launch_all) {
+  if (stream == nullptr) return false;
+  if (cudaStreamBeginCaptureToGraph(stream, graph, nullptr, nullptr, 0, cudaStreamCaptureModeRelaxed) != cudaSuccess) {
+    return false;
+  }
+  try {
+    launch_all(stream);
+  } catch (...) {  // then there is no graph, and the launches themselves will say why
+  }
+  cudaGraph_t captured = nullptr;
+  return cudaStreamEndCapture(stream, &captured) == cudaSuccess;
+}
+
 }  // namespace
 
 Replay& Replay::of_device(std::int32_t device) {
@@ -51,13 +64,14 @@ Replay& Replay::of_device(std::int32_t device) {
 }
 
 void Replay::launch(std::vector<std::uint64_t> words, cudaStream_t stream,
-                    const std::function<void(cudaStream_t)>& launch_all) {
+                    const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need) {
   if (is_captured(stream)) return launch_all(stream);
   const std::lock_guard lock(mutex_);
   bool is_new = false;
   const Order::iterator known = find_or_add(std::move(words), is_new);
   if (!is_new && known->graph == nullptr && !known->is_refused) {
-    known->graph = capture(launch_all);
+    known->graph = capture(launch_all, need);
+    if (known->graph == nullptr && need) known->graph = capture(launch_all, std::nullopt);
     known->is_refused = known->graph == nullptr;
   }
   if (known->graph == nullptr || cudaGraphLaunch(known->graph, stream) != cudaSuccess) {
@@ -88,18 +102,16 @@ Replay::Order::iterator Replay::find_or_add(std::vector<std::uint64_t> words, bo
 }
 
 // Null where there is no graph, as where device memory is short.
-cudaGraphExec_t Replay::capture(const std::function<void(cudaStream_t)>& launch_all) {
+cudaGraphExec_t Replay::capture(const std::function<void(cudaStream_t)>& launch_all,
+                                const std::optional<NeedOfBatch>& need) {
   const RelaxedCapture relaxed;
   cudaGraph_t graph = nullptr;
   cudaGraphExec_t executable = nullptr;
   if (stream_ == nullptr) cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking);
-  if (stream_ != nullptr && cudaStreamBeginCapture(stream_, cudaStreamCaptureModeRelaxed) == cudaSuccess) {
-    try {
-      launch_all(stream_);
-    } catch (...) {  // then there is no graph, and the launches themselves will say why
-    }
-    if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess) cudaGraphInstantiate(&executable, graph, 0);
-    if (graph != nullptr) cudaGraphDestroy(graph);
+  if (cudaGraphCreate(&graph, 0) == cudaSuccess) {
+    const cudaGraph_t part = need ? add_conditional_graph(graph, *need) : graph;
+    if (part != nullptr && capture_into(part, stream_, launch_all)) cudaGraphInstantiate(&executable, graph, 0);
+    cudaGraphDestroy(graph);
   }
   cudaGetLastError();
   return executable;

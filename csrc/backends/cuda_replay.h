@@ -10,8 +10,11 @@
 #include <functional>
 #include <list>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 #include <vector>
+
+#include "cuda_condition.h"
 
 namespace metalsvd::cuda {
 
@@ -20,9 +23,10 @@ class Replay {
  public:
   static Replay& of_device(std::int32_t device);
 
-  // What launch_all does with a stream, on this one. Launches it, or has it launch into a graph and launches that.
+  // What launch_all does with a stream, on this one. Launches it, or has it launch into a graph and launches that, in
+  // which it may depend on a need.
   void launch(std::vector<std::uint64_t> words, cudaStream_t stream,
-              const std::function<void(cudaStream_t)>& launch_all);
+              const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need);
 
  private:
   struct Known {
@@ -35,7 +39,7 @@ class Replay {
 
   Replay() = default;
   Order::iterator find_or_add(std::vector<std::uint64_t> words, bool& is_new);
-  cudaGraphExec_t capture(const std::function<void(cudaStream_t)>& launch_all);
+  cudaGraphExec_t capture(const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need);
 
   std::mutex mutex_;
   cudaStream_t stream_ = nullptr;  // that graphs are captured from
