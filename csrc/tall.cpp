@@ -103,7 +103,7 @@ Matrices TallQr::R() const {
 Matrices TallQr::recovered() const {
   if (!plan_.recovers_from_B()) return plan_.reduction->transposed ? transpose(R()) : R();
   const Numbers& B = panels_.numbers();
-  return {B.tensor, B_.batch, B.stride, plan_.columns, plan_.columns, panels_.stride(), 1};
+  return {B.tensor, B_.batch, B.stride, plan_.reduction->rows, plan_.columns, panels_.stride(), 1};
 }
 
 Matrices TallQr::vectors_of_R() const {

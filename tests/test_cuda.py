@@ -91,7 +91,7 @@ def test_a_call_that_comes_again_is_a_graph_on_any_stream():
             for _ in range(3):
                 assert_same(metalsvd.svd_ex(A, driver="recover"), expected, str(stream))
             stream.synchronize()
-            with torch.profiler.profile() as profile:
+            with torch.profiler.profile(acc_events=True) as profile:
                 metalsvd.svd_ex(A, driver="recover")
                 stream.synchronize()
         assert any("cudaGraphLaunch" in event.name for event in profile.events()), f"no graph on {stream}"

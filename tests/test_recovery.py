@@ -13,14 +13,18 @@ from matrices import batch_of
 
 pytestmark = pytest.mark.kernels
 
-# One panel and several; tall, wide, and square, of which the left vectors are recovered without Q. The product has
-# tiles of 64 rows and 64 real or 32 complex columns, or wide ones, of twice as many, where few places are left empty.
+# One panel and several; tall, wide and square, and long, of which the left vectors are those of R, to which Q is
+# applied. The product has tiles of 64 rows and 64 real or 32 complex columns, or wide ones, of twice as many, where few
+# places are left empty.
 SHAPES = {
-    torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129), (20, 20), (70, 70), (131, 131)],
+    torch.float32: [(20, 10), (45, 40), (40, 45), (66, 68), (132, 129), (20, 20), (70, 70), (131, 131), (264, 66)],
     torch.complex64: [(10, 12), (45, 40), (33, 70), (70, 66), (12, 12), (70, 70)],
 }
+SHAPES[torch.float32] += [(45, 10), (161, 40), (40, 161)]
+SHAPES[torch.complex64] += [(50, 12), (30, 125)]
 CASES = [(dtype, shape) for dtype, shapes in SHAPES.items() for shape in shapes]
 SMALL = [(torch.float32, (45, 40)), (torch.float32, (40, 45)), (torch.float32, (40, 40)), (torch.complex64, (33, 50))]
+SMALL += [(torch.float32, (161, 40)), (torch.float32, (100, 34)), (torch.complex64, (30, 125))]
 
 
 @pytest.mark.parametrize(
@@ -159,6 +163,16 @@ def test_what_products_leave_within_the_bound_is_settled(emulated):
     assert barriers_of_vectors(falling(7)) >= settled + 70
     # By the first of two steps.
     assert barriers_of_vectors(falling(2)) == barriers_of_vectors(falling(2.5)) < settled
+
+
+def test_full_matrices_are_completed_beside_what_is_settled(target):
+    """Settled by the first step of products, by the second, and by another QR; each has the bits of the thin ones."""
+    A = torch.stack([falling(decades)[:, :34] for decades in (0, 4.5, 30)]).to(target)
+    whole = metalsvd.svd(A, full_matrices=True, driver="recover")
+    checks.assert_full_extends_thin(whole, metalsvd.svd(A, driver="recover"))
+    for index in range(len(A)):
+        U, S, V = (factor[index] for factor in whole)
+        checks.assert_accurate(A[index].cpu(), U, S, V.mH, f"matrix {index}")
 
 
 @pytest.mark.parametrize("decades", [3, 3.25, 3.5, 3.75, 4, 4.5, 5, 5.25, 5.5, 5.75, 6])

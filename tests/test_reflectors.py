@@ -22,7 +22,11 @@ WORDS = "QR by block reflectors, "
         ((3, 600, 600), {"compute_uv": False}, True),
         ((256, 256), {"dtype": torch.complex64}, False),
         ((257, 257), {"full_matrices": True, "dtype": torch.complex64}, True),
-        ((1024, 1023), {}, False),
+        ((1024, 1023), {}, True),
+        ((600, 256), {"compute_uv": False}, True),
+        ((600, 255), {}, False),
+        ((513, 2052), {"full_matrices": True}, True),
+        ((2053, 513), {}, False),
         ((33, 33), {"driver": "recover"}, True),
         ((33, 33), {"driver": "recover", "compute_uv": False}, True),
         ((32, 32), {"driver": "recover"}, False),
@@ -110,15 +114,16 @@ HARD = [
     integers,
     scaled_columns,
 ]
-SHAPES = [(torch.float32, 33), (torch.float32, 70), (torch.float32, 131), (torch.complex64, 35)]
+SHAPES = [(torch.float32, 33, 33), (torch.float32, 70, 70), (torch.float32, 131, 131), (torch.float32, 140, 66)]
+SHAPES += [(torch.complex64, 35, 35), (torch.complex64, 90, 35)]
 
 
-@pytest.mark.parametrize(("dtype", "n"), SHAPES, ids=str)
+@pytest.mark.parametrize(("dtype", "rows", "columns"), SHAPES, ids=str)
 @pytest.mark.parametrize("make", HARD, ids=lambda make: make.__name__)
-def test_panels_of_nearly_dependent_columns(make, dtype, n, target):
-    A = make(n).to(dtype)
+def test_panels_of_nearly_dependent_columns(make, dtype, rows, columns, target):
+    A = make(rows)[:, :columns].to(dtype)
     if dtype.is_complex:
-        A *= matrices.random_phases(n, torch.Generator().manual_seed(1)).to(dtype)[:, None]
+        A *= matrices.random_phases(rows, torch.Generator().manual_seed(1)).to(dtype)[:, None]
     U, S, V = metalsvd.svd(A.to(target), driver="recover")
     checks.assert_accurate(A, U, S, V.mH, make.__name__)
 
