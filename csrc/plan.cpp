@@ -253,20 +253,23 @@ void plan_wide_rounds(const Problem& problem, std::int64_t rotated_rows, Plan& p
   const std::int64_t pairs = problem.batch * (plan.block_count / 2);
   const std::int64_t height = limits::block_height(plan.rows);
   const std::int64_t cores = problem.device.cores;
-  const std::int64_t tile_rows = limits::block_wide_turned_rows;
-  const std::int64_t turning = divide_up(rotated_rows, tile_rows) * pairs;
-  plan.block_steps = height < limits::block_wide_chunk_rows * 2               ? 1
-                     : turning <= cores * limits::block_wide_turning_per_core ? 2
-                                                                              : 3;
-  plan.block_share = plan.block_steps == 2 ? tile_rows : wide_share(rotated_rows, pairs, cores);
+  const SeatingPlan seating = plan_seating(plan.columns);
+  // Shares of whole tiles, where each core turns so many.
+  const auto share_of = [&](std::int64_t a_core) {
+    const std::int64_t tables = problem.batch * seating.most_tables();
+    const std::int64_t shares = std::max<std::int64_t>(cores * a_core / tables, 1);
+    return divide_up(divide_up(rotated_rows, shares), limits::block_wide_turned_rows) * limits::block_wide_turned_rows;
+  };
+  plan.block_steps = height < limits::block_wide_chunk_rows * 2      ? 1
+                     : share_of(1) <= limits::block_wide_most_turned ? 2
+                                                                     : 3;
+  plan.block_share = plan.block_steps == 2 ? share_of(1) : wide_share(rotated_rows, pairs, cores);
   const std::int64_t product = limits::block_wide_pair_columns * limits::block_wide_pair_columns;
   plan.block_partials = std::max(divide_up(height, plan.block_chunk_rows) * limits::block_wide_partial,
                                  plan.block_steps == 3 ? product : 0);
   if (plan.block_steps == 1) return;
-  plan.block_seating = plan_seating(plan.columns);
-  const std::int64_t tables = problem.batch * plan.block_seating.most_tables();
-  const std::int64_t shares = std::max<std::int64_t>(cores * limits::block_wide_late_per_core / tables, 1);
-  plan.block_late_share = divide_up(divide_up(rotated_rows, shares), tile_rows) * tile_rows;
+  plan.block_seating = seating;
+  plan.block_late_share = share_of(limits::block_wide_late_per_core);
 }
 
 // The same of pairs of up to 32 columns.

@@ -102,7 +102,7 @@ def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(family
 
 
 # Rounds of one step, of two and of three, which a GPU of one core takes.
-@pytest.mark.parametrize(("shape", "one_core"), [((70, 66), False), ((129, 66), False), ((129, 66), True)], ids=str)
+@pytest.mark.parametrize(("shape", "one_core"), [((70, 66), False), ((129, 66), False), ((190, 66), True)], ids=str)
 def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, one_core, emulated, target):
     A = matrices.make("half_rank", *shape).to(target)
     with emulated.options(wide_lanes=one_core):

@@ -353,10 +353,10 @@ def test_a_round_is_one_step_where_rows_are_one_chunk_or_pairs_are_many():
 
 def test_wide_pairs_take_three_steps_where_two_would_solve_too_often():
     assert "rounds a sweep of one step" in metalsvd.plan((124, 90), driver="block")
-    for shape in (125, 90), (10, 128, 90):
+    # Two tables each, of 284 rows with those of V, on 40 cores, each of which turns up to 256.
+    for shape in (125, 90), (10, 192, 90), (21, 128, 90):
         assert "rounds a sweep of two steps" in metalsvd.plan(shape, driver="block")
-    # One pair each, of 4 x 64 rows, 40 cores
-    assert "rounds a sweep of three steps" in metalsvd.plan((11, 128, 90), driver="block")
+    assert "rounds a sweep of three steps" in metalsvd.plan((11, 192, 90), driver="block")
     assert "rounds a sweep of three steps" in metalsvd.plan((1024, 1024))
 
 
