@@ -8,10 +8,10 @@
 // To converge it is enough that J is X but for terms of second order. So polynomials p that stay closer to orthogonal
 // matrices than those of Taylor's series, for as many products, are better than exp; X has eigenvalues i phi, and
 // J^H J - I those of p(x) p(-x) - 1:
-//   I + X + X^2 / 2                                            phi^4 / 4          below 3e-8 for phi up to 0.018
-//   I + X + X^2 / 4 + (X / 2 + kappa X^2)^2                    kappa^4 phi^8      below 3e-8 for phi up to 0.3
-//   I + X + a X^2 + b Y + (c X + d X^2 + e Y)^2, Y = (7.5 X + X^2)^2              below 4e-8 for phi up to 2
-// with kappa = (2 - sqrt 2) / 4, and a to e by least squares of |p(i phi)|^2 - 1: then p turns by 2.04 for phi = 2.
+//   I + X + a X^2                                                                   for phi up to 0.028
+//   I + X + a X^2 + (b X + c X^2)^2                                                 for phi up to 0.5
+//   I + X + a X^2 + b Y + (c X + d X^2 + e Y)^2, Y = (7.5 X + X^2)^2                for phi up to 2
+// where least squares of |p(i phi)|^2 - 1 give a to e; what is left of it is below 4e-8. p turns by 2.04 for phi = 2.
 #pragma once
 #include <metal_stdlib>
 
@@ -190,13 +190,13 @@ inline void exponential_of_wide(thread const WideTile& X, threadgroup float* wor
   // X has the eigenvalues i phi and -i phi, so X^2 has -phi^2 twice.
   const float largest_angle = precise::sqrt(precise::sqrt(0.5f * sum_of_squares(square, slots, team)));
   WideTile J_minus_I = X;
-  if (largest_angle <= 0.018f) {
-    combine_wide(1.0f, J_minus_I, 0.5f, square);
-  } else if (largest_angle <= 0.3f) {
-    const float kappa = 0.14644661f;
+  if (largest_angle <= 0.028f) {
+    combine_wide(1.0f, J_minus_I, 0.50008f, square);
+  } else if (largest_angle <= 0.5f) {
+    const float a = 0.25262319f, b = 0.49737059f, c = 0.14752234f;
     WideTile root = X;
-    combine_wide(0.5f, root, kappa, square);
-    combine_wide(1.0f, J_minus_I, 0.25f, square);
+    combine_wide(b, root, c, square);
+    combine_wide(1.0f, J_minus_I, a, square);
     square_of_wide(root, team.index, words, square);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     combine_wide(1.0f, J_minus_I, 1.0f, square);

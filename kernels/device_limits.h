@@ -178,9 +178,9 @@ enum : int {
   // given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
-  // Wide pairs are rotated in two steps, where each core finds the rotations of one table and turns a share of its rows,
-  // up to so many rows. With more they are three, of which the second finds the rotations, of each table once; but two
-  // beyond block_quick_sweeps, since those are less to pay for, of so many shares a core.
+  // Wide pairs are rotated in two steps, where each core finds the rotations of one table and turns up to so many of its
+  // rows. With more they are three, of which the second finds the rotations, of each table once; but two beyond
+  // block_quick_sweeps, since those are less to pay for, of so many shares a core.
   block_wide_most_turned = 256,
   block_wide_late_per_core = 2,
 
