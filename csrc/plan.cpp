@@ -410,7 +410,8 @@ std::int64_t reduction_threads(const Reduction& reduction, std::int64_t columns)
       reduction.panels.front().nodes.front() * divide_up(width, limits::tall_narrow_tile_packs * reduction.packed);
   return std::max({copied * limits::tall_threads, applied * limits::tall_apply_threads,
                    reduction.panels.front().nodes.front() * reduction.panels.front().threads,
-                   divide_up(width, limits::tall_copy_columns) * limits::tall_finish_threads});
+                   divide_up(width, limits::tall_copy_columns) * divide_up(columns, limits::tall_finish_lines) *
+                       limits::tall_finish_threads});
 }
 
 // Threads a matrix of the largest grid.

@@ -62,7 +62,8 @@ Launch BlockReflectors::project(const Panel& panel) const {
 Launch BlockReflectors::apply(const Panel& panel, std::int64_t next_columns) const {
   // Where cores have many tiles, they take some at a time for the same columns. That changes no bit.
   const std::int64_t down = chunks(panel);
-  const std::int64_t share = std::max<std::int64_t>(like_.batch * down * tiles(panel) / (4 * reduction_.cores), 1);
+  const std::int64_t all = like_.batch * down * tiles(panel);
+  const std::int64_t share = std::min(divide_up(all, limits::reflectors_applied_per_core * reduction_.cores), down);
   return launch("apply", divide_up(down, share) * tiles(panel), limits::reflectors_apply_threads,
                 {numbers_.tensor, order_, squares_, basis_.tensor, grams_.tensor, products_.tensor, heads_.tensor,
                  small_.tensor, reduction_.rows, columns_, stride_, panel.first, panel.columns,

@@ -205,7 +205,7 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {
     const TallQr qr(plan, matrices, factors);
-    backend.launch(qr.reduce());
+    for (const Step& step : qr.reduce()) backend.launch(step);
     launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
     if (plan.recovery) {
       const Recovery recovery(plan, qr.recovered(), qr.factors_of_R());

@@ -66,31 +66,34 @@ Launch TallQr::load() const {
                  std::int64_t{reduction.preconditions}});
 }
 
-Step TallQr::reduce() const {
+std::vector<Step> TallQr::reduce() const {
   const Reduction& reduction = *plan_.reduction;
   const std::int64_t n = plan_.columns;
-  Step step{"metalsvd::qr reduce", {}};
-  std::vector<Launch>& launches = step.launches;
-  launches.push_back(launch(
+  std::vector<Step> steps{{"metalsvd::qr reduce", {}}};
+  const auto launches = [&steps]() -> std::vector<Launch>& { return steps.back().launches; };
+  launches().push_back(launch(
       "magnitude_" + reduction.storage, reduction.strips,
       {B_.tensor, magnitudes_, reduction.rows, n, reduction.strips, B_.batch_stride, B_.row_stride, B_.column_stride}));
-  if (reduction.preconditions) sort(launches);
-  if (!panels_.reads_source()) launches.push_back(load());
+  if (reduction.preconditions) sort(launches());
+  if (!panels_.reads_source()) {
+    launches().push_back(load());
+    steps.push_back({steps.back().name, {}});
+  }
   if (reflectors_) {
-    reflectors_->factor(launches);
+    reflectors_->factor(launches());
   } else {
-    panels_.factor(launches);
+    panels_.factor(launches());
   }
   if (!panels_.is_one_panel()) {
     const std::int64_t groups = groups_for_rows(n);
-    launches.push_back(
+    launches().push_back(
         launch("collect_" + reduction.number, groups,
                {panels_.numbers().tensor, panels_.roots().tensor, R_.tensor, reduction.rows, n, panels_.stride(),
                 reduction.panel_columns, panels_.roots().stride, groups, std::int64_t{!reflectors_}}));
   }
   // The QR has written over it.
-  if (plan_.recovers_from_B()) launches.push_back(load());
-  return step;
+  if (plan_.recovers_from_B()) steps.push_back({steps.back().name, {load()}});
+  return steps;
 }
 
 Matrices TallQr::R() const {
@@ -136,10 +139,11 @@ Step TallQr::expand(const Matrices& vectors_of_R) const {
   // Metal wants a buffer for every argument: where the kernel touches none, S stands in.
   const Tensor& right = !vectors ? S : reduction.transposed ? U : Vh;
   const std::int64_t left_columns = vectors ? reduction.left_columns : n;
-  launches.push_back(launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns),
+  const std::int64_t parts = divide_up(n, limits::tall_finish_lines);
+  launches.push_back(launch("finish_" + reduction.storage, divide_up(left_columns, limits::tall_copy_columns) * parts,
                             {magnitudes_, S_of_R, reduction.transposed ? U_of_R : Vh_of_R, largest, squares, turns_, S,
                              right, n, reduction.panels.front().nodes.front(), reduction.strips, vectors, transposed,
-                             order_, std::int64_t{reduction.preconditions}, left_columns},
+                             order_, std::int64_t{reduction.preconditions}, left_columns, parts},
                             limits::tall_finish_threads));
   if (!vectors) return step;
   launches.push_back(launch("store_" + reduction.storage, copied_tiles(reduction.rows, reduction.left_columns),

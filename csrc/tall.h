@@ -22,8 +22,9 @@ class TallQr {
   TallQr(const Plan& plan, const Matrices& A, const Factors& factors);
 
   // One launch for the scale of each matrix, three to sort its columns where the method wants that, those of
-  // PanelQr::factor, and where there are several panels two to copy, or three where B is needed once more.
-  Step reduce() const;
+  // PanelQr::factor, and where there are several panels two to copy, or three where B is needed once more. What reads A
+  // is a step of its own there: the others may come again with the same tensors (backends/cuda_replay.h).
+  std::vector<Step> reduce() const;
   // R, or R^T when A is wide, scaled by a power of two. `plan` tells which of R and R^H the method is to factor.
   Matrices R() const;
   // What left vectors are recovered from (recovery.h): R, or where B is square B itself as it has been reduced, scaled

@@ -178,8 +178,8 @@ enum : int {
   // given to so many threadgroups a core, each of which solves for the rotations of its pair.
   block_pairs_per_core = 2,
   block_rotating_per_core = 2,
-  // Wide pairs are rotated in two steps, where each core finds the rotations of one table and turns up to so many of its
-  // rows. With more they are three, of which the second finds the rotations, of each table once; but two beyond
+  // Wide pairs are rotated in two steps, where each core finds the rotations of one table and turns up to so many rows.
+  // With more they are three, of which the second finds the rotations, of each table once; but two beyond
   // block_quick_sweeps, since those are less to pay for, of so many shares a core.
   block_wide_most_turned = 256,
   block_wide_late_per_core = 2,
@@ -225,9 +225,12 @@ enum : int {
   tall_product_by_last_upper = 6,
   tall_product_of_all = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
+  tall_finish_lines = 256,    // of right vectors that a threadgroup moves
   // Block reflectors take panels of tall_panel_bytes too, and Gram matrices of so many rows of one, a thread each in a
   // pass; for the products with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup
-  // stages some at a time; and they are applied to so many packs of a chunk at a time.
+  // stages some at a time; and they are applied to so many packs of a chunk at a time, by so many threadgroups a core,
+  // of
+  // which each multiplies K anew.
   reflectors_passes = 16,
   reflectors_chunk_rows = 128,
   reflectors_small_threads = reflectors_chunk_rows,
@@ -236,6 +239,7 @@ enum : int {
   reflectors_least_part = 128,
   reflectors_slab_rows = 16,
   reflectors_tile_packs = 16,
+  reflectors_applied_per_core = 4,
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
   tall_copy_columns = 32,

@@ -305,11 +305,11 @@ template <typename T>
 // whose tau is an ulp off stretches what lies along it, four ulps in |u|^2, and does so to whole columns where singular
 // values fall steeply. Entries of the right vectors go back to where `sorts` has taken the columns of B from.
 //
-// Grid: one threadgroup for `tall_copy_columns` of P, and the singular values and right vectors that belong to them.
-// Threads: tall_finish_threads. Ownership: a SIMD-group owns columns s, s + simdgroups, ... of P; otherwise entries are
-// dealt to all threads. Barriers: two where the threadgroup agrees on the magnitude, one between the two. The host
-// promises: `right_of_R` is column-major as `right` is; `turns` holds a number a column of P; without vectors only S is
-// touched, and P has `columns` too.
+// Grid: `parts` threadgroups for `tall_copy_columns` of P, and the singular values and right vectors that belong to
+// them, of which each takes some of the entries of all: tall_finish_lines. Threads: tall_finish_threads. Ownership: a
+// SIMD-group owns columns s, s + simdgroups, ... of P; otherwise entries are dealt to all threads. Barriers: two where
+// the threadgroup agrees on the magnitude, one between the two. The host promises: `right_of_R` is column-major as
+// `right` is; `turns` holds a number a column of P; without vectors only S is touched, and P has `columns` too.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_finish_threads)]] void tall_finish(
     device const uint* magnitudes [[buffer(0)]], device const float* S_of_R [[buffer(1)]],
@@ -320,17 +320,19 @@ template <typename Storage>
     constant long& columns [[buffer(8)]], constant long& nodes [[buffer(9)]], constant long& strips [[buffer(10)]],
     constant long& wants_vectors [[buffer(11)]], constant long& transposed [[buffer(12)]],
     device const int* order [[buffer(13)]], constant long& sorts [[buffer(14)]],
-    constant long& left_columns [[buffer(15)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& left_columns [[buffer(15)]], constant long& parts [[buffer(16)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
   typedef typename StorageTraits<Storage>::Real Real;
   threadgroup T right_turns[limits::tall_copy_columns];
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const uint groups = columns_of_tiles(left_columns);
-  const long matrix = threadgroup_index / groups;
-  const long first = threadgroup_index % groups * limits::tall_copy_columns;
+  const uint part = threadgroup_index % uint(parts);
+  const long matrix = threadgroup_index / uint(parts) / groups;
+  const long first = threadgroup_index / uint(parts) % groups * limits::tall_copy_columns;
   const int left_count = int(min(long(limits::tall_copy_columns), left_columns - first));
   const int count = int(min(long(left_count), columns - first));
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
@@ -338,7 +340,7 @@ template <typename Storage>
   const int exponent = is_finite ? tall_exponent(magnitude) : 0;
   const long column = matrix * columns + first;
 
-  for (int k = team.index; k < count; k += team.threads) {
+  for (int k = team.index; k < count && part == 0u; k += team.threads) {
     S[column + k] = to_storage<Real>(scale(S_of_R[column + k], -exponent));
   }
   if (wants_vectors == 0) return;
@@ -353,7 +355,7 @@ template <typename Storage>
       turn = conjugate(phase_of_column<T>(largest + reported, int(nodes), team.lane));
     }
     if (team.lane != 0) continue;
-    turns[left_column + k] = multiply_add(missing, turn, turn);
+    if (part == 0u) turns[left_column + k] = multiply_add(missing, turn, turn);
     right_turns[k] = conjugate(turn);
   }
   if (count <= 0) return;
@@ -361,22 +363,26 @@ template <typename Storage>
   // U needs no turn. V^H has a row for each column of P.
   const long vectors = matrix * columns * columns + first * (transposed != 0 ? columns : 1);
   order += matrix * columns;
+  const int first_line = int(part) * limits::tall_finish_lines;
+  const int lines = min(int(limits::tall_finish_lines), int(columns) - first_line);
   if (transposed != 0) {
-    for (long index = team.index; index < columns * count; index += team.threads) {
-      const long place = vectors + index - index % columns + source_column(order, sorts != 0, index % columns);
-      right[place] = to_storage<Storage>(right_of_R[vectors + index]);
+    for (int index = team.index; index < lines * count; index += team.threads) {
+      const int line = first_line + index % lines;
+      const long place = vectors + index / lines * columns;
+      right[place + source_column(order, sorts != 0, line)] = to_storage<Storage>(right_of_R[place + line]);
     }
     return;
   }
   const Walk walk = make_walk(count, team);
   const T turn = right_turns[walk.place];
-  for (int first_line = walk.first; first_line < columns; first_line += batch_entries * walk.step) {
+  right_of_R += vectors + first_line * columns + walk.place;
+  for (int next = walk.first; next < lines; next += batch_entries * walk.step) {
     T fetched[batch_entries];
-    fetch_lines(right_of_R + vectors + walk.place, first_line, walk.step, int(columns), columns, fetched);
+    fetch_lines(right_of_R, next, walk.step, lines, columns, fetched);
 #pragma unroll
     for (int s = 0; s < batch_entries; ++s) {
-      if (s * walk.step >= columns - first_line) break;
-      const int line = first_line + s * walk.step;
+      if (s * walk.step >= lines - next) break;
+      const int line = first_line + next + s * walk.step;
       const long place = vectors + source_column(order, sorts != 0, line) * columns + walk.place;
       right[place] = to_storage<Storage>(multiply(turn, fetched[s]));
     }

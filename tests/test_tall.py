@@ -290,3 +290,13 @@ def test_costs_of_several_panels(job, dispatches, emulated, target):
     made = sum(output.nbytes for output in outputs[:3])
     scratch = (emulated.memory().peak - before - made) / (A.nbytes + made)
     assert scratch <= 3, f"scratch of {scratch:.2f} times A and outputs"
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_right_vectors_of_more_lines_than_a_threadgroup_moves(transposed, target):
+    """A matrix whose columns are orthogonal already, which takes a sweep or two."""
+    A = torch.zeros(270, 260)
+    A[torch.randperm(260, generator=torch.Generator().manual_seed(1)), torch.arange(260)] = torch.arange(1.0, 261.0)
+    A = A.mT if transposed else A
+    U, S, V = metalsvd.svd(A.to(target), driver="recover")
+    checks.assert_accurate(A, U, S, V.mH)
