@@ -60,10 +60,19 @@ void TallQr::sort(std::vector<Launch>& launches) const {
 // B, scaled and sorted, to the numbers.
 Launch TallQr::load() const {
   const Reduction& reduction = *plan_.reduction;
-  return launch("load_" + reduction.storage, copied_tiles(reduction.rows, panels_.stride()),
-                {B_.tensor, magnitudes_, panels_.numbers().tensor, reduction.rows, plan_.columns, panels_.stride(),
-                 reduction.strips, B_.batch_stride, B_.row_stride, B_.column_stride, order_,
-                 std::int64_t{reduction.preconditions}});
+  const std::int64_t n = plan_.columns;
+  // Numbers of a row that have room in a threadgroup.
+  const std::int64_t room = limits::tall_row_bytes / limits::tall_pack_bytes * reduction.packed;
+  if (reduction.preconditions && B_.column_stride == 1 && n > limits::tall_threads && n <= room) {
+    const std::int64_t height = room / n;
+    return launch("load_rows_" + reduction.storage, divide_up(reduction.rows, height),
+                  {B_.tensor, magnitudes_, panels_.numbers().tensor, reduction.rows, n, panels_.stride(),
+                   reduction.strips, B_.batch_stride, B_.row_stride, order_, height});
+  }
+  return launch(
+      "load_" + reduction.storage, copied_tiles(reduction.rows, panels_.stride()),
+      {B_.tensor, magnitudes_, panels_.numbers().tensor, reduction.rows, n, panels_.stride(), reduction.strips,
+       B_.batch_stride, B_.row_stride, B_.column_stride, order_, std::int64_t{reduction.preconditions}});
 }
 
 std::vector<Step> TallQr::reduce() const {

@@ -243,6 +243,8 @@ enum : int {
   // Numbers of a tile that is copied, as wide as so many columns at most: whole cache lines in either direction.
   tall_copy_numbers = 2048,
   tall_copy_columns = 32,
+  // Whole rows that a threadgroup moves, where they are longer than its threads are many.
+  tall_row_bytes = 16384,
   // So many threadgroups at most look for the largest entry of a matrix, each in that many entries at least; others
   // read as many words to know it.
   tall_strips = 512,

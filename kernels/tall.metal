@@ -16,6 +16,11 @@ template [[host_name("tall_load_f16")]] [[kernel]] decltype(tall_load<half>) tal
 template [[host_name("tall_load_bf16")]] [[kernel]] decltype(tall_load<BFloat16>) tall_load<BFloat16>;
 template [[host_name("tall_load_c64")]] [[kernel]] decltype(tall_load<float2>) tall_load<float2>;
 template [[host_name("tall_load_c32")]] [[kernel]] decltype(tall_load<half2>) tall_load<half2>;
+template [[host_name("tall_load_rows_f32")]] [[kernel]] decltype(tall_load_rows<float>) tall_load_rows<float>;
+template [[host_name("tall_load_rows_f16")]] [[kernel]] decltype(tall_load_rows<half>) tall_load_rows<half>;
+template [[host_name("tall_load_rows_bf16")]] [[kernel]] decltype(tall_load_rows<BFloat16>) tall_load_rows<BFloat16>;
+template [[host_name("tall_load_rows_c64")]] [[kernel]] decltype(tall_load_rows<float2>) tall_load_rows<float2>;
+template [[host_name("tall_load_rows_c32")]] [[kernel]] decltype(tall_load_rows<half2>) tall_load_rows<half2>;
 template [[host_name("tall_squares_f32")]] [[kernel]] decltype(tall_squares<float>) tall_squares<float>;
 template [[host_name("tall_squares_f16")]] [[kernel]] decltype(tall_squares<half>) tall_squares<half>;
 template [[host_name("tall_squares_bf16")]] [[kernel]] decltype(tall_squares<BFloat16>) tall_squares<BFloat16>;

@@ -208,6 +208,51 @@ template <typename Storage>
   }
 }
 
+// The same of an A whose rows lie side by side, to a B whose columns are sorted: whole rows, some at a time, since what
+// are neighbours in a tile of B are not in A.
+//
+// Grid: one threadgroup for `height` rows. Ownership: entries are dealt to all threads. Barriers: two where the
+// threadgroup agrees on the magnitude, one between reading and writing. The host promises: `height` rows are
+// tall_row_bytes at most.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_load_rows(
+    device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
+    device typename StorageTraits<Storage>::Number* numbers [[buffer(2)]], constant long& rows [[buffer(3)]],
+    constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]], constant long& strips [[buffer(6)]],
+    constant long& batch_stride [[buffer(7)]], constant long& row_stride [[buffer(8)]],
+    device const int* order [[buffer(9)]], constant long& height [[buffer(10)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  threadgroup T staged[limits::tall_row_bytes / sizeof(T)];
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const uint groups = uint(rows + height - 1) / uint(height);
+  const long matrix = threadgroup_index / groups;
+  const long first_row = threadgroup_index % groups * height;
+  const int there = int(min(height, rows - first_row));
+  A += matrix * batch_stride + first_row * row_stride;
+  numbers += (matrix * rows + first_row) * stride;
+  order += matrix * columns;
+
+  const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
+  const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
+  for (int i = 0; i < there; ++i) {
+#pragma unroll 4
+    for (int j = team.index; j < int(columns); j += team.threads) {
+      staged[i * int(columns) + j] = scaled_number(to_number(A[i * row_stride + j]), magnitude, exponent);
+    }
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  for (int k = team.index; k < int(stride); k += team.threads) {
+    const int column = k < int(columns) ? order[k] : 0;
+    for (int i = 0; i < there; ++i) {
+      numbers[i * stride + k] = k < int(columns) ? staged[i * int(columns) + column] : from_real<T>(0.0f);
+    }
+  }
+}
+
 // Rows of a matrix that a SIMD-group moves: every so many, where its matrix has `groups` threadgroups of tall_threads.
 struct RowsOfSimdgroup {
   long matrix;

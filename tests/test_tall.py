@@ -292,11 +292,21 @@ def test_costs_of_several_panels(job, dispatches, emulated, target):
     assert scratch <= 3, f"scratch of {scratch:.2f} times A and outputs"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("transposed", [False, True])
-def test_right_vectors_of_more_lines_than_a_threadgroup_moves(transposed, target):
-    """A matrix whose columns are orthogonal already, which takes a sweep or two."""
-    A = torch.zeros(270, 260)
-    A[torch.randperm(260, generator=torch.Generator().manual_seed(1)), torch.arange(260)] = torch.arange(1.0, 261.0)
-    A = A.mT if transposed else A
-    U, S, V = metalsvd.svd(A.to(target), driver="recover")
-    checks.assert_accurate(A, U, S, V.mH)
+def test_long_rows_are_moved_as_a_whole(transposed, dtype, target):
+    """Of matrices whose columns are orthogonal already, which take a sweep or two; rows of more than the threads."""
+    order, columns = torch.randperm(260, generator=torch.Generator().manual_seed(1)), torch.arange(260)
+    A = torch.zeros(2, 270, 260, dtype=dtype)
+    A[0, order, columns] = torch.arange(1.0, 261.0).to(dtype)
+    A[1, order + 10, columns] = torch.arange(260.0, 0.0, -1.0).to(dtype)
+    A = (A.mT if transposed else A).contiguous().to(target)
+    computed = A if dtype.is_complex else A.float()
+    expected = metalsvd.svd(computed, driver="recover")
+    for index in range(2):
+        U, S, V = (factor[index] for factor in expected)
+        checks.assert_accurate(computed[index], U, S, V.mH, f"matrix {index}")
+    padded = torch.nn.functional.pad(A, (0, 5))[..., : A.shape[-1]]
+    for name, same in {"rows": A, "rows apart": padded, "columns": A.mT.contiguous().mT}.items():
+        for factor, theirs in zip(metalsvd.svd(same, driver="recover"), expected, strict=True):
+            checks.assert_same_bits(factor, theirs.to(factor.dtype), name)
