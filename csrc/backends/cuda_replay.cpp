@@ -38,17 +38,20 @@ class RelaxedCapture {
   cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
 };
 
+// Whether all that is launched became part of the graph.
 bool capture_into(cudaGraph_t graph, cudaStream_t stream, const std::function<void(cudaStream_t)>& launch_all) {
   if (stream == nullptr) return false;
   if (cudaStreamBeginCaptureToGraph(stream, graph, nullptr, nullptr, 0, cudaStreamCaptureModeRelaxed) != cudaSuccess) {
     return false;
   }
+  bool is_whole = true;
   try {
     launch_all(stream);
-  } catch (...) {  // then there is no graph, and the launches themselves will say why
+  } catch (...) {  // the launches themselves will say why
+    is_whole = false;
   }
   cudaGraph_t captured = nullptr;
-  return cudaStreamEndCapture(stream, &captured) == cudaSuccess;
+  return cudaStreamEndCapture(stream, &captured) == cudaSuccess && is_whole;
 }
 
 }  // namespace
@@ -65,7 +68,11 @@ Replay& Replay::of_device(std::int32_t device) {
 
 void Replay::launch(std::vector<std::uint64_t> words, cudaStream_t stream,
                     const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need) {
-  if (is_captured(stream)) return launch_all(stream);
+  if (is_captured(stream) || !replay(std::move(words), stream, launch_all, need)) launch_all(stream);
+}
+
+bool Replay::replay(std::vector<std::uint64_t> words, cudaStream_t stream,
+                    const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need) {
   const std::lock_guard lock(mutex_);
   bool is_new = false;
   const Order::iterator known = find_or_add(std::move(words), is_new);
@@ -74,10 +81,10 @@ void Replay::launch(std::vector<std::uint64_t> words, cudaStream_t stream,
     if (known->graph == nullptr && need) known->graph = capture(launch_all, std::nullopt);
     known->is_refused = known->graph == nullptr;
   }
-  if (known->graph == nullptr || cudaGraphLaunch(known->graph, stream) != cudaSuccess) {
-    cudaGetLastError();
-    launch_all(stream);
-  }
+  if (known->graph == nullptr) return false;
+  if (cudaGraphLaunch(known->graph, stream) == cudaSuccess) return true;
+  cudaGetLastError();
+  return false;
 }
 
 // The words themselves are compared too: of two steps of the same hash the later one takes the place of the other.

@@ -38,6 +38,9 @@ class Replay {
   using Order = std::list<Known>;  // the one used last first
 
   Replay() = default;
+  // Whether it could: what is new is not.
+  bool replay(std::vector<std::uint64_t> words, cudaStream_t stream,
+              const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need);
   Order::iterator find_or_add(std::vector<std::uint64_t> words, bool& is_new);
   cudaGraphExec_t capture(const std::function<void(cudaStream_t)>& launch_all, const std::optional<NeedOfBatch>& need);
 
