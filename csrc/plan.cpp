@@ -227,6 +227,7 @@ std::int64_t full_sweeps(std::int64_t columns, bool of_tables) {
   return std::min<std::int64_t>(sweeps, limits::block_max_sweeps);
 }
 
+// Two groups of half of the blocks, or as many as it takes with so many blocks each.
 BlockGroups block_groups(std::int64_t blocks, std::int64_t most_blocks) {
   const std::int64_t size = std::min(divide_up(blocks, 2), most_blocks);
   return {size, 2 * divide_up(blocks, 2 * size)};
@@ -472,9 +473,9 @@ std::int64_t recovered_columns(const Problem& problem) {
 Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver) {
   const Problem of_R = problem_of_r(problem);
   const bool is_forced = driver == recovery_driver;
-  const bool is_long_enough = is_forced || of_R.n >= recovered_columns(problem);
+  const bool has_many_columns = is_forced || of_R.n >= recovered_columns(problem);
   const bool is_from_B = std::max(problem.m, problem.n) <= limits::recovered_rows_a_column * of_R.n;
-  const bool recovers = of_R.job == Job::thin && is_long_enough;
+  const bool recovers = of_R.job == Job::thin && has_many_columns;
   Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt, true,
                          recovers ? std::optional(plan_reduction(is_from_B ? problem : of_R)) : std::nullopt);
   plan.reduction = plan_reduction(problem);
@@ -485,7 +486,7 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   // Where a panel of the tall QR is one chunk, that takes less time. With and without vectors: S is the same to the
   // last bit.
   const std::vector<Panel>& panels = plan.reduction->panels;
-  plan.reduction->reflects = plan.reduction->preconditions && is_from_B && is_long_enough && panels.size() > 1 &&
+  plan.reduction->reflects = plan.reduction->preconditions && is_from_B && has_many_columns && panels.size() > 1 &&
                              (is_forced || panels.front().nodes.size() > 1);
   return plan;
 }
