@@ -10,6 +10,7 @@ import torch
 from matrices import batch_of
 from metalsvd.bench import contenders
 from metalsvd.bench.targets import Target
+from processes import run_code
 
 # A shape of each method, and the tall QR in front of one.
 SHAPES = {"thread": (7, 4, 3), "simdgroup": (5, 20, 8), "threadgroup": (3, 40, 33), "block": (2, 70, 50)}
@@ -95,6 +96,21 @@ def test_a_call_that_comes_again_is_a_graph_on_any_stream():
                 metalsvd.svd_ex(A, driver="recover")
                 stream.synchronize()
         assert any("cudaGraphLaunch" in event.name for event in profile.events()), f"no graph on {stream}"
+
+
+def test_graphs_can_be_switched_off():
+    code = """
+        import torch, metalsvd
+        A = torch.randn(90, 70, device="cuda")
+        for _ in range(3):
+            metalsvd.svd_ex(A, driver="recover")
+        with torch.profiler.profile(acc_events=True) as profile:
+            metalsvd.svd_ex(A, driver="recover")
+        print(any("cudaGraphLaunch" in event.name for event in profile.events()))
+    """
+    for value, expected in {"0": "False", "1": "True"}.items():
+        result = run_code(code, METALSVD_CUDA_GRAPHS=value)
+        assert result.stdout.strip() == expected, result.stderr
 
 
 def test_graphs_of_many_shapes_make_room_for_each_other():

@@ -8,6 +8,7 @@
 #include <torch/csrc/stable/accelerator.h>
 #include <torch/headeronly/util/Exception.h>
 
+#include <cstdlib>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -26,6 +27,13 @@ constexpr std::int64_t warp_size = 32;
 constexpr std::int64_t most_threadgroups = (std::int64_t{1} << 31) - 1;
 // Launches of a step from which on a graph of them takes less time.
 constexpr std::size_t fewest_replayed = 8;
+
+// A way round graphs, as a debugger may want it.
+bool may_replay() {
+  static const char* const wanted = std::getenv("METALSVD_CUDA_GRAPHS");
+  static const bool is_allowed = wanted == nullptr || std::string_view(wanted) != "0";
+  return is_allowed;
+}
 
 // Entry functions by the kernels' names, complete before main: a launch only looks its own up.
 std::unordered_map<std::string_view, const void*>& entries() {
@@ -190,7 +198,7 @@ void launch_on_cuda(const Step& step) {
   const auto run_all = [&calls, early](cudaStream_t stream) {
     for (const Call& call : calls) run(call, stream, early);
   };
-  if (calls.size() < fewest_replayed) return run_all(stream);
+  if (calls.size() < fewest_replayed || !may_replay()) return run_all(stream);
   const std::optional<cuda::NeedOfBatch> need = need_of(step);
   cuda::Replay::of_device(device).launch(words_of(calls, need), stream, run_all, need);
 }
