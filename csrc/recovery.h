@@ -31,11 +31,11 @@ class Recovery {
   bool settles() const;
   bool completes() const;
   Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
-  std::int64_t rows_of_product(std::int64_t kind) const;
-  // Tiles of a product of a kind: wide ones, if that is all cores' work and little of it is wasted, or narrow ones.
-  bool is_wide(std::int64_t kind) const;
-  std::int64_t tiles(std::int64_t kind, bool wide) const;
-  std::int64_t tiles(std::int64_t kind) const;
+  // Tiles of a product of a kind and so many rows: wide ones, if that is all cores' work and little of it is wasted, or
+  // narrow ones.
+  bool is_wide(std::int64_t kind, std::int64_t rows) const;
+  std::int64_t tiles_of_width(bool wide, std::int64_t rows) const;
+  std::int64_t tiles(std::int64_t kind, std::int64_t rows) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;
   // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. The last one only copies what

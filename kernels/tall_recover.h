@@ -292,8 +292,7 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long rows
   }
 }
 
-// A product; of columns x columns by the first two kinds and those of Gram matrices, which all rows are summed for, or
-// of rows x columns, where a factor of rows x columns meets one of columns x columns:
+// A product of rows x columns, of a left factor of rows x summed, by its kind:
 // - reflected: 2 I - left conj(right), which is Hermitian: of real numbers tiles below the diagonal are left out, and
 //   stored by those above
 // - over_values: left conj(right), each column divided by its value
@@ -316,7 +315,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     constant long& left_column_stride [[buffer(7)]], constant long& right_batch_stride [[buffer(8)]],
     constant long& right_row_stride [[buffer(9)]], constant long& right_column_stride [[buffer(10)]],
     constant long& kind [[buffer(11)]], device const float* values [[buffer(12)]], device uint* defects [[buffer(13)]],
-    device const uint* settled [[buffer(14)]], constant long& rows [[buffer(15)]],
+    device const uint* settled [[buffer(14)]], constant long& rows [[buffer(15)]], constant long& summed [[buffer(16)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef ProductTile<rows_of_tile, packs_of_tile> Tile;
@@ -326,10 +325,8 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   threadgroup uint defects_of_simdgroups[limits::tall_threads / limits::simd_width];
   const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
   const bool is_gram = is_of_gram(kind);
-  const bool is_square = is_gram || kind == limits::tall_product_reflected || kind == limits::tall_product_over_values;
-  const long product_rows = is_square ? columns : rows;
   const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
-  const uint down = uint(product_rows + Tile::rows - 1) / uint(Tile::rows);
+  const uint down = uint(rows + Tile::rows - 1) / uint(Tile::rows);
   const long matrix = threadgroup_index / (across * down);
   const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   // Tiles that take the most time come first.
@@ -350,7 +347,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   const bool conjugates = !by_upper;
   const long first_column = first_pack * count;
   const Operand<T> of_left = {left + matrix * left_batch_stride + first_row * left_row_stride, left_row_stride,
-                              left_column_stride, int(product_rows - first_row), 0};
+                              left_column_stride, int(rows - first_row), 0};
   const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
                                right_row_stride, right_column_stride, 0, int(columns - first_column)};
   const SliceOfThread<T, Tile> slice =
@@ -365,7 +362,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   }
   HeldSlice<T, Tile> held;
   const long first = kind == limits::tall_product_of_upper ? first_row : 0;
-  const long end = by_upper ? end_of_tile : is_gram ? long(rows) : long(columns);
+  const long end = by_upper ? end_of_tile : long(summed);
   fetch_slice(slice, of_left, of_right, first, end, held);
   for (long start = first; start < end; start += Tile::slice) {
     stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
@@ -384,7 +381,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
 #pragma unroll
     for (int r = 0; r < Tile::held_rows; ++r) {
       const long row = first_row + part.row + r;
-      if (row >= product_rows || pack * count >= stride) break;
+      if (row >= rows || pack * count >= stride) break;
       T numbers[count];
 #pragma unroll
       for (int q = 0; q < count; ++q) {
@@ -394,7 +391,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
         numbers[q] = finished_entry(entry, kind, values + matrix * columns);
         if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
-      ((device float4*)(product + (matrix * product_rows + row) * stride))[pack] = pack_of(numbers);
+      ((device float4*)(product + (matrix * rows + row) * stride))[pack] = pack_of(numbers);
     }
   }
   if (mirrored && first_row + Tile::rows <= first_column) {

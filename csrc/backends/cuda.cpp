@@ -31,8 +31,7 @@ constexpr std::size_t fewest_replayed = 8;
 // A way round graphs, as a debugger may want it.
 bool may_replay() {
   static const char* const wanted = std::getenv("METALSVD_CUDA_GRAPHS");
-  static const bool is_allowed = wanted == nullptr || std::string_view(wanted) != "0";
-  return is_allowed;
+  return wanted == nullptr || std::string_view(wanted) != "0";
 }
 
 // Entry functions by the kernels' names, complete before main: a launch only looks its own up.
