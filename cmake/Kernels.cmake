@@ -8,7 +8,8 @@ set(METALSVD_METAL_FILES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup_recover.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/tall.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/thread.metal
-  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/threadgroup.metal)
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/threadgroup.metal
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/whole.metal)
 
 set(METALSVD_EMBEDDED_KERNELS ${CMAKE_CURRENT_BINARY_DIR}/shader_libraries.cpp)
 add_custom_command(

@@ -11,6 +11,7 @@
 
 #include "../kernels/device_limits.h"
 #include "aten.h"
+#include "whole.h"
 
 namespace metalsvd {
 namespace {
@@ -70,6 +71,9 @@ class Encoder {
     workspace_.order = allocate(plan.columns, ScalarType::Int);
     workspace_.states = allocate(state_words, ScalarType::Int);
     workspace_.maxima = allocate(geometry_.measure_parts, ScalarType::Int);
+    if (plan.block_whole_sweeps > 0) {
+      whole_.emplace(plan, A, workspace_.W, workspace_.states, geometry_.w_height, geometry_.padded);
+    }
     const bool makes_extra = plan.suffix != plan.number_suffix && plan.left_columns > plan.columns;
     workspace_.extra =
         makes_extra ? allocate(plan.rows * (plan.left_columns - plan.columns), number_type) : workspace_.W;
@@ -93,6 +97,11 @@ class Encoder {
   // A sweep, or as many as one dispatch does. Returns how many.
   std::int64_t sweep(std::int64_t sweep) {
     begin_sweep(sweep);
+    if (sweep <= plan_.block_whole_sweeps) {
+      whole_->sweep(sweep, step_.launches);
+      if (sweep == plan_.block_whole_sweeps) collect_whole();
+      return 1;
+    }
     drop_noise(sweep);
     const std::int64_t sweep_of_groups = sweep - last_sweep_of_one_step();
     if (sweep_of_groups > 0) {
@@ -177,6 +186,12 @@ class Encoder {
       launch("lengths_", plan_.number_suffix, divide_up(geometry_.w_height, limits::simd_width), arguments);
     }
     launch("drop_", plan_.number_suffix, divide_up(geometry_.padded, limits::block_simdgroups), arguments);
+  }
+
+  // Needed by all matrices, whatever their last sweep.
+  void collect_whole() {
+    begin("metalsvd::block collect");
+    whole_->collect(step_.launches);
   }
 
   // All pairs of blocks that one round of the tournament meets.
@@ -285,6 +300,7 @@ class Encoder {
   const Matrices& A_;
   const Outputs& outputs_;
   Workspace workspace_;
+  std::optional<WholeSweeps> whole_;
   const LaunchStep launch_step_;
   Step step_;                   // not launched yet
   std::int64_t next_step_ = 1;  // the sweep that it begins with

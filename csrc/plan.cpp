@@ -284,6 +284,13 @@ void plan_narrow_rounds(const Problem& problem, std::int64_t rotated_rows, Plan&
   plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
 }
 
+// Whether the first sweeps over R rotate all columns at once: whatever the job and the batch, which must not change the
+// bits.
+bool sweeps_whole(const Problem& problem) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return !is_complex(problem) && columns > limits::block_wide_pair_columns && columns <= limits::whole_most_columns;
+}
+
 // Whether pairs of columns of R are met in registers: whatever the job and the batch, which must not change the bits.
 bool holds_pairs(const Problem& problem, const Plan& plan) {
   return plan.block_is_wide && problem.device.has_wide_lanes &&
@@ -318,7 +325,9 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
     plan.block_is_wide ? plan_wide_rounds(problem, rotated_rows, plan)
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
-  plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
+  plan.cores = problem.device.cores;
+  plan.block_whole_sweeps = is_of_R && sweeps_whole(problem) ? std::int64_t{limits::whole_sweeps} : 0;
+  plan.block_full_sweeps = plan.block_whole_sweeps + full_sweeps(plan.columns, plan.block_has_tables());
   plan.block_groups = block_groups(plan.block_count, limits::block_group_blocks);
   plan.block_last_groups = block_groups(plan.block_count, limits::block_last_group_blocks);
   const std::int64_t meetings =
@@ -466,7 +475,7 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
 // Columns from which on left vectors are not accumulated: where pairs are met in registers never.
 std::int64_t recovered_columns(const Problem& problem) {
   if (is_complex(problem)) return limits::block_recovered_complex_columns;
-  return problem.device.has_wide_lanes ? 0 : limits::block_recovered_columns;
+  return problem.device.has_wide_lanes || sweeps_whole(problem) ? 0 : limits::block_recovered_columns;
 }
 
 // The plan for R, which takes the place of B, transposed or not.

@@ -141,6 +141,14 @@ enum : int {
   // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
   block_held_most_rows = 256,
   block_held_few_rows = 192,
+  // Behind the tall QR real matrices of up to so many columns make sweeps that rotate all of them at once first
+  // (whole.h), up to so many: products of subtiles of whole_side x whole_side numbers, four of them to a threadgroup
+  // where each core has so many of these.
+  whole_most_columns = 1024,
+  whole_sweeps = 30,
+  whole_side = 32,
+  whole_large_per_core = 1,
+  whole_collected = 4096,  // numbers that a threadgroup copies
   // Rows that a threadgroup sums up: at least a tile, and so many that a pair has at most this many chunks.
   block_most_chunks = 64,
   // Columns between which no dispatch stands when reflectors are made, two to a SIMD-group: these dispatches are paid
@@ -155,7 +163,7 @@ enum : int {
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
   // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
-  block_max_sweeps = 40,
+  block_max_sweeps = 64,
   // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as
   // random matrices need, and a few more: so many for few columns, for up to so many more, and for each time twice as
   // many. Then some whose rounds are one step, each pair of blocks in one threadgroup. Then those in which groups of so

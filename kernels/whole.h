@@ -1,0 +1,343 @@
+// Method `block` behind the tall QR, on real matrices of some hundred columns: sweeps that rotate all columns at once.
+//
+// A sweep over tables (block_wide_exponential.h) is many rounds that wait for each other. But all columns can be one
+// table: X holds the angles of all pairs, each as if there were no others, and J = p(X), an orthogonal matrix that is X
+// to first order, takes what columns have in common to what is of second order in X. A sweep is then a few products of
+// n x n matrices, of which all but the last are symmetric or antisymmetric, since powers of X commute:
+//   X       the angles of W^T W (whole_gram)
+//   S       X^2 (whole_square)
+//   T       S^2 (whole_square)
+//   E, O    J - I = E + O, the parts of p that are even and odd in X: E = a S + b T + T (c S + d T), and
+//           O = X + X (e S + f T) (whole_exponential)
+//   W J     (whole_turn)
+// X is long where columns are many: random ones, sorted by a QR, have |X| of about sqrt(n) / 2 at first. Sweeps converge
+// still, the fastest, by experience, where X is shortened to some 1.5 radians: random matrices take 9 of them for 64
+// columns, 12 for 128, 14 for 256, 17 for 512, where tables take 10. The length of X is that of its longest eigenvalue,
+// i phi, which comes in a pair with -i phi: phi^8 is at most half of the sum of the squares of T.
+//
+// p has been fitted for J^T J - I, |p(i phi)|^2 - 1, to vanish: it is below 3e-8 for phi up to 1.8. Where phi is below
+// 0.028, by the squares of S, J - I = X + a S is as good. E and O are what is added to W, so that small rotations leave
+// small rounding errors.
+//
+// Numbers of n x n matrices stand row after row, padded with zeros to whole subtiles of whole_side x whole_side. A
+// threadgroup makes a tile of a product, of one subtile, or of 2 x 2 where these are enough for all cores; a quarter of
+// its threads sums a quarter of each slice. That is the same order in both: which it is changes no bit.
+#pragma once
+#include <metal_stdlib>
+
+#include "block.h"
+#include "block_convergence.h"
+#include "common/team.h"
+#include "device_limits.h"
+
+namespace metalsvd {
+
+using namespace metal;
+
+enum : int {
+  whole_side = limits::whole_side,
+  whole_packs = whole_side / 4,
+  // Groups of threads, each of which has all of a tile, four rows and columns of each subtile a thread.
+  whole_groups = 4,
+  whole_group_threads = int(limits::block_threads) / whole_groups,
+  // What a product sums over is staged in slices, of which each group takes a part.
+  whole_slice = 32,
+  whole_part = whole_slice / whole_groups,
+  // From a row of what groups have summed of a subtile to the next: those that are moved together meet in no bank.
+  whole_sum_stride = whole_side + 4,
+  whole_sum_packs = whole_groups * whole_side * whole_sum_stride / 4
+};
+
+// Of subtiles x subtiles: the rows and columns, from one line of a staged slice to the next, and what a thread moves.
+template <int subtiles>
+struct WholeTile {
+  enum : int {
+    side = subtiles * whole_side,
+    stride = side + 4,
+    moved = side * int(whole_slice) / (4 * int(limits::block_threads)),
+    held = 4 * subtiles,  // rows, and columns, of a thread
+    packs = int(whole_sum_packs) > 2 * int(whole_slice) * stride / 4 ? int(whole_sum_packs)
+                                                                    : 2 * int(whole_slice) * stride / 4
+  };
+};
+
+// Factors of a product: lines, over which it sums, of columns. Those of a matrix whose lines stand one after the other,
+// of the weighted sum of two of them, or of one whose columns do, in lines that are whole fours. Numbers beyond the
+// last column and line are zero.
+struct WholeLines {
+  device const float* first;
+  long stride;
+  int lines, columns;
+};
+struct WholeSum {
+  WholeLines x, y;  // which stand alike
+  float of_x, of_y;
+};
+struct WholeColumns {
+  device const float* first;
+  long stride;
+  int lines, columns;
+};
+
+inline float4 whole_zeros() { return float4(0.0f, 0.0f, 0.0f, 0.0f); }
+
+// Four columns of a line.
+inline float4 four_of(WholeLines factor, int line, int column) {
+  if (line >= factor.lines || column >= factor.columns) return whole_zeros();
+  return *(device const float4*)(factor.first + line * factor.stride + column);
+}
+inline float4 four_of(WholeSum factor, int line, int column) {
+  return factor.of_x * four_of(factor.x, line, column) + factor.of_y * four_of(factor.y, line, column);
+}
+
+// What a thread moves of a slice, and where to: four columns of some lines, or four lines of some columns. Those that
+// are moved together read whole sectors, and meet in no bank.
+struct WholePlace {
+  int line, column;
+};
+template <int subtiles, typename Factor>
+inline WholePlace whole_place(Factor, int index) {
+  WholePlace place;
+  place.line = index / (subtiles * int(whole_packs));
+  place.column = index % (subtiles * int(whole_packs)) * 4;
+  return place;
+}
+template <int subtiles>
+inline WholePlace whole_place(WholeColumns, int index) {
+  WholePlace place;
+  place.line = index / 16 % 8 * 4;
+  place.column = index / 128 * 16 + index % 16;
+  return place;
+}
+
+template <int subtiles>
+struct HeldWholeSlice {
+  float4 x[WholeTile<subtiles>::moved];
+};
+
+template <int subtiles, typename Factor>
+inline void fetch_whole(Factor factor, int first_column, int start, int thread_index,
+                        thread HeldWholeSlice<subtiles>& held) {
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
+    held.x[s] = four_of(factor, start + place.line, first_column + place.column);
+  }
+}
+template <int subtiles>
+inline void fetch_whole(WholeColumns factor, int first_column, int start, int thread_index,
+                        thread HeldWholeSlice<subtiles>& held) {
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
+    const int column = first_column + place.column;
+    const bool exists = start + place.line < factor.lines && column < factor.columns;
+    held.x[s] = whole_zeros();
+    if (exists) held.x[s] = *(device const float4*)(factor.first + column * factor.stride + start + place.line);
+  }
+}
+
+template <int subtiles, typename Factor>
+inline void stage_whole(Factor factor, thread const HeldWholeSlice<subtiles>& held, int thread_index,
+                        threadgroup float* slice) {
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
+    *(threadgroup float4*)(slice + place.line * WholeTile<subtiles>::stride + place.column) = held.x[s];
+  }
+}
+template <int subtiles>
+inline void stage_whole(WholeColumns factor, thread const HeldWholeSlice<subtiles>& held, int thread_index,
+                        threadgroup float* slice) {
+  const int stride = WholeTile<subtiles>::stride;
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
+    threadgroup float* const four = slice + place.line * stride + place.column;
+    four[0] = held.x[s].x;
+    four[stride] = held.x[s].y;
+    four[2 * stride] = held.x[s].z;
+    four[3 * stride] = held.x[s].w;
+  }
+}
+
+// What a thread sums: products, and where they are wanted squares of one column of every whole_group_threads, those of
+// the left factor before those of the right one.
+template <int subtiles>
+struct WholeSums {
+  float products[WholeTile<subtiles>::held][WholeTile<subtiles>::held];
+  float squares[subtiles];
+};
+
+// A line of a slice.
+template <int subtiles, bool with_squares>
+inline void add_whole_line(threadgroup const float* left, threadgroup const float* right, int index_in_group,
+                           thread WholeSums<subtiles>& sums) {
+  float4 of_right[subtiles];
+#pragma unroll
+  for (int b = 0; b < subtiles; ++b) {
+    of_right[b] = *(threadgroup const float4*)(right + b * whole_side + index_in_group % 8 * 4);
+  }
+#pragma unroll
+  for (int a = 0; a < subtiles; ++a) {
+    const float4 of_left = *(threadgroup const float4*)(left + a * whole_side + index_in_group / 8 * 4);
+    const float of_row[4] = {of_left.x, of_left.y, of_left.z, of_left.w};
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+#pragma unroll
+      for (int b = 0; b < subtiles; ++b) {
+        thread float* const four = sums.products[a * 4 + i] + b * 4;
+        four[0] = fma(of_row[i], of_right[b].x, four[0]);
+        four[1] = fma(of_row[i], of_right[b].y, four[1]);
+        four[2] = fma(of_row[i], of_right[b].z, four[2]);
+        four[3] = fma(of_row[i], of_right[b].w, four[3]);
+      }
+    }
+  }
+  if (!with_squares) return;
+#pragma unroll
+  for (int s = 0; s < subtiles; ++s) {
+    const int column = index_in_group + s * whole_group_threads;
+    const int side = WholeTile<subtiles>::side;
+    const float x = column < side ? left[column] : right[column - side];
+    sums.squares[s] = fma(x, x, sums.squares[s]);
+  }
+}
+
+// left^T right, a tile of it: the part of the group of a thread. Two barriers a slice, before and after it is read.
+template <int subtiles, bool with_squares, typename Left, typename Right>
+inline void sum_whole(Left left, int first_row, Right right, int first_column, int lines, threadgroup float4* memory,
+                      int thread_index, thread WholeSums<subtiles>& sums) {
+  typedef WholeTile<subtiles> Tile;
+#pragma unroll
+  for (int i = 0; i < Tile::held; ++i) {
+#pragma unroll
+    for (int j = 0; j < Tile::held; ++j) sums.products[i][j] = 0.0f;
+  }
+#pragma unroll
+  for (int s = 0; s < subtiles; ++s) sums.squares[s] = 0.0f;
+  threadgroup float* const of_left = (threadgroup float*)memory;
+  threadgroup float* const of_right = of_left + int(whole_slice) * Tile::stride;
+  const int group = thread_index / whole_group_threads;
+  const int index_in_group = thread_index % whole_group_threads;
+  HeldWholeSlice<subtiles> held_left, held_right;
+  fetch_whole<subtiles>(left, first_row, 0, thread_index, held_left);
+  fetch_whole<subtiles>(right, first_column, 0, thread_index, held_right);
+#pragma unroll 1
+  for (int start = 0; start < lines; start += whole_slice) {
+    stage_whole<subtiles>(left, held_left, thread_index, of_left);
+    stage_whole<subtiles>(right, held_right, thread_index, of_right);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    // The next slice is on its way while this one is multiplied.
+    fetch_whole<subtiles>(left, first_row, start + whole_slice, thread_index, held_left);
+    fetch_whole<subtiles>(right, first_column, start + whole_slice, thread_index, held_right);
+#pragma unroll
+    for (int k = 0; k < whole_part; ++k) {
+      const int line = (group * whole_part + k) * Tile::stride;
+      add_whole_line<subtiles, with_squares>(of_left + line, of_right + line, index_in_group, sums);
+    }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
+// Of a subtile a thread is left with four columns of a row.
+inline int whole_row_of_thread(int thread_index) { return thread_index / whole_packs; }
+inline int whole_column_of_thread(int thread_index) { return thread_index % whole_packs * 4; }
+
+// What all groups have summed there, of subtile (a, b). Two barriers, before and after it is read.
+template <int subtiles>
+inline float4 total_of_whole(thread const WholeSums<subtiles>& sums, int a, int b, threadgroup float4* memory,
+                             int thread_index) {
+  const int group = thread_index / whole_group_threads;
+  const int index_in_group = thread_index % whole_group_threads;
+  threadgroup float* const words = (threadgroup float*)memory;
+  threadgroup float* own = words + (group * whole_side + index_in_group / 8 * 4) * whole_sum_stride;
+  own += index_in_group % 8 * 4;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    thread const float* const four = sums.products[a * 4 + i] + b * 4;
+    *(threadgroup float4*)(own + i * whole_sum_stride) = float4(four[0], four[1], four[2], four[3]);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  threadgroup const float* const all =
+      words + whole_row_of_thread(thread_index) * whole_sum_stride + whole_column_of_thread(thread_index);
+  float4 parts[whole_groups];
+#pragma unroll
+  for (int g = 0; g < whole_groups; ++g) {
+    parts[g] = *(threadgroup const float4*)(all + g * whole_side * whole_sum_stride);
+  }
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return (parts[0] + parts[1]) + (parts[2] + parts[3]);
+}
+
+// The tile of a matrix that a threadgroup makes, in subtiles: of a symmetric one, or an antisymmetric, those on and
+// above the diagonal.
+struct WholeTask {
+  long matrix;
+  int row, column;
+};
+
+// A row of the triangle and the one as far from the end have one more tile together than a row of the square.
+template <int subtiles>
+inline WholeTask make_triangle_task(uint group, int width) {
+  const uint across = uint((width + subtiles - 1) / subtiles);
+  const uint tiles = across * (across + 1) / 2;
+  const uint tile = group % tiles;
+  const uint row = tile / (across + 1);
+  const uint place = tile % (across + 1);
+  WholeTask task;
+  task.matrix = group / tiles;
+  task.row = int(place > row ? row : across - 1 - row) * subtiles;
+  task.column = int(place > row ? place - 1 : across - 1 - place) * subtiles;
+  return task;
+}
+
+// Where a subtile stands among those on and above the diagonal.
+inline int place_in_triangle(int row, int column) { return column * (column + 1) / 2 + row; }
+
+// Stores four columns of a row of a subtile, and their mirror images times `sign` unless it is on the diagonal.
+inline void store_whole(float4 four, float sign, device float* matrix, long stride, int subtile_row, int subtile_column,
+                        int thread_index) {
+  const long row = subtile_row * whole_side + whole_row_of_thread(thread_index);
+  const long column = subtile_column * whole_side + whole_column_of_thread(thread_index);
+  *(device float4*)(matrix + row * stride + column) = four;
+  if (subtile_row == subtile_column) return;
+  device float* const mirrored = matrix + column * stride + row;
+  mirrored[0] = sign * four.x;
+  mirrored[stride] = sign * four.y;
+  mirrored[2 * stride] = sign * four.z;
+  mirrored[3 * stride] = sign * four.w;
+}
+
+inline float4 four_at(device const float* matrix, long stride, int subtile_row, int subtile_column, int thread_index) {
+  const long row = subtile_row * whole_side + whole_row_of_thread(thread_index);
+  return *(device const float4*)(matrix + row * stride + subtile_column * whole_side +
+                                 whole_column_of_thread(thread_index));
+}
+
+// The sum of what threads have, told to all. Two barriers.
+inline float sum_of_team(float value, threadgroup float* slots, Team team) {
+  const float of_simdgroup = simd_sum(value);
+  if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float sum = 0.0f;
+#pragma unroll
+  for (int k = 0; k < limits::block_simdgroups; ++k) sum += slots[k];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return sum;
+}
+
+// The squares of all entries of a symmetric matrix, by those of its subtiles on and above the diagonal.
+inline float sum_of_whole(device const float* squares, int width, threadgroup float* slots, Team team) {
+  float sum = 0.0f;
+  for (int k = team.index; k < width * (width + 1) / 2; k += team.threads) sum += squares[k];
+  return sum_of_team(sum, slots, team);
+}
+
+// Whether X turns by so little that J - I = X + a X^2, by the squares of the entries of X^2.
+inline bool is_short(float squares) {
+  const float most = 0.028f;
+  return 0.5f * squares <= most * most * most * most;
+}
+
+}  // namespace metalsvd
