@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view reduction_driver = "qr";
 constexpr std::string_view recovery_driver = "recover";
+constexpr std::string_view whole_driver = "whole";
 
 constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
 
@@ -84,7 +85,7 @@ Method parse_method(const std::string& driver) {
   }
   throw std::runtime_error(
       "torch.linalg.svd: unknown svd driver " + driver +
-      ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block, qr and recover");
+      ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block, qr, recover and whole");
 }
 
 [[noreturn]] void refuse(const Problem& problem, const std::string& why) {
@@ -284,13 +285,6 @@ void plan_narrow_rounds(const Problem& problem, std::int64_t rotated_rows, Plan&
   plan.block_share = divide_up(divide_up(rotated_rows, shares), limits::block_tile_rows) * limits::block_tile_rows;
 }
 
-// Whether the first sweeps over R rotate all columns at once: whatever the job and the batch, which must not change the
-// bits.
-bool sweeps_whole(const Problem& problem) {
-  const std::int64_t columns = std::min(problem.m, problem.n);
-  return !is_complex(problem) && columns > limits::block_wide_pair_columns && columns <= limits::whole_most_columns;
-}
-
 // Whether pairs of columns of R are met in registers: whatever the job and the batch, which must not change the bits.
 bool holds_pairs(const Problem& problem, const Plan& plan) {
   return plan.block_is_wide && problem.device.has_wide_lanes &&
@@ -326,8 +320,7 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
   plan.cores = problem.device.cores;
-  plan.block_whole_sweeps = is_of_R && sweeps_whole(problem) ? std::int64_t{limits::whole_sweeps} : 0;
-  plan.block_full_sweeps = plan.block_whole_sweeps + full_sweeps(plan.columns, plan.block_has_tables());
+  plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
   plan.block_groups = block_groups(plan.block_count, limits::block_group_blocks);
   plan.block_last_groups = block_groups(plan.block_count, limits::block_last_group_blocks);
   const std::int64_t meetings =
@@ -353,7 +346,7 @@ bool is_long_for_registers(const Problem& problem) {
 // Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where either could
 // take both but registers take R in less time, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
-  if (driver) return *driver == reduction_driver || *driver == recovery_driver;
+  if (driver) return *driver == reduction_driver || *driver == recovery_driver || *driver == whole_driver;
   if (fits_thread(problem)) return false;
   if (suits_simdgroup(problem)) return is_long_for_registers(problem);
   if (!fits_threadgroup(problem)) return true;
@@ -475,18 +468,34 @@ Plan plan_for_b(const Problem& problem, const std::optional<std::string>& driver
 // Columns from which on left vectors are not accumulated: where pairs are met in registers never.
 std::int64_t recovered_columns(const Problem& problem) {
   if (is_complex(problem)) return limits::block_recovered_complex_columns;
-  return problem.device.has_wide_lanes || sweeps_whole(problem) ? 0 : limits::block_recovered_columns;
+  return problem.device.has_wide_lanes ? 0 : limits::block_recovered_columns;
+}
+
+// Whether sweeps over R rotate all columns at once: where that is asked for, or where the QR of so many rows takes that
+// much longer than R that it does not matter that many of these take less time otherwise (kernels/whole.h).
+bool sweeps_whole(const Problem& problem, const std::optional<std::string>& driver) {
+  if (driver == whole_driver && is_complex(problem)) refuse(problem, "the driver 'whole', which is for real matrices");
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const bool suits = !is_complex(problem) && columns > limits::block_wide_pair_columns &&
+                     columns <= limits::whole_most_columns &&
+                     std::max(problem.m, problem.n) >= limits::whole_rows_a_column * columns;
+  return driver ? driver == whole_driver : suits;
 }
 
 // The plan for R, which takes the place of B, transposed or not.
 Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver) {
   const Problem of_R = problem_of_r(problem);
-  const bool is_forced = driver == recovery_driver;
+  const bool is_whole = sweeps_whole(problem, driver);
+  const bool is_forced = is_whole || driver == recovery_driver;
   const bool has_many_columns = is_forced || of_R.n >= recovered_columns(problem);
   const bool is_from_B = std::max(problem.m, problem.n) <= limits::recovered_rows_a_column * of_R.n;
   const bool recovers = of_R.job == Job::thin && has_many_columns;
   Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt, true,
                          recovers ? std::optional(plan_reduction(is_from_B ? problem : of_R)) : std::nullopt);
+  if (is_whole) {
+    plan.block_whole_sweeps = limits::whole_sweeps;
+    plan.block_full_sweeps += plan.block_whole_sweeps;
+  }
   plan.reduction = plan_reduction(problem);
   // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
   // and Veselic 2008).

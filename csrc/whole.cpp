@@ -48,8 +48,7 @@ void WholeSweeps::sweep(std::int64_t sweep, std::vector<Launch>& launches) {
                             {X_, S_, T_, E_, O_, squares_, states_, width_, sweep}));
   const std::int64_t down = divide_up(height_, limits::whole_side);
   launches.push_back(launch("turn", down * width_, divide_up(down, 2) * large_width_,
-                            {W_, turned_, X_, S_, E_, O_, squares_, states_, height_, plan_.columns, padded_, width_,
-                             sweep}));
+                            {W_, turned_, E_, O_, states_, height_, plan_.columns, padded_, width_, sweep}));
   std::swap(W_, turned_);
 }
 

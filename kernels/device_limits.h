@@ -141,10 +141,12 @@ enum : int {
   // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
   block_held_most_rows = 256,
   block_held_few_rows = 192,
-  // Behind the tall QR real matrices of up to so many columns make sweeps that rotate all of them at once first
-  // (whole.h), up to so many: products of subtiles of whole_side x whole_side numbers, four of them to a threadgroup
-  // where each core has so many of these.
-  whole_most_columns = 1024,
+  // Sweeps over R that rotate all columns at once (whole.h), up to so many, before those of tables: products of subtiles
+  // of whole_side x whole_side numbers, four of them to a threadgroup where each core has so many of these. One matrix
+  // of 128 to 512 columns takes half the time so, hundreds twice as long: by default those of so many rows a column, and
+  // up to so many columns, take them, whose QR takes much longer.
+  whole_rows_a_column = 256,
+  whole_most_columns = 512,
   whole_sweeps = 30,
   whole_side = 32,
   whole_large_per_core = 1,

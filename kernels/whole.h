@@ -40,24 +40,23 @@ enum : int {
   // Groups of threads, each of which has all of a tile, four rows and columns of each subtile a thread.
   whole_groups = 4,
   whole_group_threads = int(limits::block_threads) / whole_groups,
-  // What a product sums over is staged in slices, of which each group takes a part.
-  whole_slice = 32,
-  whole_part = whole_slice / whole_groups,
+  // Lines that a product sums over, of which each group takes so many in turn.
+  whole_part = 8,
   // From a row of what groups have summed of a subtile to the next: those that are moved together meet in no bank.
   whole_sum_stride = whole_side + 4,
   whole_sum_packs = whole_groups * whole_side * whole_sum_stride / 4
 };
 
-// Of subtiles x subtiles: the rows and columns, from one line of a staged slice to the next, and what a thread moves.
+// Of subtiles x subtiles: the rows and columns; lines of a slice that is staged, and fours that a thread moves of it.
 template <int subtiles>
 struct WholeTile {
   enum : int {
     side = subtiles * whole_side,
-    stride = side + 4,
-    moved = side * int(whole_slice) / (4 * int(limits::block_threads)),
+    slice = subtiles == 1 ? 64 : 32,
+    lines_together = subtiles == 1 ? 4 : 2,  // that are read before they are multiplied
+    moved = side * slice / (4 * int(limits::block_threads)),
     held = 4 * subtiles,  // rows, and columns, of a thread
-    packs = int(whole_sum_packs) > 2 * int(whole_slice) * stride / 4 ? int(whole_sum_packs)
-                                                                    : 2 * int(whole_slice) * stride / 4
+    packs = int(whole_sum_packs) > 2 * slice * side / 4 ? int(whole_sum_packs) : 2 * slice * side / 4
   };
 };
 
@@ -65,99 +64,135 @@ struct WholeTile {
 // of the weighted sum of two of them, or of one whose columns do, in lines that are whole fours. Numbers beyond the
 // last column and line are zero.
 struct WholeLines {
+  enum : int { matrices = 1 };
   device const float* first;
   long stride;
   int lines, columns;
 };
 struct WholeSum {
+  enum : int { matrices = 2 };
   WholeLines x, y;  // which stand alike
   float of_x, of_y;
 };
 struct WholeColumns {
+  enum : int { matrices = 1 };
   device const float* first;
   long stride;
   int lines, columns;
 };
 
-inline float4 whole_zeros() { return float4(0.0f, 0.0f, 0.0f, 0.0f); }
+// What a thread moves of a slice of a factor, as it is read.
+template <int subtiles, typename Factor>
+struct HeldWholeSlice {
+  float4 x[Factor::matrices][WholeTile<subtiles>::moved];
+};
 
-// Four columns of a line.
-inline float4 four_of(WholeLines factor, int line, int column) {
-  if (line >= factor.lines || column >= factor.columns) return whole_zeros();
-  return *(device const float4*)(factor.first + line * factor.stride + column);
-}
-inline float4 four_of(WholeSum factor, int line, int column) {
-  return factor.of_x * four_of(factor.x, line, column) + factor.of_y * four_of(factor.y, line, column);
-}
-
-// What a thread moves of a slice, and where to: four columns of some lines, or four lines of some columns. Those that
-// are moved together read whole sectors, and meet in no bank.
+// Where it stands: four columns of some lines, or four lines of some columns.
 struct WholePlace {
   int line, column;
 };
-template <int subtiles, typename Factor>
-inline WholePlace whole_place(Factor, int index) {
+template <int subtiles>
+inline WholePlace place_in_lines(int index) {
   WholePlace place;
   place.line = index / (subtiles * int(whole_packs));
   place.column = index % (subtiles * int(whole_packs)) * 4;
   return place;
 }
 template <int subtiles>
-inline WholePlace whole_place(WholeColumns, int index) {
+inline WholePlace place_in_columns(int index) {
+  const int side = WholeTile<subtiles>::side;
   WholePlace place;
-  place.line = index / 16 % 8 * 4;
-  place.column = index / 128 * 16 + index % 16;
+  place.line = (index % 8 + index / (8 * side) * 8) * 4;
+  place.column = index / 8 % side;
   return place;
 }
 
-template <int subtiles>
-struct HeldWholeSlice {
-  float4 x[WholeTile<subtiles>::moved];
-};
+// Where a column of a line is staged: fours of columns are renumbered, differently in lines that are moved together, so
+// that these meet in no bank.
+inline int renumbered(int column, int line) { return column ^ (line & 28); }
 
-template <int subtiles, typename Factor>
-inline void fetch_whole(Factor factor, int first_column, int start, int thread_index,
-                        thread HeldWholeSlice<subtiles>& held) {
+template <int subtiles>
+inline int place_in_slice(WholePlace place) {
+  return place.line * WholeTile<subtiles>::side + renumbered(place.column, place.line);
+}
+
+inline float4 four_of_line(WholeLines factor, int line, int column) {
+  float4 four = float4(0.0f, 0.0f, 0.0f, 0.0f);
+  if (line < factor.lines && column < factor.columns) {
+    four = *(device const float4*)(factor.first + line * factor.stride + column);
+  }
+  return four;
+}
+
+// Reads a slice from line `start` on.
+template <int subtiles>
+inline void fetch_whole(WholeLines factor, int first_column, int start, int thread_index,
+                        thread HeldWholeSlice<subtiles, WholeLines>& held) {
 #pragma unroll
   for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
-    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
-    held.x[s] = four_of(factor, start + place.line, first_column + place.column);
+    const WholePlace place = place_in_lines<subtiles>(thread_index + s * limits::block_threads);
+    held.x[0][s] = four_of_line(factor, start + place.line, first_column + place.column);
+  }
+}
+template <int subtiles>
+inline void fetch_whole(WholeSum factor, int first_column, int start, int thread_index,
+                        thread HeldWholeSlice<subtiles, WholeSum>& held) {
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = place_in_lines<subtiles>(thread_index + s * limits::block_threads);
+    held.x[0][s] = four_of_line(factor.x, start + place.line, first_column + place.column);
+    held.x[1][s] = four_of_line(factor.y, start + place.line, first_column + place.column);
   }
 }
 template <int subtiles>
 inline void fetch_whole(WholeColumns factor, int first_column, int start, int thread_index,
-                        thread HeldWholeSlice<subtiles>& held) {
+                        thread HeldWholeSlice<subtiles, WholeColumns>& held) {
 #pragma unroll
   for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
-    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
+    const WholePlace place = place_in_columns<subtiles>(thread_index + s * limits::block_threads);
+    const int line = start + place.line;
     const int column = first_column + place.column;
-    const bool exists = start + place.line < factor.lines && column < factor.columns;
-    held.x[s] = whole_zeros();
-    if (exists) held.x[s] = *(device const float4*)(factor.first + column * factor.stride + start + place.line);
+    held.x[0][s] = float4(0.0f, 0.0f, 0.0f, 0.0f);
+    if (line < factor.lines && column < factor.columns) {
+      held.x[0][s] = *(device const float4*)(factor.first + column * factor.stride + line);
+    }
   }
 }
 
-template <int subtiles, typename Factor>
-inline void stage_whole(Factor factor, thread const HeldWholeSlice<subtiles>& held, int thread_index,
+template <int subtiles>
+inline void stage_line(float4 four, int index, threadgroup float* slice) {
+  const WholePlace place = place_in_lines<subtiles>(index);
+  *(threadgroup float4*)(slice + place_in_slice<subtiles>(place)) = four;
+}
+template <int subtiles>
+inline void stage_whole(WholeLines, thread const HeldWholeSlice<subtiles, WholeLines>& held, int thread_index,
                         threadgroup float* slice) {
 #pragma unroll
   for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
-    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
-    *(threadgroup float4*)(slice + place.line * WholeTile<subtiles>::stride + place.column) = held.x[s];
+    stage_line<subtiles>(held.x[0][s], thread_index + s * limits::block_threads, slice);
   }
 }
 template <int subtiles>
-inline void stage_whole(WholeColumns factor, thread const HeldWholeSlice<subtiles>& held, int thread_index,
+inline void stage_whole(WholeSum factor, thread const HeldWholeSlice<subtiles, WholeSum>& held, int thread_index,
                         threadgroup float* slice) {
-  const int stride = WholeTile<subtiles>::stride;
 #pragma unroll
   for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
-    const WholePlace place = whole_place<subtiles>(factor, thread_index + s * limits::block_threads);
-    threadgroup float* const four = slice + place.line * stride + place.column;
-    four[0] = held.x[s].x;
-    four[stride] = held.x[s].y;
-    four[2 * stride] = held.x[s].z;
-    four[3 * stride] = held.x[s].w;
+    stage_line<subtiles>(factor.of_x * held.x[0][s] + factor.of_y * held.x[1][s],
+                         thread_index + s * limits::block_threads, slice);
+  }
+}
+template <int subtiles>
+inline void stage_whole(WholeColumns, thread const HeldWholeSlice<subtiles, WholeColumns>& held, int thread_index,
+                        threadgroup float* slice) {
+  const int side = WholeTile<subtiles>::side;
+#pragma unroll
+  for (int s = 0; s < WholeTile<subtiles>::moved; ++s) {
+    const WholePlace place = place_in_columns<subtiles>(thread_index + s * limits::block_threads);
+    threadgroup float* const four = slice + place_in_slice<subtiles>(place);
+    four[0] = held.x[0][s].x;
+    four[side] = held.x[0][s].y;
+    four[2 * side] = held.x[0][s].z;
+    four[3 * side] = held.x[0][s].w;
   }
 }
 
@@ -169,18 +204,31 @@ struct WholeSums {
   float squares[subtiles];
 };
 
-// A line of a slice.
+// Which rows and columns a thread has of each subtile: four of either. Every lane shares what it reads of one factor
+// with its neighbour, of the other with the next but one (block_wide_gram.h says why).
+struct PartOfWhole {
+  int row, column;
+};
+inline PartOfWhole part_of_whole(int index_in_group) {
+  const uint index = uint(index_in_group);
+  PartOfWhole part;
+  part.row = int(index / 2 % 2 + index / 16 * 2) * 4;
+  part.column = int(index % 2 + index / 4 % 4 * 2) * 4;
+  return part;
+}
+
+// A line of a slice: where what a thread reads of it stands, renumbered.
 template <int subtiles, bool with_squares>
-inline void add_whole_line(threadgroup const float* left, threadgroup const float* right, int index_in_group,
+inline void add_whole_line(threadgroup const float* left, threadgroup const float* right, PartOfWhole part, int square,
                            thread WholeSums<subtiles>& sums) {
   float4 of_right[subtiles];
 #pragma unroll
   for (int b = 0; b < subtiles; ++b) {
-    of_right[b] = *(threadgroup const float4*)(right + b * whole_side + index_in_group % 8 * 4);
+    of_right[b] = *(threadgroup const float4*)(right + b * whole_side + part.column);
   }
 #pragma unroll
   for (int a = 0; a < subtiles; ++a) {
-    const float4 of_left = *(threadgroup const float4*)(left + a * whole_side + index_in_group / 8 * 4);
+    const float4 of_left = *(threadgroup const float4*)(left + a * whole_side + part.row);
     const float of_row[4] = {of_left.x, of_left.y, of_left.z, of_left.w};
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
@@ -197,17 +245,26 @@ inline void add_whole_line(threadgroup const float* left, threadgroup const floa
   if (!with_squares) return;
 #pragma unroll
   for (int s = 0; s < subtiles; ++s) {
-    const int column = index_in_group + s * whole_group_threads;
-    const int side = WholeTile<subtiles>::side;
-    const float x = column < side ? left[column] : right[column - side];
+    // Of two subtiles the left factor's columns come first, of one they are those of the first half of the threads.
+    threadgroup const float* const factor = subtiles == 2 ? (s == 0 ? left : right) : left;
+    const float x = factor[square];
     sums.squares[s] = fma(x, x, sums.squares[s]);
   }
 }
 
-// left^T right, a tile of it: the part of the group of a thread. Two barriers a slice, before and after it is read.
+// A tile of left^T right: its factors, and where it begins.
+template <typename Left, typename Right>
+struct WholeProduct {
+  Left left;
+  Right right;
+  int first_row, first_column;
+  int lines;
+};
+
+// The part of the group of a thread. Two barriers a slice, before and after it is read.
 template <int subtiles, bool with_squares, typename Left, typename Right>
-inline void sum_whole(Left left, int first_row, Right right, int first_column, int lines, threadgroup float4* memory,
-                      int thread_index, thread WholeSums<subtiles>& sums) {
+inline void sum_whole(WholeProduct<Left, Right> product, threadgroup float4* memory, int thread_index,
+                      thread WholeSums<subtiles>& sums) {
   typedef WholeTile<subtiles> Tile;
 #pragma unroll
   for (int i = 0; i < Tile::held; ++i) {
@@ -217,24 +274,39 @@ inline void sum_whole(Left left, int first_row, Right right, int first_column, i
 #pragma unroll
   for (int s = 0; s < subtiles; ++s) sums.squares[s] = 0.0f;
   threadgroup float* const of_left = (threadgroup float*)memory;
-  threadgroup float* const of_right = of_left + int(whole_slice) * Tile::stride;
-  const int group = thread_index / whole_group_threads;
+  threadgroup float* const of_right = of_left + int(Tile::slice) * Tile::side;
+  const int first_line = thread_index / whole_group_threads * whole_part;
   const int index_in_group = thread_index % whole_group_threads;
-  HeldWholeSlice<subtiles> held_left, held_right;
-  fetch_whole<subtiles>(left, first_row, 0, thread_index, held_left);
-  fetch_whole<subtiles>(right, first_column, 0, thread_index, held_right);
+  const PartOfWhole part = part_of_whole(index_in_group);
+  HeldWholeSlice<subtiles, Left> left_held;
+  HeldWholeSlice<subtiles, Right> right_held;
+  fetch_whole<subtiles>(product.left, product.first_row, 0, thread_index, left_held);
+  fetch_whole<subtiles>(product.right, product.first_column, 0, thread_index, right_held);
 #pragma unroll 1
-  for (int start = 0; start < lines; start += whole_slice) {
-    stage_whole<subtiles>(left, held_left, thread_index, of_left);
-    stage_whole<subtiles>(right, held_right, thread_index, of_right);
+  for (int start = 0; start < product.lines; start += Tile::slice) {
+    stage_whole<subtiles>(product.left, left_held, thread_index, of_left);
+    stage_whole<subtiles>(product.right, right_held, thread_index, of_right);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next slice is on its way while this one is multiplied.
-    fetch_whole<subtiles>(left, first_row, start + whole_slice, thread_index, held_left);
-    fetch_whole<subtiles>(right, first_column, start + whole_slice, thread_index, held_right);
+    fetch_whole<subtiles>(product.left, product.first_row, start + Tile::slice, thread_index, left_held);
+    fetch_whole<subtiles>(product.right, product.first_column, start + Tile::slice, thread_index, right_held);
+#pragma unroll 1
+    for (int line = first_line; line < Tile::slice; line += whole_groups * whole_part) {
+#pragma unroll 1
+      for (int l = line; l < line + whole_part; l += Tile::lines_together) {
+        PartOfWhole here;
+        here.row = renumbered(part.row, l);
+        here.column = renumbered(part.column, l);
+        // Squares are of columns of the left factor and, counted on, of the right one.
+        const int square = renumbered(index_in_group, l);
+        const int square_of_right = square < Tile::side ? 0 : (int(Tile::slice) - 1) * Tile::side;
 #pragma unroll
-    for (int k = 0; k < whole_part; ++k) {
-      const int line = (group * whole_part + k) * Tile::stride;
-      add_whole_line<subtiles, with_squares>(of_left + line, of_right + line, index_in_group, sums);
+        for (int k = 0; k < Tile::lines_together; ++k) {
+          const int start_of_line = (l + k) * Tile::side;
+          add_whole_line<subtiles, with_squares>(of_left + start_of_line, of_right + start_of_line, here,
+                                                 square + square_of_right, sums);
+        }
+      }
     }
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
@@ -251,8 +323,8 @@ inline float4 total_of_whole(thread const WholeSums<subtiles>& sums, int a, int 
   const int group = thread_index / whole_group_threads;
   const int index_in_group = thread_index % whole_group_threads;
   threadgroup float* const words = (threadgroup float*)memory;
-  threadgroup float* own = words + (group * whole_side + index_in_group / 8 * 4) * whole_sum_stride;
-  own += index_in_group % 8 * 4;
+  const PartOfWhole part = part_of_whole(index_in_group);
+  threadgroup float* const own = words + (group * whole_side + part.row) * whole_sum_stride + part.column;
 #pragma unroll
   for (int i = 0; i < 4; ++i) {
     thread const float* const four = sums.products[a * 4 + i] + b * 4;

@@ -10,6 +10,16 @@ namespace metalsvd {
 
 using namespace metal;
 
+// Of a square matrix as a factor.
+inline WholeLines whole_lines(device const float* matrix, int side) {
+  WholeLines factor;
+  factor.first = matrix;
+  factor.stride = side;
+  factor.lines = side;
+  factor.columns = side;
+  return factor;
+}
+
 // X, the angles between all columns of W, and what they ask for.
 //
 // Grid: a threadgroup of block_threads a matrix and tile on or above the diagonal. Ownership: four columns of a row of
@@ -31,17 +41,19 @@ template <typename T, int subtiles>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const WholeTask task = make_triangle_task<subtiles>(group, int(width));
   states += task.matrix * state_words;
-  if (sweep_due(states) < int(sweep)) return;
-  W += task.matrix * padded * rows;
   X += task.matrix * width * width * (whole_side * whole_side);
-  WholeColumns factor;
-  factor.first = W;
-  factor.stride = rows;
-  factor.lines = int(rows);
-  factor.columns = int(columns);
+  WholeProduct<WholeColumns, WholeColumns> product;
+  product.left.first = W + task.matrix * padded * rows;
+  product.left.stride = rows;
+  product.left.lines = int(rows);
+  product.left.columns = int(columns);
+  product.right = product.left;
+  product.first_row = task.row * whole_side;
+  product.first_column = task.column * whole_side;
+  product.lines = int(rows);
+  if (sweep_due(states) < int(sweep)) return;
   WholeSums<subtiles> sums;
-  sum_whole<subtiles, true>(factor, task.row * whole_side, factor, task.column * whole_side, int(rows), memory,
-                            team.index, sums);
+  sum_whole<subtiles, true>(product, memory, team.index, sums);
 #pragma unroll
   for (int s = 0; s < subtiles; ++s) {
     const int column = team.index % whole_group_threads + s * whole_group_threads;
@@ -96,7 +108,7 @@ template <typename T, int subtiles>
 // diagonal, all of S before those of S^2.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_square(
-    device const T* X [[buffer(0)]], device T* product [[buffer(1)]], device float* squares [[buffer(2)]],
+    device const T* X [[buffer(0)]], device T* square [[buffer(1)]], device float* squares [[buffer(2)]],
     device const int* states [[buffer(3)]], constant long& width [[buffer(4)]], constant long& of_S [[buffer(5)]],
     constant long& sweep [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
     uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
@@ -106,24 +118,23 @@ template <typename T, int subtiles>
   threadgroup float slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const WholeTask task = make_triangle_task<subtiles>(group, int(width));
-  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   const long subtiles_of_matrix = width * (width + 1) / 2;
   const int side = int(width) * whole_side;
-  X += task.matrix * side * side;
-  product += task.matrix * side * side;
+  square += task.matrix * side * side;
   squares += task.matrix * 2 * subtiles_of_matrix;
+  WholeProduct<WholeLines, WholeLines> product;
+  product.left = whole_lines(X + task.matrix * side * side, side);
+  product.right = product.left;
+  product.first_row = task.row * whole_side;
+  product.first_column = task.column * whole_side;
+  product.lines = side;
+  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   if (of_S != 0) {
     if (is_short(sum_of_whole(squares, int(width), slots, team))) return;
     squares += subtiles_of_matrix;
   }
-  WholeLines factor;
-  factor.first = X;
-  factor.stride = side;
-  factor.lines = side;
-  factor.columns = side;
   WholeSums<subtiles> sums;
-  sum_whole<subtiles, false>(factor, task.row * whole_side, factor, task.column * whole_side, side, memory, team.index,
-                             sums);
+  sum_whole<subtiles, false>(product, memory, team.index, sums);
   const float sign = of_S != 0 ? 1.0f : -1.0f;
 #pragma unroll
   for (int a = 0; a < subtiles; ++a) {
@@ -133,14 +144,14 @@ template <typename T, int subtiles>
       const int row = task.row + a;
       const int column = task.column + b;
       if (row > column || column >= int(width)) continue;
-      store_whole(total, 1.0f, product, side, row, column, team.index);
+      store_whole(total, 1.0f, square, side, row, column, team.index);
       const float sum = sum_of_team(dot(total, total), slots, team);
       if (team.index == 0) squares[place_in_triangle(row, column)] = row == column ? sum : 2.0f * sum;
     }
   }
 }
 
-// E and O, unless X is short: X, S and T as they are for a part of X that turns by at most 1.8 radians.
+// E and O, of X or, where that turns by more than 1.8 radians, of as large a part of it. Where X is short, T is not there.
 //
 // Grid: a threadgroup of block_threads a matrix and tile on or above the diagonal of E and then of O. Ownership: that of
 // whole_gram. Barriers: those of sum_of_whole, twice, of sum_whole and total_of_whole. The host promises: as for
@@ -158,36 +169,33 @@ template <typename T, int subtiles>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const bool is_odd = group % 2 != 0;
   const WholeTask task = make_triangle_task<subtiles>(group / 2, int(width));
-  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
   const long subtiles_of_matrix = width * (width + 1) / 2;
   const int side = int(width) * whole_side;
   const long place = task.matrix * side * side;
   squares += task.matrix * 2 * subtiles_of_matrix;
-  if (is_short(sum_of_whole(squares, int(width), slots, team))) return;
-  const float largest_angle =
-      precise::sqrt(precise::sqrt(precise::sqrt(0.5f * sum_of_whole(squares + subtiles_of_matrix, int(width), slots, team))));
+  WholeProduct<WholeLines, WholeSum> product;
+  product.left = whole_lines((is_odd ? X : square_of_S) + place, side);
+  product.right.x = whole_lines(S + place, side);
+  product.right.y = whole_lines(square_of_S + place, side);
+  product.first_row = task.row * whole_side;
+  product.first_column = task.column * whole_side;
+  product.lines = side;
+  if (sweep_due(states + task.matrix * state_words) < int(sweep)) return;
+  const bool short_X = is_short(sum_of_whole(squares, int(width), slots, team));
+  const float eighth_power = 0.5f * sum_of_whole(squares + subtiles_of_matrix, int(width), slots, team);
+  const float largest_angle = precise::sqrt(precise::sqrt(precise::sqrt(eighth_power)));
   const float part = largest_angle > 1.8f ? precise::divide(1.8f, largest_angle) : 1.0f;
   const float square = part * part;
-
-  WholeLines left;
-  left.first = (is_odd ? X : square_of_S) + place;
-  left.stride = side;
-  left.lines = side;
-  left.columns = side;
-  WholeSum right;
-  right.x = left;
-  right.x.first = S + place;
-  right.y = left;
-  right.y.first = square_of_S + place;
   // (X (e S + f T))_ij = -sum X_ki (e S + f T)_kj
-  right.of_x = is_odd ? -0.16965869f * square * part : 0.0011108138f * square * square * square;
-  right.of_y = is_odd ? -0.0090502558f * square * square * part : -1.9627996e-05f * square * square * square * square;
+  product.right.of_x = is_odd ? -0.16965869f * square * part : 0.0011108138f * square * square * square;
+  product.right.of_y =
+      is_odd ? -0.0090502558f * square * square * part : -1.9627996e-05f * square * square * square * square;
+  if (short_X) product.lines = 0;
   WholeSums<subtiles> sums;
-  sum_whole<subtiles, false>(left, task.row * whole_side, right, task.column * whole_side, side, memory, team.index,
-                             sums);
+  sum_whole<subtiles, false>(product, memory, team.index, sums);
   device const T* const first = (is_odd ? X : S) + place;
-  const float of_first = is_odd ? part : 0.49999976f * square;
-  const float of_T = is_odd ? 0.0f : 0.0446573993f * square * square;
+  const float of_first = is_odd ? (short_X ? 1.0f : part) : (short_X ? 0.50008f : 0.49999976f * square);
+  const float of_T = 0.0446573993f * square * square;
   device T* const out = (is_odd ? O : E) + place;
 #pragma unroll
   for (int a = 0; a < subtiles; ++a) {
@@ -197,60 +205,54 @@ template <typename T, int subtiles>
       const int column = task.column + b;
       float4 total = total_of_whole<subtiles>(sums, a, b, memory, team.index);
       if (row > column || column >= int(width)) continue;
-      if (!is_odd) total += of_T * four_at(square_of_S + place, side, row, column, team.index);
+      if (!is_odd && !short_X) total += of_T * four_at(square_of_S + place, side, row, column, team.index);
       total += of_first * four_at(first, side, row, column, team.index);
       store_whole(total, is_odd ? -1.0f : 1.0f, out, side, row, column, team.index);
     }
   }
 }
 
-// W J = W + W (E + O), or W + W (a S + X) where X is short.
+// W J = W + W (E + O).
 //
 // Grid: a threadgroup of block_threads a matrix and tile of W^T, down the columns of W. Ownership: four rows of a column
-// of each subtile a thread. Barriers: those of sum_of_whole, sum_whole and total_of_whole. The host promises: W and
+// of each subtile a thread. Barriers: those of sum_whole and total_of_whole. The host promises: W and
 // `turned` have `padded` columns of `rows`.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_turn(
-    device const T* W [[buffer(0)]], device T* turned [[buffer(1)]], device const T* X [[buffer(2)]],
-    device const T* S [[buffer(3)]], device const T* E [[buffer(4)]], device const T* O [[buffer(5)]],
-    device const float* squares [[buffer(6)]], device const int* states [[buffer(7)]],
-    constant long& rows [[buffer(8)]], constant long& columns [[buffer(9)]], constant long& padded [[buffer(10)]],
-    constant long& width [[buffer(11)]], constant long& sweep [[buffer(12)]],
+    device const T* W [[buffer(0)]], device T* turned [[buffer(1)]], device const T* E [[buffer(2)]],
+    device const T* O [[buffer(3)]], device const int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
+    constant long& columns [[buffer(6)]], constant long& padded [[buffer(7)]], constant long& width [[buffer(8)]],
+    constant long& sweep [[buffer(9)]],
     uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef WholeTile<subtiles> Tile;
   threadgroup float4 memory[Tile::packs];
-  threadgroup float slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const uint down = uint(rows + Tile::side - 1) / uint(Tile::side);
   const uint across = uint(columns + Tile::side - 1) / uint(Tile::side);
   const long matrix = group / (down * across);
   const uint tile = group % (down * across);
-  if (sweep_due(states + matrix * state_words) < int(sweep)) return;
   const int side = int(width) * whole_side;
   const long place = matrix * side * side;
-  const bool is_of_short =
-      is_short(sum_of_whole(squares + matrix * width * (width + 1), int(width), slots, team));
   W += matrix * padded * rows;
   turned += matrix * padded * rows;
+  WholeProduct<WholeSum, WholeLines> product;
+  product.left.x = whole_lines(E + place, side);
+  product.left.y = whole_lines(O + place, side);
+  product.left.of_x = 1.0f;
+  product.left.of_y = 1.0f;
+  product.right.first = W;
+  product.right.stride = rows;
+  product.right.lines = int(columns);
+  product.right.columns = int(rows);
   const int first_column = int(tile / down) * Tile::side;
   const int first_row = int(tile % down) * Tile::side;
-  WholeSum J;
-  J.x.first = (is_of_short ? S : E) + place;
-  J.x.stride = side;
-  J.x.lines = side;
-  J.x.columns = side;
-  J.y = J.x;
-  J.y.first = (is_of_short ? X : O) + place;
-  J.of_x = is_of_short ? 0.50008f : 1.0f;
-  J.of_y = 1.0f;
-  WholeLines lines;
-  lines.first = W;
-  lines.stride = rows;
-  lines.lines = int(columns);
-  lines.columns = int(rows);
+  product.first_row = first_column;
+  product.first_column = first_row;
+  product.lines = int(columns);
+  if (sweep_due(states + matrix * state_words) < int(sweep)) return;
   WholeSums<subtiles> sums;
-  sum_whole<subtiles, false>(J, first_column, lines, first_row, int(columns), memory, team.index, sums);
+  sum_whole<subtiles, false>(product, memory, team.index, sums);
 #pragma unroll
   for (int a = 0; a < subtiles; ++a) {
 #pragma unroll
