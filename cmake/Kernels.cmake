@@ -2,6 +2,7 @@
 # from that same text, translated for the emulator and for CUDA. Defines METALSVD_EMBEDDED_KERNELS and translate_metal().
 set(METALSVD_METAL_FILES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/block.metal
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/cholesky.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/reflectors.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/skeleton.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup.metal

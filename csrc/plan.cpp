@@ -13,6 +13,7 @@ namespace {
 constexpr std::string_view reduction_driver = "qr";
 constexpr std::string_view recovery_driver = "recover";
 constexpr std::string_view whole_driver = "whole";
+constexpr std::string_view cholesky_driver = "cholesky";
 
 constexpr std::array all_methods{Method::thread, Method::simdgroup, Method::threadgroup, Method::block};
 
@@ -85,7 +86,8 @@ Method parse_method(const std::string& driver) {
   }
   throw std::runtime_error(
       "torch.linalg.svd: unknown svd driver " + driver +
-      ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block, qr, recover and whole");
+      ": `driver` only accepts one of None, thread, simdgroup, threadgroup, block, qr, cholesky, recover and "
+      "whole");
 }
 
 [[noreturn]] void refuse(const Problem& problem, const std::string& why) {
@@ -346,7 +348,10 @@ bool is_long_for_registers(const Problem& problem) {
 // Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where either could
 // take both but registers take R in less time, and of `block` always.
 bool reduces_first(const Problem& problem, const std::optional<std::string>& driver) {
-  if (driver) return *driver == reduction_driver || *driver == recovery_driver || *driver == whole_driver;
+  if (driver) {
+    return *driver == reduction_driver || *driver == cholesky_driver || *driver == recovery_driver ||
+           *driver == whole_driver;
+  }
   if (fits_thread(problem)) return false;
   if (suits_simdgroup(problem)) return is_long_for_registers(problem);
   if (!fits_threadgroup(problem)) return true;
@@ -471,15 +476,32 @@ std::int64_t recovered_columns(const Problem& problem) {
   return problem.device.has_wide_lanes ? 0 : limits::block_recovered_columns;
 }
 
+// Whether there are so many more rows than columns that R takes little of the time.
+bool is_long(const Problem& problem) {
+  return !is_complex(problem) &&
+         std::max(problem.m, problem.n) >= limits::whole_rows_a_column * std::min(problem.m, problem.n);
+}
+
 // Whether sweeps over R rotate all columns at once: where that is asked for, or where the QR of so many rows takes that
 // much longer than R that it does not matter that many of these take less time otherwise (kernels/whole.h).
 bool sweeps_whole(const Problem& problem, const std::optional<std::string>& driver) {
   if (driver == whole_driver && is_complex(problem)) refuse(problem, "the driver 'whole', which is for real matrices");
   const std::int64_t columns = std::min(problem.m, problem.n);
-  const bool suits = !is_complex(problem) && columns > limits::block_wide_pair_columns &&
-                     columns <= limits::whole_most_columns &&
-                     std::max(problem.m, problem.n) >= limits::whole_rows_a_column * columns;
-  return driver ? driver == whole_driver : suits;
+  const bool suits = columns > limits::block_wide_pair_columns && columns <= limits::whole_most_columns;
+  return driver == whole_driver || (suits && (driver == cholesky_driver || (!driver && is_long(problem))));
+}
+
+// Whether the QR is one by Gram matrices. Full matrices take reflectors, which have all of Q.
+bool takes_cholesky(const Problem& problem, const std::optional<std::string>& driver) {
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  const bool fits = !is_complex(problem) && columns >= limits::cholesky_fewest_columns &&
+                    columns <= limits::cholesky_most_columns && problem.job != Job::full;
+  if (driver == cholesky_driver && !fits) {
+    refuse(problem, "the driver 'cholesky', which is for reduced factors of real matrices of " +
+                        std::to_string(limits::cholesky_fewest_columns) + " to " +
+                        std::to_string(limits::cholesky_most_columns) + " rows or columns, whichever are fewer");
+  }
+  return fits && (driver ? driver == cholesky_driver : is_long(problem));
 }
 
 // The plan for R, which takes the place of B, transposed or not.
@@ -488,7 +510,8 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
   const bool is_whole = sweeps_whole(problem, driver);
   const bool is_forced = is_whole || driver == recovery_driver;
   const bool has_many_columns = is_forced || of_R.n >= recovered_columns(problem);
-  const bool is_from_B = std::max(problem.m, problem.n) <= limits::recovered_rows_a_column * of_R.n;
+  const bool by_cholesky = takes_cholesky(problem, driver);
+  const bool is_from_B = !by_cholesky && std::max(problem.m, problem.n) <= limits::recovered_rows_a_column * of_R.n;
   const bool recovers = of_R.job == Job::thin && has_many_columns;
   Plan plan = plan_for_b(of_R, is_forced ? std::optional<std::string>(name_of(Method::block)) : std::nullopt, true,
                          recovers ? std::optional(plan_reduction(is_from_B ? problem : of_R)) : std::nullopt);
@@ -497,6 +520,7 @@ Plan plan_for_r(const Problem& problem, const std::optional<std::string>& driver
     plan.block_full_sweeps += plan.block_whole_sweeps;
   }
   plan.reduction = plan_reduction(problem);
+  plan.reduction->by_cholesky = by_cholesky;
   // Jacobi on R^H of a QR by order of norms needs fewer sweeps, the fewer the faster the singular values decay (Drmac
   // and Veselic 2008).
   plan.reduction->preconditions = plan.method == Method::block;
@@ -518,9 +542,10 @@ std::string describe_reduction(const Plan& plan) {
   const std::string panels = reduction.panels.size() == 1 ? ""
                                                           : std::to_string(reduction.panels.size()) + " panels of " +
                                                                 std::to_string(panel.columns) + " columns, ";
-  const std::string qr = reduction.reflects ? "QR by block reflectors, "
-                                            : "tall QR of " + nodes + " threadgroups of " +
-                                                  std::to_string(panel.threads) + " threads a matrix, ";
+  const std::string qr = reduction.by_cholesky ? "QR by Cholesky factors, "
+                         : reduction.reflects  ? "QR by block reflectors, "
+                                               : "tall QR of " + nodes + " threadgroups of " +
+                                                    std::to_string(panel.threads) + " threads a matrix, ";
   return qr + panels + (reduction.preconditions ? "sorted by norm, " : "") + "then ";
 }
 

@@ -71,6 +71,7 @@ struct Reduction {
   std::int64_t left_columns;   // of P that are wanted: 0 (values), columns (thin) or rows (full)
   bool transposed;             // B is A^T, not A
   bool preconditions = false;  // columns of B are sorted by their norms, and the method factors R^H rather than R
+  bool by_cholesky = false;    // R and Q follow from Gram matrices, where they can (kernels/cholesky.h)
   bool reflects = false;       // R follows from block reflectors (kernels/reflectors.h), since Q is not needed
   std::int64_t packed;         // numbers that rows are padded to multiples of
   std::int64_t panel_columns;  // of all panels but the last, which may have less
@@ -110,22 +111,22 @@ struct Plan {
   // Of `block`: blocks of columns, each of which meets each other once a sweep.
   std::int64_t block_width;
   std::int64_t block_count;
-  bool block_is_wide;              // 64 columns meet rather than 32
-  SeatingPlan block_seating;       // where they do, in rounds of more than one step
-  std::int64_t block_held_rows;    // up to so many in registers while a pair is met (kernels/block_held.h), or 0
-  std::int64_t block_steps;        // of a round: all in one; gram, rotate; gram, solve, rotate
-  std::int64_t block_partials;     // numbers of the Gram matrices of all chunks of a pair or table
-  std::int64_t block_chunk_rows;   // rows that a threadgroup sums a Gram matrix over
-  std::int64_t block_share;        // rows that a threadgroup rotates,
-  std::int64_t block_late_share;   // and where late sweeps have two steps rather than three
+  bool block_is_wide;               // 64 columns meet rather than 32
+  SeatingPlan block_seating;        // where they do, in rounds of more than one step
+  std::int64_t block_held_rows;     // up to so many in registers while a pair is met (kernels/block_held.h), or 0
+  std::int64_t block_steps;         // of a round: all in one; gram, rotate; gram, solve, rotate
+  std::int64_t block_partials;      // numbers of the Gram matrices of all chunks of a pair or table
+  std::int64_t block_chunk_rows;    // rows that a threadgroup sums a Gram matrix over
+  std::int64_t block_share;         // rows that a threadgroup rotates,
+  std::int64_t block_late_share;    // and where late sweeps have two steps rather than three
   std::int64_t block_whole_sweeps;  // that rotate all columns at once, before all others (kernels/whole.h)
   std::int64_t cores;               // of the device
-  std::int64_t block_full_sweeps;  // of such rounds, before those of groups
-  BlockGroups block_groups;        // which meet as a whole in late sweeps,
-  BlockGroups block_last_groups;   // and in the last ones
-  std::string suffix;              // of kernels that read or write A, U and Vh
-  std::string number_suffix;       // of kernels that see only what is computed with
-  std::string real_suffix;         // of kernels that write S
+  std::int64_t block_full_sweeps;   // of such rounds, before those of groups
+  BlockGroups block_groups;         // which meet as a whole in late sweeps,
+  BlockGroups block_last_groups;    // and in the last ones
+  std::string suffix;               // of kernels that read or write A, U and Vh
+  std::string number_suffix;        // of kernels that see only what is computed with
+  std::string real_suffix;          // of kernels that write S
 
   // Whether `block` rotates the columns of Q with those of B.
   bool block_accumulates() const { return left_columns > 0 && !recovery; }

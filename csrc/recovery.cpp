@@ -21,12 +21,6 @@ Matrices right_vectors(const Plan& plan, const Matrices& R, const Factors& facto
   return {transposed ? U : Vh, R.batch, n * n, n, n, transposed ? 1 : n, transposed ? n : 1};
 }
 
-// Whether a factor of the product, or what is made of it, is triangular.
-bool has_triangle(std::int64_t kind, bool is_real) {
-  if (kind == limits::tall_product_reflected) return is_real;
-  return kind != limits::tall_product_of_all && kind != limits::tall_product_over_values;
-}
-
 }  // namespace
 
 Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R)
@@ -37,9 +31,11 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       sigma_(std::get<1>(factors_of_R)),
       settled_(empty_vector(R.tensor, R.batch, ScalarType::Int)),
       panels_(reduction_, R, std::nullopt, settles() && !completes() ? std::optional(settled_) : std::nullopt),
+      products_(reduction_, R.batch, panels_.columns()),
       square_(allocate_numbers(R, panels_.columns() * panels_.stride())),
       settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
-      defects_(empty_vector(R.tensor, R.batch * tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)) {}
+      defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)) {
+}
 
 bool Recovery::settles() const { return reduction_.panels.size() > 1; }
 
@@ -49,33 +45,8 @@ Matrices Recovery::row_major(const Numbers& numbers, std::int64_t rows) const {
   return {numbers.tensor, R_.batch, numbers.stride, rows, panels_.columns(), panels_.stride(), 1};
 }
 
-std::int64_t Recovery::tiles_of_width(bool wide, std::int64_t rows) const {
-  const std::int64_t packs = wide ? limits::tall_product_packs : limits::tall_narrow_product_packs;
-  const std::int64_t tile_rows = wide ? limits::tall_product_rows : limits::tall_narrow_product_rows;
-  return divide_up(panels_.stride() / reduction_.packed, packs) * divide_up(rows, tile_rows);
-}
-
-std::int64_t Recovery::tiles(std::int64_t kind, std::int64_t rows) const {
-  return tiles_of_width(is_wide(kind, rows), rows);
-}
-
-// Wide tiles take a tenth less time for as many numbers, but more of the last ones are empty. Where half of the numbers
-// are zeros cores have more of them to go round.
-bool Recovery::is_wide(std::int64_t kind, std::int64_t rows) const {
-  const bool is_real = reduction_.packed == limits::tall_pack_bytes / limits::word_bytes;
-  constexpr std::int64_t wide_packs = limits::tall_product_rows * limits::tall_product_packs;
-  constexpr std::int64_t narrow_packs = limits::tall_narrow_product_rows * limits::tall_narrow_product_packs;
-  const std::int64_t wide_tiles = tiles_of_width(true, rows);
-  const bool wastes_little = 9 * wide_tiles * wide_packs <= 10 * tiles_of_width(false, rows) * narrow_packs;
-  return wastes_little && R_.batch * wide_tiles >= (has_triangle(kind, is_real) ? 4 : 1) * reduction_.cores;
-}
-
 Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const {
-  return tall_launch(R_.batch, (is_wide(kind, left.m) ? "product_" : "product_narrow_") + reduction_.number,
-                     tiles(kind, left.m),
-                     {left.tensor, right.tensor, product.tensor, panels_.columns(), panels_.stride(), left.batch_stride,
-                      left.row_stride, left.column_stride, right.batch_stride, right.row_stride, right.column_stride,
-                      kind, sigma_, defects_, settled_, left.m, left.n});
+  return products_.launch(kind, left, right, product.tensor, {sigma_, defects_, settled_});
 }
 
 // Of a settled matrix, in the units of kernels/tall_recover.h: what is left is then within 4 eps, or where that saves
@@ -92,9 +63,10 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
   step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
   step.launches.push_back(product(by_upper, Z, row_major(square_, panels_.columns()), target));
-  step.launches.push_back(tall_launch(
-      R_.batch, "settle", 1, {defects_, settled_, tiles(of_gram, Z.n), most_defect(is_last), std::int64_t{is_last}},
-      limits::simd_width));
+  step.launches.push_back(
+      tall_launch(R_.batch, "settle", 1,
+                  {defects_, settled_, products_.tiles(of_gram, Z.n), most_defect(is_last), std::int64_t{is_last}},
+                  limits::simd_width));
 }
 
 Step Recovery::multiply() const {

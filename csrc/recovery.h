@@ -6,6 +6,7 @@
 #include "matrices.h"
 #include "panels.h"
 #include "plan.h"
+#include "products.h"
 #include "svd.h"
 
 namespace metalsvd {
@@ -31,11 +32,6 @@ class Recovery {
   bool settles() const;
   bool completes() const;
   Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
-  // Tiles of a product of a kind and so many rows: wide ones, if that is all cores' work and little of it is wasted, or
-  // narrow ones.
-  bool is_wide(std::int64_t kind, std::int64_t rows) const;
-  std::int64_t tiles_of_width(bool wide, std::int64_t rows) const;
-  std::int64_t tiles(std::int64_t kind, std::int64_t rows) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;
   // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. The last one only copies what
@@ -49,6 +45,7 @@ class Recovery {
   torch::stable::Tensor sigma_;
   torch::stable::Tensor settled_;  // a word a matrix
   PanelQr panels_;
+  Products products_;
   Numbers square_;                 // I - E, then Gram matrices, then the phases D
   Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
   torch::stable::Tensor defects_;  // a number a tile

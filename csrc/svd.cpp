@@ -211,9 +211,9 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
       const Recovery recovery(plan, qr.recovered(), qr.factors_of_R());
       backend.launch(recovery.multiply());
       backend.launch(recovery.complete());
-      backend.launch(qr.expand(recovery.vectors()));
+      for (const Step& step : qr.expand(recovery.vectors())) backend.launch(step);
     } else {
-      backend.launch(qr.expand(qr.vectors_of_R()));
+      for (const Step& step : qr.expand(qr.vectors_of_R())) backend.launch(step);
     }
   } else {
     launch_method(plan, matrices, factors, backend.launch);

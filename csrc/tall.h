@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "../kernels/device_limits.h"
+#include "cholesky_qr.h"
 #include "launch.h"
 #include "matrices.h"
 #include "panels.h"
@@ -36,9 +37,13 @@ class TallQr {
   Matrices vectors_of_R() const;
   // Those of PanelQr::expand and two launches to finish; only one without vectors. The vectors are those of B already
   // where they were recovered from it.
-  Step expand(const Matrices& vectors_of_R) const;
+  std::vector<Step> expand(const Matrices& vectors_of_R) const;
 
  private:
+  // B as it has been reduced, scaled and sorted.
+  Matrices numbers() const;
+  // That of steps of panels.
+  std::optional<Need> needed_panels() const;
   void sort(std::vector<Launch>& launches) const;
   Launch load() const;
   // What PanelQr::expand reports of P, of a P that it has not made.
@@ -48,9 +53,11 @@ class TallQr {
 
   Plan plan_;
   Matrices B_;
-  Factors factors_;    // of A
-  Tensor magnitudes_;  // a word for each strip of each matrix
+  Factors factors_;                // of A
+  Tensor magnitudes_;              // a word for each strip of each matrix
+  std::optional<Tensor> settled_;  // a word for each matrix, where CholeskyQr may need no panels
   PanelQr panels_;
+  std::optional<CholeskyQr> cholesky_;
   std::optional<BlockReflectors> reflectors_;
   Numbers R_;
   Factors factors_of_R_;  // with the info of A: nothing else can go wrong

@@ -20,7 +20,9 @@ WholeSweeps::WholeSweeps(const Plan& plan, const Matrices& A, const Tensor& W, c
       large_width_(divide_up(width_, 2)),
       W_(W),
       states_(states) {
-  const auto allocate = [&](std::int64_t numbers) { return empty_vector(A.tensor, batch_ * numbers, ScalarType::Float); };
+  const auto allocate = [&](std::int64_t numbers) {
+    return empty_vector(A.tensor, batch_ * numbers, ScalarType::Float);
+  };
   const std::int64_t side = width_ * limits::whole_side;
   turned_ = allocate(height * padded);
   for (Tensor* const matrix : {&X_, &S_, &T_, &E_, &O_}) *matrix = allocate(side * side);
@@ -40,12 +42,10 @@ void WholeSweeps::sweep(std::int64_t sweep, std::vector<Launch>& launches) {
   const std::int64_t large_tiles = triangle(large_width_);
   launches.push_back(
       launch("gram", tiles, large_tiles, {W_, X_, states_, height_, plan_.columns, padded_, width_, sweep}));
+  launches.push_back(launch("square", tiles, large_tiles, {X_, S_, squares_, states_, width_, std::int64_t{0}, sweep}));
+  launches.push_back(launch("square", tiles, large_tiles, {S_, T_, squares_, states_, width_, std::int64_t{1}, sweep}));
   launches.push_back(
-      launch("square", tiles, large_tiles, {X_, S_, squares_, states_, width_, std::int64_t{0}, sweep}));
-  launches.push_back(
-      launch("square", tiles, large_tiles, {S_, T_, squares_, states_, width_, std::int64_t{1}, sweep}));
-  launches.push_back(launch("exponential", 2 * tiles, 2 * large_tiles,
-                            {X_, S_, T_, E_, O_, squares_, states_, width_, sweep}));
+      launch("exponential", 2 * tiles, 2 * large_tiles, {X_, S_, T_, E_, O_, squares_, states_, width_, sweep}));
   const std::int64_t down = divide_up(height_, limits::whole_side);
   launches.push_back(launch("turn", down * width_, divide_up(down, 2) * large_width_,
                             {W_, turned_, E_, O_, states_, height_, plan_.columns, padded_, width_, sweep}));
@@ -56,7 +56,10 @@ void WholeSweeps::collect(std::vector<Launch>& launches) const {
   const std::int64_t sweeps = plan_.block_whole_sweeps;
   const bool is_odd = sweeps % 2 != 0;
   const std::int64_t parts = divide_up(height_ * padded_, limits::whole_collected);
-  launches.push_back({"whole", "whole_collect_f32", batch_ * parts, limits::block_threads,
+  launches.push_back({"whole",
+                      "whole_collect_f32",
+                      batch_ * parts,
+                      limits::block_threads,
                       {is_odd ? turned_ : W_, is_odd ? W_ : turned_, states_, height_, padded_, sweeps, parts}});
 }
 

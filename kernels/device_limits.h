@@ -236,6 +236,14 @@ enum : int {
   tall_product_of_all = 7,
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   tall_finish_lines = 256,    // of right vectors that a threadgroup moves
+  // The QR of real matrices by Gram matrices (cholesky.h), of so many columns: 4 x 4 for each thread. By default it is
+  // for those of more columns than one panel has. A Gram matrix is summed over up to so many parts, of so many rows at
+  // least.
+  cholesky_most_columns = 128,
+  cholesky_fewest_columns = 33,
+  cholesky_threads = 512,
+  cholesky_parts = 88,
+  cholesky_least_part = 256,
   // Block reflectors take panels of tall_panel_bytes too, and Gram matrices of so many rows of one, a thread each in a
   // pass; for the products with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup
   // stages some at a time; and they are applied to so many packs of a chunk at a time, by so many threadgroups a core,
@@ -255,6 +263,7 @@ enum : int {
   tall_copy_columns = 32,
   // Whole rows that a threadgroup moves, where they are longer than its threads are many.
   tall_row_bytes = 16384,
+  tall_squares_rows = 64,  // that a threadgroup sums the squares of
   // So many threadgroups at most look for the largest entry of a matrix, each in that many entries at least; others
   // read as many words to know it.
   tall_strips = 512,
@@ -363,6 +372,13 @@ constexpr int simdgroup_block_tile(int rows, int number_bytes) {
 constexpr long simdgroup_recovering_vectors(long columns) { return columns * (columns + columns % 2); }
 constexpr long simdgroup_recovering_numbers(long columns, long entries) {
   return simdgroup_recovering_vectors(columns) + columns * entries;
+}
+
+// Columns that a threadgroup reads of rows of so many at a time, if not all: those of its threads, or of a part of these.
+constexpr int tall_row_columns(long columns) {
+  int across = simd_width;
+  while (across < tall_threads && across < columns) across *= 2;
+  return across;
 }
 
 // Rows of a part of so many that products with X^H are summed over, from the shape alone: whole slabs.

@@ -26,6 +26,13 @@ template [[host_name("tall_squares_f16")]] [[kernel]] decltype(tall_squares<half
 template [[host_name("tall_squares_bf16")]] [[kernel]] decltype(tall_squares<BFloat16>) tall_squares<BFloat16>;
 template [[host_name("tall_squares_c64")]] [[kernel]] decltype(tall_squares<float2>) tall_squares<float2>;
 template [[host_name("tall_squares_c32")]] [[kernel]] decltype(tall_squares<half2>) tall_squares<half2>;
+template [[host_name("tall_squares_rows_f32")]] [[kernel]] decltype(tall_squares_rows<float>) tall_squares_rows<float>;
+template [[host_name("tall_squares_rows_f16")]] [[kernel]] decltype(tall_squares_rows<half>) tall_squares_rows<half>;
+template [[host_name(
+    "tall_squares_rows_bf16")]] [[kernel]] decltype(tall_squares_rows<BFloat16>) tall_squares_rows<BFloat16>;
+template
+    [[host_name("tall_squares_rows_c64")]] [[kernel]] decltype(tall_squares_rows<float2>) tall_squares_rows<float2>;
+template [[host_name("tall_squares_rows_c32")]] [[kernel]] decltype(tall_squares_rows<half2>) tall_squares_rows<half2>;
 template [[host_name("tall_factor_f32")]] [[kernel]] decltype(tall_factor<float>) tall_factor<float>;
 template [[host_name("tall_factor_f16")]] [[kernel]] decltype(tall_factor<half>) tall_factor<half>;
 template [[host_name("tall_factor_bf16")]] [[kernel]] decltype(tall_factor<BFloat16>) tall_factor<BFloat16>;

@@ -208,6 +208,23 @@ template <typename Storage>
   }
 }
 
+// Where a thread reads whole rows: one column of every `across`, and of several rows at a time where these are short.
+struct RowWalk {
+  int across;
+  int column;
+  int first, step;  // rows
+};
+
+inline RowWalk make_row_walk(long columns, Team team) {
+  const int across = limits::tall_row_columns(columns);
+  RowWalk walk;
+  walk.across = across;
+  walk.column = team.index % across;
+  walk.first = team.index / across;
+  walk.step = int(limits::tall_threads) / across;
+  return walk;
+}
+
 // The same of an A whose rows lie side by side, to a B whose columns are sorted: whole rows, some at a time, since what
 // are neighbours in a tile of B are not in A.
 //
@@ -238,16 +255,18 @@ template <typename Storage>
 
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
   const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
-  for (int i = 0; i < there; ++i) {
-#pragma unroll 4
-    for (int j = team.index; j < int(columns); j += team.threads) {
+  const RowWalk walk = make_row_walk(stride, team);
+  for (int j = walk.column; j < int(columns); j += walk.across) {
+#pragma unroll 8
+    for (int i = walk.first; i < there; i += walk.step) {
       staged[i * int(columns) + j] = scaled_number(to_number(A[i * row_stride + j]), magnitude, exponent);
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int k = team.index; k < int(stride); k += team.threads) {
+  for (int k = walk.column; k < int(stride); k += walk.across) {
     const int column = k < int(columns) ? order[k] : 0;
-    for (int i = 0; i < there; ++i) {
+#pragma unroll 4
+    for (int i = walk.first; i < there; i += walk.step) {
       numbers[i * stride + k] = k < int(columns) ? staged[i * int(columns) + column] : from_real<T>(0.0f);
     }
   }
@@ -297,12 +316,14 @@ template <typename T>
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
     constant long& panel_columns [[buffer(6)]], constant long& roots_stride [[buffer(7)]],
     constant long& groups [[buffer(8)]], constant long& has_roots [[buffer(9)]],
+    device const uint* settled [[buffer(10)]], constant long& may_settle [[buffer(11)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  if (is_settled(settled, may_settle, own.matrix)) return;
   numbers += own.matrix * rows * stride;
   roots += own.matrix * roots_stride;
-  R += own.matrix * columns * columns;
+  R += own.matrix * columns * stride;
   for (long i = own.first; i < columns; i += own.step) {
     const PlaceInRoots place = find_in_roots<T>(i, columns, panel_columns);
     for (long j = lane; j < columns; j += limits::simd_width) {
@@ -312,7 +333,7 @@ template <typename T>
       } else if (j >= i) {
         entry = roots[place.row + j - place.first];
       }
-      R[i * columns + j] = entry;
+      R[i * stride + j] = entry;
     }
   }
 }

@@ -11,11 +11,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The squares of the norms of the columns of B, scaled, in each tile; zero in a matrix that is not finite.
+// The squares of the norms of the columns of B, scaled, in each row of tiles; zero in a matrix that is not finite.
 //
 // Grid: one threadgroup a tile of B. Ownership: a SIMD-group the columns s, s + simdgroups, ... Barriers: two where the
-// threadgroup agrees on the magnitude, one between loading and summing. The host promises: `squares` holds
-// tall_copy_columns numbers a tile.
+// threadgroup agrees on the magnitude, one between loading and summing. The host promises: `squares` holds a number for
+// each column in each row of tiles.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_squares(
     device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -34,6 +34,8 @@ template <typename Storage>
   const uint magnitude = stage_tile(A + tile.matrix * batch_stride, (device const int*)nullptr, false, magnitudes,
                                     strips, tile, columns, row_stride, column_stride, staged, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
+  const uint row_of_tiles = threadgroup_index / columns_of_tiles(columns);
+  squares += row_of_tiles * columns + tile.first_column;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   for (int j = team.simdgroup; j < tile.columns; j += team.simdgroups) {
     float sum = 0.0f;
@@ -41,40 +43,78 @@ template <typename Storage>
       sum = square_add(staged[place_in_tile(i, j, tile)], sum);
     }
     sum = simd_sum(sum);
-    if (team.lane == 0) squares[long(threadgroup_index) * limits::tall_copy_columns + j] = is_finite ? sum : 0.0f;
+    if (team.lane == 0) squares[j] = is_finite ? sum : 0.0f;
   }
 }
 
-// The squares of the norms of the columns of B, from those in the tiles.
+// The same of an A whose rows lie side by side, in each `height` of its rows: nothing has to be staged.
 //
-// Grid: one threadgroup of threads_per_threadgroup for each column of tiles. Ownership: a lane owns a column, its
-// SIMD-group every so many of the tiles. Barriers: one, before the SIMD-groups' sums are added up. The host promises:
-// `squares` are those of tall_squares.
-template <typename Real>
-[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_norms(
-    device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], constant long& rows [[buffer(2)]],
-    constant long& columns [[buffer(3)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  threadgroup Real sums[limits::threads_per_threadgroup];
+// Grid: one threadgroup for so many rows of the columns of a RowWalk. Ownership: a thread some of the rows of a column.
+// Barriers: two where the threadgroup agrees on the magnitude, one before the threads' sums are added up.
+template <typename Storage>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_squares_rows(
+    device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
+    device float* squares [[buffer(2)]], constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]],
+    constant long& strips [[buffer(5)]], constant long& batch_stride [[buffer(6)]],
+    constant long& row_stride [[buffer(7)]], constant long& height [[buffer(8)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup uint slots[limits::simdgroups_per_threadgroup];
+  threadgroup float sums[limits::tall_threads];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const TileGrid grid = make_tile_grid(rows, columns);
-  const uint first_tile = threadgroup_index / uint(grid.across) * uint(grid.across * grid.down);
-  const uint tile_index = first_tile + threadgroup_index % uint(grid.across);
-  const Tile tile = make_tile(tile_index, rows, columns);
-  squares += long(tile_index) * limits::tall_copy_columns;
-  Real sum = 0.0f;
-  if (team.lane < tile.columns) {
-    for (long down = team.simdgroup; down < grid.down; down += team.simdgroups) {
-      sum += squares[down * grid.across * limits::tall_copy_columns + team.lane];
+  const RowWalk walk = make_row_walk(columns, team);
+  const uint across = uint(columns + walk.across - 1) / uint(walk.across);
+  const long group = threadgroup_index / across;
+  const long groups = (rows + height - 1) / height;
+  const long matrix = group / groups;
+  const long first_row = group % groups * height;
+  const int there = int(min(height, rows - first_row));
+  const long column = long(threadgroup_index % across) * walk.across + walk.column;
+  const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
+  const bool is_finite = magnitude < not_finite_bits;
+  const int exponent = is_finite ? tall_exponent(magnitude) : 0;
+  A += matrix * batch_stride + first_row * row_stride + column;
+  float sum = 0.0f;
+  if (column < columns) {
+#pragma unroll 8
+    for (int i = walk.first; i < there; i += walk.step) {
+      sum = square_add(scaled_number(to_number(A[i * row_stride]), magnitude, exponent), sum);
     }
   }
   sums[team.index] = sum;
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  if (team.index >= tile.columns) return;
+  if (walk.first != 0 || column >= columns) return;
+  for (int s = 1; s < walk.step; ++s) sum += sums[s * walk.across + walk.column];
+  squares[group * columns + column] = is_finite ? sum : 0.0f;
+}
+
+// The squares of the norms of the columns of B, from those in so many parts of the rows.
+//
+// Grid: one threadgroup of threads_per_threadgroup for tall_copy_columns columns. Ownership: a lane owns a column, its
+// SIMD-group every so many of the parts. Barriers: one, before the SIMD-groups' sums are added up.
+template <typename Real>
+[[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_norms(
+    device const Real* squares [[buffer(0)]], device Real* norms [[buffer(1)]], constant long& columns [[buffer(2)]],
+    constant long& parts [[buffer(3)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint threads [[threads_per_threadgroup]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup Real sums[limits::threads_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const uint groups = columns_of_tiles(columns);
+  const long matrix = threadgroup_index / groups;
+  const long column = long(threadgroup_index % groups) * limits::tall_copy_columns + team.lane;
+  squares += matrix * parts * columns + column;
+  Real sum = 0.0f;
+  if (column < columns) {
+    for (long part = team.simdgroup; part < parts; part += team.simdgroups) sum += squares[part * columns];
+  }
+  sums[team.index] = sum;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (team.simdgroup != 0 || column >= columns) return;
   sum = 0.0f;
-  for (int s = 0; s < team.simdgroups; ++s) sum += sums[s * limits::simd_width + team.index];
-  norms[tile.matrix * columns + tile.first_column + team.index] = sum;
+  for (int s = 0; s < team.simdgroups; ++s) sum += sums[s * limits::simd_width + team.lane];
+  norms[matrix * columns + column] = sum;
 }
 
 // order[k] = the column of B with the k-th largest norm, equal ones in the order that they have.

@@ -10,10 +10,10 @@
 //   E, O    J - I = E + O, the parts of p that are even and odd in X: E = a S + b T + T (c S + d T), and
 //           O = X + X (e S + f T) (whole_exponential)
 //   W J     (whole_turn)
-// X is long where columns are many: random ones, sorted by a QR, have |X| of about sqrt(n) / 2 at first. Sweeps converge
-// still, the fastest, by experience, where X is shortened to some 1.5 radians: random matrices take 9 of them for 64
-// columns, 12 for 128, 14 for 256, 17 for 512, where tables take 10. The length of X is that of its longest eigenvalue,
-// i phi, which comes in a pair with -i phi: phi^8 is at most half of the sum of the squares of T.
+// X is long where columns are many: random ones, sorted by a QR, have |X| of about sqrt(n) / 2 at first. Sweeps
+// converge still, the fastest, by experience, where X is shortened to some 1.5 radians: random matrices take 9 of them
+// for 64 columns, 12 for 128, 14 for 256, 17 for 512, where tables take 10. The length of X is that of its longest
+// eigenvalue, i phi, which comes in a pair with -i phi: phi^8 is at most half of the sum of the squares of T.
 //
 // p has been fitted for J^T J - I, |p(i phi)|^2 - 1, to vanish: it is below 3e-8 for phi up to 1.8. Where phi is below
 // 0.028, by the squares of S, J - I = X + a S is as good. E and O are what is added to W, so that small rotations leave
@@ -56,7 +56,7 @@ struct WholeTile {
     lines_together = subtiles == 1 ? 4 : 2,  // that are read before they are multiplied
     moved = side * slice / (4 * int(limits::block_threads)),
     held = 4 * subtiles,  // rows, and columns, of a thread
-    packs = int(whole_sum_packs) > 2 * slice * side / 4 ? int(whole_sum_packs) : 2 * slice * side / 4
+    packs = int(whole_sum_packs) > 2 * slice* side / 4 ? int(whole_sum_packs) : 2 * slice* side / 4
   };
 };
 
@@ -367,13 +367,28 @@ inline WholeTask make_triangle_task(uint group, int width) {
 // Where a subtile stands among those on and above the diagonal.
 inline int place_in_triangle(int row, int column) { return column * (column + 1) / 2 + row; }
 
+// Where the four columns of a thread stand.
+template <typename Pointer>
+inline Pointer place_of_four(Pointer matrix, long stride, int subtile_row, int subtile_column, int thread_index) {
+  return matrix + (subtile_row * whole_side + whole_row_of_thread(thread_index)) * stride +
+         subtile_column * whole_side + whole_column_of_thread(thread_index);
+}
+inline device const float4* four_at(device const float* matrix, long stride, int subtile_row, int subtile_column,
+                                    int thread_index) {
+  return (device const float4*)place_of_four(matrix, stride, subtile_row, subtile_column, thread_index);
+}
+inline device float4* four_at(device float* matrix, long stride, int subtile_row, int subtile_column,
+                              int thread_index) {
+  return (device float4*)place_of_four(matrix, stride, subtile_row, subtile_column, thread_index);
+}
+
 // Stores four columns of a row of a subtile, and their mirror images times `sign` unless it is on the diagonal.
 inline void store_whole(float4 four, float sign, device float* matrix, long stride, int subtile_row, int subtile_column,
                         int thread_index) {
+  *four_at(matrix, stride, subtile_row, subtile_column, thread_index) = four;
+  if (subtile_row == subtile_column) return;
   const long row = subtile_row * whole_side + whole_row_of_thread(thread_index);
   const long column = subtile_column * whole_side + whole_column_of_thread(thread_index);
-  *(device float4*)(matrix + row * stride + column) = four;
-  if (subtile_row == subtile_column) return;
   device float* const mirrored = matrix + column * stride + row;
   mirrored[0] = sign * four.x;
   mirrored[stride] = sign * four.y;
@@ -381,20 +396,14 @@ inline void store_whole(float4 four, float sign, device float* matrix, long stri
   mirrored[3 * stride] = sign * four.w;
 }
 
-inline float4 four_at(device const float* matrix, long stride, int subtile_row, int subtile_column, int thread_index) {
-  const long row = subtile_row * whole_side + whole_row_of_thread(thread_index);
-  return *(device const float4*)(matrix + row * stride + subtile_column * whole_side +
-                                 whole_column_of_thread(thread_index));
-}
-
 // The sum of what threads have, told to all. Two barriers.
-inline float sum_of_team(float value, threadgroup float* slots, Team team) {
+inline float sum_of_threadgroup(float value, threadgroup float* slots, Team team) {
   const float of_simdgroup = simd_sum(value);
   if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   float sum = 0.0f;
-#pragma unroll
-  for (int k = 0; k < limits::block_simdgroups; ++k) sum += slots[k];
+#pragma unroll 8
+  for (int k = 0; k < team.simdgroups; ++k) sum += slots[k];
   threadgroup_barrier(mem_flags::mem_threadgroup);
   return sum;
 }
@@ -403,7 +412,7 @@ inline float sum_of_team(float value, threadgroup float* slots, Team team) {
 inline float sum_of_whole(device const float* squares, int width, threadgroup float* slots, Team team) {
   float sum = 0.0f;
   for (int k = team.index; k < width * (width + 1) / 2; k += team.threads) sum += squares[k];
-  return sum_of_team(sum, slots, team);
+  return sum_of_threadgroup(sum, slots, team);
 }
 
 // Whether X turns by so little that J - I = X + a X^2, by the squares of the entries of X^2.

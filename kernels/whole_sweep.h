@@ -30,9 +30,9 @@ template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_gram(
     device const T* W [[buffer(0)]], device T* X [[buffer(1)]], device atomic_int* states [[buffer(2)]],
     constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& padded [[buffer(5)]],
-    constant long& width [[buffer(6)]], constant long& sweep [[buffer(7)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& width [[buffer(6)]], constant long& sweep [[buffer(7)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef WholeTile<subtiles> Tile;
   threadgroup float4 memory[Tile::packs];
   threadgroup float parts[whole_groups * 2 * Tile::side];
@@ -62,8 +62,8 @@ template <typename T, int subtiles>
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (team.index < 2 * Tile::side) {
     threadgroup const float* const of_column = parts + team.index;
-    squares[team.index] = (of_column[0] + of_column[2 * Tile::side]) +
-                          (of_column[4 * Tile::side] + of_column[6 * Tile::side]);
+    squares[team.index] =
+        (of_column[0] + of_column[2 * Tile::side]) + (of_column[4 * Tile::side] + of_column[6 * Tile::side]);
   }
 
   const BlockTolerances tolerances = make_block_tolerances(int(rows), int(columns), true);
@@ -103,9 +103,9 @@ template <typename T, int subtiles>
 // S = X^2 or, of S in place of X, S^2: sign times the Gram matrix of what is antisymmetric or symmetric, and the
 // squares of the entries of each of its subtiles, those beside the diagonal twice.
 //
-// Grid and ownership: those of whole_gram. Barriers: those of sum_whole and total_of_whole, and those of sum_of_team
-// for each subtile and, for S^2, before. The host promises: `squares` has two numbers for each subtile on or above the
-// diagonal, all of S before those of S^2.
+// Grid and ownership: those of whole_gram. Barriers: those of sum_whole and total_of_whole, and those of
+// sum_of_threadgroup for each subtile and, for S^2, before. The host promises: `squares` has two numbers for each
+// subtile on or above the diagonal, all of S before those of S^2.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_square(
     device const T* X [[buffer(0)]], device T* square [[buffer(1)]], device float* squares [[buffer(2)]],
@@ -145,16 +145,17 @@ template <typename T, int subtiles>
       const int column = task.column + b;
       if (row > column || column >= int(width)) continue;
       store_whole(total, 1.0f, square, side, row, column, team.index);
-      const float sum = sum_of_team(dot(total, total), slots, team);
+      const float sum = sum_of_threadgroup(dot(total, total), slots, team);
       if (team.index == 0) squares[place_in_triangle(row, column)] = row == column ? sum : 2.0f * sum;
     }
   }
 }
 
-// E and O, of X or, where that turns by more than 1.8 radians, of as large a part of it. Where X is short, T is not there.
+// E and O, of X or, where that turns by more than 1.8 radians, of as large a part of it. Where X is short, T is not
+// there.
 //
-// Grid: a threadgroup of block_threads a matrix and tile on or above the diagonal of E and then of O. Ownership: that of
-// whole_gram. Barriers: those of sum_of_whole, twice, of sum_whole and total_of_whole. The host promises: as for
+// Grid: a threadgroup of block_threads a matrix and tile on or above the diagonal of E and then of O. Ownership: that
+// of whole_gram. Barriers: those of sum_of_whole, twice, of sum_whole and total_of_whole. The host promises: as for
 // whole_square.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_exponential(
@@ -205,8 +206,8 @@ template <typename T, int subtiles>
       const int column = task.column + b;
       float4 total = total_of_whole<subtiles>(sums, a, b, memory, team.index);
       if (row > column || column >= int(width)) continue;
-      if (!is_odd && !short_X) total += of_T * four_at(square_of_S + place, side, row, column, team.index);
-      total += of_first * four_at(first, side, row, column, team.index);
+      if (!is_odd && !short_X) total += of_T * *four_at(square_of_S + place, side, row, column, team.index);
+      total += of_first * *four_at(first, side, row, column, team.index);
       store_whole(total, is_odd ? -1.0f : 1.0f, out, side, row, column, team.index);
     }
   }
@@ -214,17 +215,17 @@ template <typename T, int subtiles>
 
 // W J = W + W (E + O).
 //
-// Grid: a threadgroup of block_threads a matrix and tile of W^T, down the columns of W. Ownership: four rows of a column
-// of each subtile a thread. Barriers: those of sum_whole and total_of_whole. The host promises: W and
-// `turned` have `padded` columns of `rows`.
+// Grid: a threadgroup of block_threads a matrix and tile of W^T, down the columns of W. Ownership: four rows of a
+// column of each subtile a thread. Barriers: those of sum_whole and total_of_whole. The host promises: W and `turned`
+// have `padded` columns of `rows`.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_turn(
     device const T* W [[buffer(0)]], device T* turned [[buffer(1)]], device const T* E [[buffer(2)]],
     device const T* O [[buffer(3)]], device const int* states [[buffer(4)]], constant long& rows [[buffer(5)]],
     constant long& columns [[buffer(6)]], constant long& padded [[buffer(7)]], constant long& width [[buffer(8)]],
-    constant long& sweep [[buffer(9)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    constant long& sweep [[buffer(9)]], uint group [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef WholeTile<subtiles> Tile;
   threadgroup float4 memory[Tile::packs];
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);

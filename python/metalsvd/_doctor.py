@@ -38,7 +38,7 @@ every method in every dtype, and measures how fast the device copies. Exit statu
 METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50)}
 METHODS |= {"qr": (300, 6), "recover": (60, 50)}
 LAPACK = {"lapack": (20, 8)}
-LIBRARIES = ["thread", "simdgroup", "simdgroup_recover", "threadgroup", "block", "tall", "reflectors", "whole"]
+LIBRARIES = ["thread", "simdgroup", "simdgroup_recover", "threadgroup", "block", "tall", "reflectors", "cholesky", "whole"]
 WIDE_DTYPES = [torch.float32, torch.complex64]
 
 # By the chip's name, since torch tells no family (Apple's Metal feature set tables).
