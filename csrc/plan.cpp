@@ -587,7 +587,7 @@ std::string describe(const Plan& plan) {
                  : plan.block_steps == 1  ? "one step"
                  : plan.block_steps == 2  ? "two steps"
                                           : "three steps") +
-                ", kernels block_*_" + plan.suffix
+                (plan.block_whole_sweeps > 0 ? ", all columns at once first" : "") + ", kernels block_*_" + plan.suffix
           : "kernel " + plan.kernel;
   return describe_reduction(plan) + std::string(name_of(plan.method)) + ": " + kernels + ", " +
          std::to_string(plan.threadgroups) + " threadgroups of " + std::to_string(plan.threads_per_threadgroup) +

@@ -163,10 +163,10 @@ template <typename T>
     }
   }
   if (is_second != 0) {
-    const bool had_one = settled[matrix] != 0u;
+    if (team.index == 0 && settled[matrix] == 0u) far_from_one = INFINITY;
     far_from_one = sum_of_threadgroup(far_from_one, slots, team);
     // Not of a NaN either.
-    if (!had_one || !(far_from_one <= 0.25f)) {
+    if (!(far_from_one <= 0.25f)) {
       if (team.index == 0) settled[matrix] = 0u;
       return;
     }

@@ -141,10 +141,10 @@ enum : int {
   // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
   block_held_most_rows = 256,
   block_held_few_rows = 192,
-  // Sweeps over R that rotate all columns at once (whole.h), up to so many, before those of tables: products of subtiles
-  // of whole_side x whole_side numbers, four of them to a threadgroup where each core has so many of these. One matrix
-  // of 128 to 512 columns takes half the time so, hundreds twice as long: by default those of so many rows a column, and
-  // up to so many columns, take them, whose QR takes much longer.
+  // Sweeps over R that rotate all columns at once (whole.h), up to so many, before those of tables: products of
+  // subtiles of whole_side x whole_side numbers, four of them to a threadgroup where each core has so many of these.
+  // One matrix of 192 to 384 columns takes two thirds of the time so, hundreds take twice as long: by default only
+  // those of so many rows a column take them, and up to so many columns, whose QR takes much longer.
   whole_rows_a_column = 256,
   whole_most_columns = 512,
   whole_sweeps = 30,
@@ -374,7 +374,7 @@ constexpr long simdgroup_recovering_numbers(long columns, long entries) {
   return simdgroup_recovering_vectors(columns) + columns * entries;
 }
 
-// Columns that a threadgroup reads of rows of so many at a time, if not all: those of its threads, or of a part of these.
+// Columns that a threadgroup reads at a time of rows of so many: one for each of its threads, or of a part of these.
 constexpr int tall_row_columns(long columns) {
   int across = simd_width;
   while (across < tall_threads && across < columns) across *= 2;

@@ -257,9 +257,14 @@ template <typename Storage>
   const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
   const RowWalk walk = make_row_walk(stride, team);
   for (int j = walk.column; j < int(columns); j += walk.across) {
-#pragma unroll 8
-    for (int i = walk.first; i < there; i += walk.step) {
-      staged[i * int(columns) + j] = scaled_number(to_number(A[i * row_stride + j]), magnitude, exponent);
+    for (int first = walk.first; first < there; first += batch_entries * walk.step) {
+      T fetched[batch_entries];
+      fetch_lines(A + j, first, walk.step, there, row_stride, fetched);
+#pragma unroll
+      for (int s = 0; s < batch_entries; ++s) {
+        const int i = first + s * walk.step;
+        if (i < there) staged[i * int(columns) + j] = scaled_number(fetched[s], magnitude, exponent);
+      }
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);

@@ -77,9 +77,14 @@ template <typename Storage>
   A += matrix * batch_stride + first_row * row_stride + column;
   float sum = 0.0f;
   if (column < columns) {
-#pragma unroll 8
-    for (int i = walk.first; i < there; i += walk.step) {
-      sum = square_add(scaled_number(to_number(A[i * row_stride]), magnitude, exponent), sum);
+    for (int first = walk.first; first < there; first += batch_entries * walk.step) {
+      typename StorageTraits<Storage>::Number fetched[batch_entries];
+      fetch_lines(A, first, walk.step, there, row_stride, fetched);
+#pragma unroll
+      for (int s = 0; s < batch_entries; ++s) {
+        if (s * walk.step >= there - first) break;
+        sum = square_add(scaled_number(fetched[s], magnitude, exponent), sum);
+      }
     }
   }
   sums[team.index] = sum;

@@ -86,6 +86,7 @@ def wanted(target) -> str:
 def quick(monkeypatch):
     """Two methods, and little to copy."""
     monkeypatch.setattr(_doctor, "METHODS", FEW_METHODS)
+    monkeypatch.setattr(_doctor, "REAL_METHODS", {})
     monkeypatch.setattr(_doctor, "EMULATED_COPIED_BYTES", 2**20)
     monkeypatch.delenv("METALSVD_ROUTE", raising=False)
 
@@ -118,9 +119,9 @@ def test_a_healthy_emulated_gpu(emulated):
     assert report["routing"] == {"patched": True, "reached": True}
     methods = ["thread", "simdgroup", "threadgroup", "block", "qr", "recover"]
     dtypes = ["float32", "complex64", "float16", "bfloat16", "complex32"]
-    assert [(check["method"], check["dtype"]) for check in report["checks"]] == [
-        (method, dtype) for method in methods for dtype in dtypes
-    ]
+    expected = [(method, dtype) for method in methods for dtype in dtypes]
+    expected += [(method, dtype) for method in ["cholesky", "whole"] for dtype in dtypes if "complex" not in dtype]
+    assert [(check["method"], check["dtype"]) for check in report["checks"]] == expected
     assert [call["method"] for call in report["calls"]] == methods
     assert all(call["warm_seconds"] > 0 for call in report["calls"])
     assert report["copy_bandwidth"] > 0
@@ -151,8 +152,9 @@ def test_every_metal_library_is_compiled():
 
 def test_every_method_is_called():
     """driver= forces what the table says."""
-    beginnings = {"qr": "tall QR", "recover": "QR by block reflectors"}
-    for method, shape in _doctor.METHODS.items():
+    reflectors = "QR by block reflectors"
+    beginnings = {"qr": "tall QR", "cholesky": "QR by Cholesky factors", "recover": reflectors, "whole": reflectors}
+    for method, shape in (_doctor.METHODS | _doctor.REAL_METHODS).items():
         assert metalsvd.plan(shape, driver=method).startswith(beginnings.get(method, f"{method}:"))
 
 

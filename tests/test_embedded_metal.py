@@ -43,7 +43,7 @@ cases += [(True, dtype, *size) for dtype in dtypes for size in wide_sizes]
 for wide_lanes, dtype, count, m, n in cases:
     ctypes.c_bool.in_dll(recording, "recording_wide_lanes").value = wide_lanes
     A = torch.empty(count, m, n, dtype=dtype, device="mps")
-    for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr", "recover"):
+    for driver in (None, "thread", "simdgroup", "threadgroup", "block", "qr", "cholesky", "recover", "whole"):
         for full_matrices, compute_uv in ((False, False), (False, True), (True, True)):
             try:
                 metalsvd.svd_ex(A, full_matrices, compute_uv, driver=driver)

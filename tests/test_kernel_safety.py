@@ -101,6 +101,24 @@ def test_recovered_vectors_have_no_race_no_stray_access_and_the_same_bits(family
     assert_block_safe_in_every_order(A, emulated, driver="recover")
 
 
+# One subtile of a product and several; a matrix that is settled, and one that is left to reflectors.
+@pytest.mark.parametrize(
+    ("family", "shape", "driver"),
+    [
+        ("half_rank", (9, 7), "whole"),
+        ("normal", (40, 36), "whole"),
+        ("normal", (80, 36), "cholesky"),
+        ("half_rank", (70, 34), "cholesky"),
+    ],
+    ids=str,
+)
+def test_drivers_for_real_matrices_have_no_race_no_stray_access_and_the_same_bits(
+    family, shape, driver, emulated, target
+):
+    A = matrices.make(family, *shape).to(target)
+    assert_block_safe_in_every_order(A, emulated, driver=driver)
+
+
 # Rounds of one step, of two and of three, which a GPU of one core takes.
 @pytest.mark.parametrize(("shape", "one_core"), [((70, 66), False), ((129, 66), False), ((190, 66), True)], ids=str)
 def test_pairs_of_64_columns_have_no_race_no_stray_access_and_the_same_bits(shape, one_core, emulated, target):

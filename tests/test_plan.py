@@ -302,7 +302,9 @@ def test_a_forced_method_that_does_not_fit_names_its_limit(driver, shape, dtype,
 
 
 @pytest.mark.parametrize("shape", [(2**31, 3), (3, 2**31), (2**31 - 1024, 1), (5, 2**62)], ids=str)
-@pytest.mark.parametrize("driver", [None, "thread", "simdgroup", "threadgroup", "block", "qr", "recover"])
+@pytest.mark.parametrize(
+    "driver", [None, "thread", "simdgroup", "threadgroup", "block", "qr", "cholesky", "recover", "whole"]
+)
 def test_rows_and_columns_beyond_32_bits_name_the_limit(shape, driver):
     words = f"{shape[0]}x{shape[1]} float32 does not fit .* count rows and columns in 32 bits: .* at most 2147482623"
     with pytest.raises(RuntimeError, match=words):

@@ -68,7 +68,7 @@ def layouts(draw, A: torch.Tensor) -> torch.Tensor:
     return view
 
 
-DRIVERS = st.sampled_from([None, "threadgroup", "block", "qr", "recover"])
+DRIVERS = st.sampled_from([None, "threadgroup", "block", "qr", "cholesky", "recover", "whole"])
 
 
 def assume_fits(A: torch.Tensor, driver: str | None, target: torch.device) -> None:

@@ -37,8 +37,20 @@ every method in every dtype, and measures how fast the device copies. Exit statu
 # A shape that is typical of each method, which `driver=` forces. On cpu there is LAPACK alone.
 METHODS = {"thread": (4, 3), "simdgroup": (20, 8), "threadgroup": (40, 33), "block": (60, 50)}
 METHODS |= {"qr": (300, 6), "recover": (60, 50)}
+# Of real matrices alone.
+REAL_METHODS = {"cholesky": (300, 40), "whole": (60, 50)}
 LAPACK = {"lapack": (20, 8)}
-LIBRARIES = ["thread", "simdgroup", "simdgroup_recover", "threadgroup", "block", "tall", "reflectors", "cholesky", "whole"]
+LIBRARIES = [
+    "thread",
+    "simdgroup",
+    "simdgroup_recover",
+    "threadgroup",
+    "block",
+    "tall",
+    "reflectors",
+    "cholesky",
+    "whole",
+]
 WIDE_DTYPES = [torch.float32, torch.complex64]
 
 # By the chip's name, since torch tells no family (Apple's Metal feature set tables).
@@ -271,6 +283,9 @@ def examine(wanted: str = "auto") -> Report:
     report.calls = [time_calls(method, shape, target) for method, shape in methods.items()]
     for method, shape in methods.items():
         report.checks += [check_accuracy(method, shape, dtype, target) for dtype in dtypes]
+    for method, shape in REAL_METHODS.items() if target.device != "cpu" else []:
+        real = [dtype for dtype in dtypes if not dtype.is_complex]
+        report.checks += [check_accuracy(method, shape, dtype, target) for dtype in real]
     report.routing = look_at_routing(target)
     report.copy_bandwidth = measure_bandwidth(target)
     report.advice = list(advise(report))

@@ -53,8 +53,11 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
         full_matrices: U and V square instead of ``k = min(m, n)`` columns each.
         compute_uv: without it only S is computed, and U and V are empty.
         driver: the method of our kernels: ``"thread"``, ``"simdgroup"``, ``"threadgroup"``, ``"block"``, or
-            ``"qr"`` for the tall QR in front of one, or ``"recover"`` for that, ``"block"`` and left vectors that
-            follow from the right ones; None lets the planner choose (see :func:`plan`).
+            ``"qr"`` for the tall QR in front of one, ``"cholesky"`` for one by Cholesky factors where it is accurate
+            (real, 33 to 128 columns, not `full_matrices`), ``"recover"`` for the tall QR, ``"block"`` and left vectors
+            that follow from the right ones, or ``"whole"`` for that with sweeps that rotate all columns at once (real;
+            half the time for one matrix of 130 to 500 columns, twice that for hundreds). None lets the planner choose
+            (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and

@@ -18,7 +18,7 @@ from .._devices import is_built_for
 from .cases import Case
 from .targets import Target
 
-OUR_DRIVERS = ["auto", "thread", "simdgroup", "threadgroup", "block", "qr", "recover"]
+OUR_DRIVERS = ["auto", "thread", "simdgroup", "threadgroup", "block", "qr", "cholesky", "recover", "whole"]
 UNCHECKED = "svd_ex"  # as auto, but nobody waits for errors
 TORCH_DRIVERS = ["default", "gesvdj", "gesvda", "gesvd"]  # all but the first on cuda alone
 
