@@ -34,8 +34,8 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       products_(reduction_, R.batch, panels_.columns()),
       square_(allocate_numbers(R, panels_.columns() * panels_.stride())),
       settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
-      defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)) {
-}
+      defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)),
+      squares_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)) {}
 
 bool Recovery::settles() const { return reduction_.panels.size() > 1; }
 
@@ -63,10 +63,13 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
   step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
   step.launches.push_back(product(by_upper, Z, row_major(square_, panels_.columns()), target));
-  step.launches.push_back(
-      tall_launch(R_.batch, "settle", 1,
-                  {defects_, settled_, products_.tiles(of_gram, Z.n), most_defect(is_last), std::int64_t{is_last}},
-                  limits::simd_width));
+  step.launches.push_back(tall_launch(R_.batch, "defects_" + reduction_.number,
+                                      divide_up(Z.n, limits::tall_copy_columns),
+                                      {square_.tensor, squares_, Z.n, products_.stride()}));
+  step.launches.push_back(tall_launch(
+      R_.batch, "settle", 1,
+      {defects_, squares_, settled_, products_.tiles(of_gram, Z.n), Z.n, most_defect(is_last), std::int64_t{is_last}},
+      limits::simd_width));
 }
 
 Step Recovery::multiply() const {

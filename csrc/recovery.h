@@ -19,7 +19,7 @@ class Recovery {
   // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Z by products: nine launches, or of one panel, which takes little time, three.
+  // Z by products: eleven launches, or of one panel, which takes little time, three.
   Step multiply() const;
   // Z by another QR where it is not settled, and what full matrices have beside it: the launches of PanelQr::factor and
   // PanelQr::expand, one between, and one more for full matrices.
@@ -48,7 +48,8 @@ class Recovery {
   Products products_;
   Numbers square_;                 // I - E, then Gram matrices, then the phases D
   Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
-  torch::stable::Tensor defects_;  // a number a tile
+  torch::stable::Tensor defects_;  // of lengths, a number a tile,
+  torch::stable::Tensor squares_;  // and of the columns of F, a number each
 };
 
 }  // namespace metalsvd

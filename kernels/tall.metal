@@ -87,6 +87,8 @@ template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
 template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<float>) tall_restore<float>;
 template [[host_name("tall_restore_c64")]] [[kernel]] decltype(tall_restore<float2>) tall_restore<float2>;
+template [[host_name("tall_defects_f32")]] [[kernel]] decltype(tall_defects<float>) tall_defects<float>;
+template [[host_name("tall_defects_c64")]] [[kernel]] decltype(tall_defects<float2>) tall_defects<float2>;
 template [[host_name("tall_settle")]] [[kernel]] decltype(tall_settle<uint>) tall_settle<uint>;
 template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;

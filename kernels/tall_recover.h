@@ -16,9 +16,9 @@
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
 // by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
 // what is left is of the order of F^2, as in Newton's iteration. One of these steps makes it rounding, and the matrix
-// is settled, where sigma_1 is up to some 10^4 sigma_n, a second one where it is up to 10^5, or 10^6 of the last few. A
-// matrix for which F is not small by then, as where the rank is not full, is not settled: the tall QR factors what
-// there is, Z = Q D, where D has the phases of the diagonal of R of Z, and completes what is missing.
+// is settled, where sigma_1 is up to some 10^5 sigma_n, a second one where it is up to 10^6. A matrix for which F is
+// not small by then, as where the rank is not full, is not settled: the tall QR factors what there is, Z = Q D, where D
+// has the phases of the diagonal of R of Z, and completes what is missing.
 #pragma once
 #include <metal_stdlib>
 
@@ -261,18 +261,16 @@ inline void store_mirrored(thread const float4* rows, device float* first, long 
 }
 inline void store_mirrored(thread const float4*, device float2*, long, int) {}
 
-// What an entry of a Gram matrix adds to the defect: above the diagonal its square, in units of 2^-40, and on it that
-// of how far it is from 1, which multiplies what is left of the others, or of the last one all that may be where a
-// column is not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum need be larger than
-// the bound, of which a settled matrix has less.
+// What an entry of a Gram matrix adds to the defect of lengths: on the diagonal the square of how far it is from 1,
+// which multiplies what is left of the others, in units of 2^-40, or of the last one all that may be where a column is
+// not nearly of unit length. Whole numbers, whose sum is the same in any order; no sum need be larger than that.
 enum : uint { most_defect = 1u << 24 };
 
 template <typename T>
 inline uint defect_of(ProductEntry<T> entry, bool is_last) {
-  if (entry.row > entry.column) return 0u;
-  const bool is_diagonal = entry.row == entry.column;
-  if (is_diagonal && is_last) return is_nearly_one(real_part(entry.sum)) ? 0u : uint(most_defect);
-  const float square = square_add(is_diagonal ? entry.sum - from_real<T>(1.0f) : entry.sum, 0.0f);
+  if (entry.row != entry.column) return 0u;
+  if (is_last) return is_nearly_one(real_part(entry.sum)) ? 0u : uint(most_defect);
+  const float square = square_add(entry.sum - from_real<T>(1.0f), 0.0f);
   return square < power_of_two(-16) ? uint(square * power_of_two(40)) : uint(most_defect);
 }
 
@@ -416,21 +414,72 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   if (team.lane == 0) defects[threadgroup_index] = defect;
 }
 
-// Which matrices are settled, by the defects of the tiles of their Gram matrices: where they add up to less than the
-// bound, or where they `may_be` so already. The sum is more than any entry of F^H F, which is what is left.
+// The squares of the columns of F, what a triangle that Z is multiplied by has above its diagonal.
+//
+// Grid: one threadgroup of tall_threads a matrix and tall_copy_columns columns. Ownership: a lane owns a column, its
+// SIMD-group every so many of the rows. Barriers: one, before the SIMD-groups' sums are added up.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_defects(
+    device const T* triangle [[buffer(0)]], device float* squares [[buffer(1)]], constant long& columns [[buffer(2)]],
+    constant long& stride [[buffer(3)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint thread_index [[thread_index_in_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  threadgroup float sums[limits::tall_threads];
+  const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
+  const uint groups = columns_of_tiles(columns);
+  const long matrix = threadgroup_index / groups;
+  const long first_column = long(threadgroup_index % groups) * limits::tall_copy_columns;
+  const long column = first_column + team.lane;
+  const long last_row = min(first_column + limits::tall_copy_columns, columns) - 1;
+  triangle += matrix * columns * stride + column;
+  float sum = 0.0f;
+#pragma unroll 8
+  for (long row = team.simdgroup; row < last_row; row += team.simdgroups) {
+    if (row < column && column < columns) sum = square_add(triangle[row * stride], sum);
+  }
+  sums[team.index] = sum;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  if (team.simdgroup != 0 || column >= columns) return;
+  sum = 0.0f;
+  for (int s = 0; s < team.simdgroups; ++s) sum += sums[s * limits::simd_width + team.lane];
+  squares[matrix * columns + column] = sum;
+}
+
+// Which matrices are settled: those of which so little is left as the bound says, in units of 2^-40, or that `may_be`
+// so already. What is left are entries of F^H F and F^2, products of two columns of F, or of a column and a row, but
+// for the squares of columns, which lengths are corrected by where they are small. Nearly always one column is much
+// larger than all others together, that of the smallest singular value: no product is larger than that of its length
+// and theirs.
 //
 // Grid: one SIMD-group a matrix. No barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::simd_width)]] void tall_settle(
-    device const T* defects [[buffer(0)]], device uint* settled [[buffer(1)]], constant long& tiles [[buffer(2)]],
-    constant long& bound [[buffer(3)]], constant long& may_be [[buffer(4)]],
+    device const T* defects [[buffer(0)]], device const float* squares [[buffer(1)]],
+    device uint* settled [[buffer(2)]], constant long& tiles [[buffer(3)]], constant long& columns [[buffer(4)]],
+    constant long& bound [[buffer(5)]], constant long& may_be [[buffer(6)]],
     uint matrix [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]]) {
-  uint sum = 0u;
+  uint of_lengths = 0u;
   for (long tile = lane; tile < tiles; tile += limits::simd_width) {
-    sum = min(sum + defects[matrix * tiles + tile], uint(most_defect));
+    of_lengths = min(of_lengths + defects[matrix * tiles + tile], uint(most_defect));
   }
-  sum = sum_of_defects(sum);
-  if (lane == 0 && !is_settled(settled, may_be, matrix)) settled[matrix] = sum < uint(bound) ? 1u : 0u;
+  of_lengths = sum_of_defects(of_lengths);
+  float largest = 0.0f;
+  float others = 0.0f;
+  for (long column = lane; column < columns; column += limits::simd_width) {
+    const float square = squares[matrix * columns + column];
+    others += min(largest, square);
+    largest = max(largest, square);
+  }
+  const float largest_of_all = simd_max(largest);
+  // One of several that are as large, which is no harm.
+  const bool is_first = simd_min(largest == largest_of_all ? lane : uint(limits::simd_width)) == lane;
+  const float rest = simd_sum(is_first ? others : others + largest) + float(of_lengths) * power_of_two(-40);
+  const float left = rest + 2.0f * precise::sqrt(largest_of_all * rest);
+  // Not of a NaN either.
+  const bool is_small = left < float(bound) * power_of_two(-40) && largest_of_all < power_of_two(-10);
+  if (lane == 0 && !is_settled(settled, may_be, matrix)) {
+    settled[matrix] = is_small && of_lengths < uint(most_defect) ? 1u : 0u;
+  }
 }
 
 // Z of the settled matrices of a batch, where the QR has completed them too: back to the first columns of P.

@@ -264,9 +264,9 @@ def test_bench_counts_on_the_emulated_gpu(run, emulated):
         more = dataclasses.replace(counters, dispatches=2 * counters.dispatches)
         assert measure.model_seconds(more) > record["model_seconds"]
     assert drivers == {
-        (6, 3, 3): ["auto", "thread", "simdgroup", "threadgroup", "block", "qr", "recover"],
-        (9, 8): ["auto", "simdgroup", "threadgroup", "block", "qr", "recover"],
-        (600, 3): ["auto", "threadgroup", "block", "qr", "recover"],
+        (6, 3, 3): ["auto", "thread", "simdgroup", "threadgroup", "block", "qr", "recover", "whole"],
+        (9, 8): ["auto", "simdgroup", "threadgroup", "block", "qr", "recover", "whole"],
+        (600, 3): ["auto", "threadgroup", "block", "qr", "recover", "whole"],
     }
     assert "nothing was timed" in finished.out
     assert "median" not in finished.out
