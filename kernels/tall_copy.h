@@ -331,9 +331,11 @@ template <typename T>
   R += own.matrix * columns * stride;
   for (long i = own.first; i < columns; i += own.step) {
     const PlaceInRoots place = find_in_roots<T>(i, columns, panel_columns);
-    for (long j = lane; j < columns; j += limits::simd_width) {
+    for (long j = lane; j < stride; j += limits::simd_width) {
       T entry = from_real<T>(0.0f);
-      if (j >= (has_roots != 0 ? place.first + panel_columns : i)) {
+      if (j >= columns) {
+        // The end of the last pack.
+      } else if (j >= (has_roots != 0 ? place.first + panel_columns : i)) {
         entry = numbers[i * stride + j];
       } else if (j >= i) {
         entry = roots[place.row + j - place.first];

@@ -474,7 +474,7 @@ template <typename T>
   // One of several that are as large, which is no harm.
   const bool is_first = simd_min(largest == largest_of_all ? lane : uint(limits::simd_width)) == lane;
   const float rest = simd_sum(is_first ? others : others + largest) + float(of_lengths) * power_of_two(-40);
-  const float left = rest + 2.0f * precise::sqrt(largest_of_all * rest);
+  const float left = 2.0f * (rest + precise::sqrt(largest_of_all * rest));
   // Not of a NaN either.
   const bool is_small = left < float(bound) * power_of_two(-40) && largest_of_all < power_of_two(-10);
   if (lane == 0 && !is_settled(settled, may_be, matrix)) {

@@ -310,3 +310,19 @@ def test_long_rows_are_moved_as_a_whole(transposed, dtype, target):
     for name, same in {"rows": A, "rows apart": padded, "columns": A.mT.contiguous().mT}.items():
         for factor, theirs in zip(metalsvd.svd(same, driver="recover"), expected, strict=True):
             checks.assert_same_bits(factor, theirs.to(factor.dtype), name)
+
+
+@pytest.mark.parametrize(
+    ("shape", "driver"),
+    [((300, 45), "qr"), ((301, 46), "recover"), ((47, 300), "whole"), ((300, 49), "cholesky"), ((60, 50), "recover")],
+    ids=str,
+)
+def test_workspaces_may_hold_anything_before(shape, driver, target):
+    """The end of the last pack of a row of R was not written, and what was there came into products as NaN times 0."""
+    A = matrices.make("half_rank", *shape)
+    rubbish = [
+        torch.full((size,), float("nan"), device=target) for size in (2**k * j for k in range(4, 18) for j in (1, 3))
+    ]
+    del rubbish
+    U, S, V = metalsvd.svd(A.to(target), driver=driver)
+    checks.assert_accurate(A, U, S, V.mH)
