@@ -35,9 +35,12 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       square_(allocate_numbers(R, panels_.columns() * panels_.stride())),
       settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
       defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)),
-      squares_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)) {}
+      squares_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
+      largest_(empty_vector(R.tensor, R.batch * left_parts(), ScalarType::Int)) {}
 
 bool Recovery::settles() const { return reduction_.panels.size() > 1; }
+
+std::int64_t Recovery::left_parts() const { return divide_up(X_.n, limits::tall_left_rows); }
 
 bool Recovery::completes() const { return reduction_.left_columns > X_.n; }
 
@@ -63,13 +66,17 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
   step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
   step.launches.push_back(product(by_upper, Z, row_major(square_, panels_.columns()), target));
-  step.launches.push_back(tall_launch(R_.batch, "defects_" + reduction_.number,
-                                      divide_up(Z.n, limits::tall_copy_columns),
-                                      {square_.tensor, squares_, Z.n, products_.stride()}));
-  step.launches.push_back(tall_launch(
-      R_.batch, "settle", 1,
-      {defects_, squares_, settled_, products_.tiles(of_gram, Z.n), Z.n, most_defect(is_last), std::int64_t{is_last}},
-      limits::simd_width));
+  step.launches.push_back(
+      tall_launch(R_.batch, "defects_" + reduction_.number, divide_up(Z.n, limits::tall_copy_columns),
+                  {square_.tensor, squares_, Z.n, products_.stride(), settled_, std::int64_t{is_last}},
+                  limits::threads_per_threadgroup));
+  step.launches.push_back(
+      tall_launch(R_.batch, "left_" + reduction_.number, left_parts(),
+                  {square_.tensor, largest_, Z.n, products_.stride(), settled_, std::int64_t{is_last}}));
+  step.launches.push_back(tall_launch(R_.batch, "settle", 1,
+                                      {defects_, squares_, largest_, settled_, products_.tiles(of_gram, Z.n), Z.n,
+                                       left_parts(), most_defect(is_last), std::int64_t{is_last}},
+                                      limits::simd_width));
 }
 
 Step Recovery::multiply() const {

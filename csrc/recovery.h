@@ -19,7 +19,7 @@ class Recovery {
   // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Z by products: eleven launches, or of one panel, which takes little time, three.
+  // Z by products: thirteen launches, or of one panel, which takes little time, three.
   Step multiply() const;
   // Z by another QR where it is not settled, and what full matrices have beside it: the launches of PanelQr::factor and
   // PanelQr::expand, one between, and one more for full matrices.
@@ -31,6 +31,7 @@ class Recovery {
   // Whether products may settle a matrix, and whether Z is to be completed to full matrices.
   bool settles() const;
   bool completes() const;
+  std::int64_t left_parts() const;  // of the rows that are looked at for what a step of orthogonalization leaves
   Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
   std::int64_t most_defect(bool is_last) const;
@@ -50,6 +51,7 @@ class Recovery {
   Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
   torch::stable::Tensor defects_;  // of lengths, a number a tile,
   torch::stable::Tensor squares_;  // and of the columns of F, a number each
+  torch::stable::Tensor largest_;  // of what a step of orthogonalization leaves, of each part of the rows
 };
 
 }  // namespace metalsvd

@@ -234,6 +234,7 @@ enum : int {
   tall_product_by_upper = 5,
   tall_product_by_last_upper = 6,
   tall_product_of_all = 7,
+  tall_left_rows = 8,         // of a threadgroup that looks what orthogonalization leaves (tall_settle.h)
   tall_finish_threads = 512,  // a column of the tallest has thousands of nodes to hear of
   tall_finish_lines = 256,    // of right vectors that a threadgroup moves
   // The QR of real matrices by Gram matrices (cholesky.h), of so many columns: 4 x 4 for each thread. By default it is

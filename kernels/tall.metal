@@ -3,6 +3,7 @@
 #include "tall_factor.h"
 #include "tall_order.h"
 #include "tall_recover.h"
+#include "tall_settle.h"
 
 namespace metalsvd {
 
@@ -89,6 +90,8 @@ template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<floa
 template [[host_name("tall_restore_c64")]] [[kernel]] decltype(tall_restore<float2>) tall_restore<float2>;
 template [[host_name("tall_defects_f32")]] [[kernel]] decltype(tall_defects<float>) tall_defects<float>;
 template [[host_name("tall_defects_c64")]] [[kernel]] decltype(tall_defects<float2>) tall_defects<float2>;
+template [[host_name("tall_left_f32")]] [[kernel]] decltype(tall_left<float>) tall_left<float>;
+template [[host_name("tall_left_c64")]] [[kernel]] decltype(tall_left<float2>) tall_left<float2>;
 template [[host_name("tall_settle")]] [[kernel]] decltype(tall_settle<uint>) tall_settle<uint>;
 template [[host_name("tall_norms_f32")]] [[kernel]] decltype(tall_norms<float>) tall_norms<float>;
 template [[host_name("tall_order_f32")]] [[kernel]] decltype(tall_order<float>) tall_order<float>;
