@@ -162,14 +162,14 @@ class Encoder {
   }
 
   // The first sweeps, which all matrices need, are steps of as many as all before together: there are few of them, and
-  // the device never waits. Later ones are a step each, of whole sweeps some together, and those that hardly any matrix
-  // needs one together.
+  // the device never waits. Later ones are a step each, and those that hardly any matrix needs one together. Of whole
+  // sweeps, which are few launches, there are more to a step.
   void begin_sweep(std::int64_t sweep) {
     if (sweep < next_step_) return;
     begin("metalsvd::block sweep");
     const std::int64_t whole = plan_.block_whole_sweeps;
     const std::int64_t end = std::int64_t{limits::block_max_sweeps} + 1;
-    next_step_ = sweep < sweeps_of_all                            ? 2 * sweep
+    next_step_ = sweep < sweeps_of_all                            ? (whole > 0 ? sweeps_of_all : 2 * sweep)
                  : sweep < std::min(whole, 2 * sweeps_of_all)     ? sweep + sweeps_of_all / 2
                  : sweep <= whole                                 ? whole + 1
                  : whole == 0 && sweep <= plan_.block_full_sweeps ? sweep + 1

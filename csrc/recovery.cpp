@@ -53,10 +53,10 @@ Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices
 }
 
 // Of a settled matrix, in the units of kernels/tall_recover.h: what is left is then within 4 eps, or where that saves
-// another step within 3 eps sqrt(n), three fourths of what is promised; it is some hundredths of that, seen so far.
+// another step within eps sqrt(n), a fourth of what is promised.
 std::int64_t Recovery::most_defect(bool is_last) const {
   constexpr double eps = 1 << 16;
-  const double most = is_last ? 4.0 : 3.0 * std::min(std::sqrt(static_cast<double>(panels_.columns())), 256.0);
+  const double most = is_last ? 4.0 : std::min(std::sqrt(static_cast<double>(panels_.columns())), 256.0);
   return static_cast<std::int64_t>(most * eps);
 }
 

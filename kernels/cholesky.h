@@ -116,6 +116,22 @@ inline void store_transposed(thread const CholeskySquare& square, thread const f
   }
 }
 
+// Takes a pivot row off the rows behind row `last` of a SIMD-group, of which `entries` are those in the pivot's column;
+// a lane that has this column puts that of the inverse in its place.
+inline void eliminate(threadgroup const float* entries, int last, float inverse_of_pivot,
+                      thread const float (&row)[cholesky_columns], bool has_pivot, int pivot_place,
+                      thread CholeskySquare& square) {
+#pragma unroll
+  for (int b = 0; b < cholesky_rows; ++b) {
+    const float factor = last < b ? entries[b] * inverse_of_pivot : 0.0f;
+#pragma unroll
+    for (int q = 0; q < cholesky_columns; ++q) {
+      const bool begins = q == pivot_place && has_pivot && last < b;
+      square.at[b][q] = fma(-factor, row[q], begins ? 0.0f : square.at[b][q]);
+    }
+  }
+}
+
 // R of a Gram matrix, and its inverse; whether there is one, in `settled`. Of the second Gram matrix of a B, that of C,
 // only if the first had one, and if it is nearly I. By elimination of one row after the other from those behind it, of
 // the Gram matrix and of I beside it, which becomes the inverse of R^T: column j of that is I until row j has been
@@ -196,13 +212,8 @@ template <typename T>
       const bool has_pivot = team.lane == pivot_row / cholesky_columns;
       float row[cholesky_columns] = {of_lane.x, of_lane.y, of_lane.z, of_lane.w};
       if (has_pivot) row[a % cholesky_columns] = 1.0f;
-#pragma unroll
-      for (int b = 0; b < cholesky_rows; ++b) {
-        const float factor = first_row + b > pivot_row ? entries[first_row + b] * inverse_of_pivot : 0.0f;
-        if (has_pivot && first_row + b > pivot_row) square.at[b][a % cholesky_columns] = 0.0f;
-#pragma unroll
-        for (int q = 0; q < cholesky_columns; ++q) square.at[b][q] = fma(-factor, row[q], square.at[b][q]);
-      }
+      eliminate(entries + first_row, pivot_row - first_row, inverse_of_pivot, row, has_pivot, a % cholesky_columns,
+                square);
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
