@@ -36,6 +36,7 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
       defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)),
       squares_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
+      columns_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
       largest_(empty_vector(R.tensor, R.batch * left_parts(), ScalarType::Int)) {}
 
 bool Recovery::settles() const { return reduction_.panels.size() > 1; }
@@ -64,18 +65,24 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   const Matrices Z = row_major(source, reduction_.rows);
   const std::int64_t of_gram = is_last ? limits::tall_product_of_last_gram : limits::tall_product_of_gram;
   const std::int64_t by_upper = is_last ? limits::tall_product_by_last_upper : limits::tall_product_by_upper;
+  const std::string& number = reduction_.number;
+  const std::int64_t stride = products_.stride();
+  const std::int64_t trimmed = static_cast<std::int64_t>(std::sqrt(static_cast<double>(Z.n)) / 4.0);
+  const std::int64_t groups = groups_for_rows(Z.n);
+  const Argument may_be = std::int64_t{is_last};
   step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
-  step.launches.push_back(product(by_upper, Z, row_major(square_, panels_.columns()), target));
+  step.launches.push_back(tall_launch(R_.batch, "defects_" + number, divide_up(Z.n, limits::tall_copy_columns),
+                                      {square_.tensor, squares_, columns_, Z.n, stride, trimmed, settled_, may_be},
+                                      limits::threads_per_threadgroup));
   step.launches.push_back(
-      tall_launch(R_.batch, "defects_" + reduction_.number, divide_up(Z.n, limits::tall_copy_columns),
-                  {square_.tensor, squares_, Z.n, products_.stride(), settled_, std::int64_t{is_last}},
-                  limits::threads_per_threadgroup));
+      tall_launch(R_.batch, "left_" + number, left_parts(), {square_.tensor, largest_, Z.n, stride, settled_, may_be}));
+  step.launches.push_back(tall_launch(R_.batch, "trim_" + number, groups,
+                                      {square_.tensor, columns_, Z.n, stride, groups, settled_, may_be}));
   step.launches.push_back(
-      tall_launch(R_.batch, "left_" + reduction_.number, left_parts(),
-                  {square_.tensor, largest_, Z.n, products_.stride(), settled_, std::int64_t{is_last}}));
+      products_.launch(by_upper, Z, row_major(square_, Z.n), target.tensor, {columns_, defects_, settled_}));
   step.launches.push_back(tall_launch(R_.batch, "settle", 1,
                                       {defects_, squares_, largest_, settled_, products_.tiles(of_gram, Z.n), Z.n,
-                                       left_parts(), most_defect(is_last), std::int64_t{is_last}},
+                                       left_parts(), most_defect(is_last), may_be},
                                       limits::simd_width));
 }
 

@@ -19,7 +19,7 @@ class Recovery {
   // when the step runs.
   Recovery(const Plan& plan, const Matrices& R, const Factors& factors_of_R);
 
-  // Z by products: thirteen launches, or of one panel, which takes little time, three.
+  // Z by products: fifteen launches, or of one panel, which takes little time, three.
   Step multiply() const;
   // Z by another QR where it is not settled, and what full matrices have beside it: the launches of PanelQr::factor and
   // PanelQr::expand, one between, and one more for full matrices.
@@ -51,6 +51,7 @@ class Recovery {
   Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
   torch::stable::Tensor defects_;  // of lengths, a number a tile,
   torch::stable::Tensor squares_;  // and of the columns of F, a number each
+  torch::stable::Tensor columns_;  // which of them are to be multiplied
   torch::stable::Tensor largest_;  // of what a step of orthogonalization leaves, of each part of the rows
 };
 

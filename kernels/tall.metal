@@ -90,6 +90,8 @@ template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<floa
 template [[host_name("tall_restore_c64")]] [[kernel]] decltype(tall_restore<float2>) tall_restore<float2>;
 template [[host_name("tall_defects_f32")]] [[kernel]] decltype(tall_defects<float>) tall_defects<float>;
 template [[host_name("tall_defects_c64")]] [[kernel]] decltype(tall_defects<float2>) tall_defects<float2>;
+template [[host_name("tall_trim_f32")]] [[kernel]] decltype(tall_trim<float>) tall_trim<float>;
+template [[host_name("tall_trim_c64")]] [[kernel]] decltype(tall_trim<float2>) tall_trim<float2>;
 template [[host_name("tall_left_f32")]] [[kernel]] decltype(tall_left<float>) tall_left<float>;
 template [[host_name("tall_left_c64")]] [[kernel]] decltype(tall_left<float2>) tall_left<float2>;
 template [[host_name("tall_settle")]] [[kernel]] decltype(tall_settle<uint>) tall_settle<uint>;

@@ -290,6 +290,15 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long rows
   }
 }
 
+// Whether the columns from `first` to `end` of a triangle are those of I, as all lanes of a SIMD-group find together.
+inline bool is_trimmed(device const float* largest, long first, long end, int lane) {
+  float of_lane = 0.0f;
+  for (long column = first + lane; column < end; column += limits::simd_width) {
+    of_lane = max(of_lane, largest[column]);
+  }
+  return simd_max(of_lane) == 0.0f;
+}
+
 // A product of rows x columns, of a left factor of rows x summed, by its kind:
 // - reflected: 2 I - left conj(right), which is Hermitian: of real numbers tiles below the diagonal are left out, and
 //   stored by those above
@@ -297,7 +306,7 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long rows
 // - of_all: left conj(right); of_upper: the same with an upper triangular left
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
 //   out, and to `defects` the sum of what defect_of says, a number a tile
-// - by_upper: left right with an upper triangular right
+// - by_upper: left right with an upper triangular right, of which columns whose value is zero are those of I
 // - by_last_upper: the same.
 // Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
@@ -336,6 +345,9 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   if (is_of_last && settled[matrix] != 0u) {
     if (!is_gram) copy_tile<Tile>(left, product, matrix, rows, stride, first_row, first_pack, team);
     return;
+  }
+  if (by_upper && is_trimmed(values + matrix * columns, first_pack * count, end_of_tile, team.lane)) {
+    return copy_tile<Tile>(left, product, matrix, rows, stride, first_row, first_pack, team);
   }
   const bool mirrored = is_mirrored(kind, T());
   if ((is_gram || mirrored) && first_row >= end_of_tile) {

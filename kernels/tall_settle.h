@@ -6,6 +6,9 @@
 //
 // F has large columns where singular values are small: these are the last, a few. So what is left of the last columns
 // is computed, and of all pairs of others bounded: no entry of F^H F or F^2 is more than the sum of all squares in F.
+// And columns of F of which no entry is more than a sixteenth of what is promised are left out of T: Z has most of
+// these columns already, and tiles of Z T that have no others are those of Z. Their lengths are corrected at last
+// (tall_finish).
 #pragma once
 #include <metal_stdlib>
 
@@ -21,17 +24,20 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The squares of the columns of F, what a triangle that Z is multiplied by has above its diagonal.
+// The squares of the columns of F, and the magnitude of the largest entry of each, or zero where that is within
+// `bound`, in units of 2^-24: such columns are orthogonal enough as they are.
 //
 // Grid: one threadgroup of threads_per_threadgroup a matrix and tall_copy_columns columns. Ownership: a lane owns a
-// column, its SIMD-group every so many of the rows. Barriers: one, before the SIMD-groups' sums are added up.
+// column, its SIMD-group every so many of the rows. Barriers: one, before what the SIMD-groups have is put together.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_defects(
-    device const T* triangle [[buffer(0)]], device float* squares [[buffer(1)]], constant long& columns [[buffer(2)]],
-    constant long& stride [[buffer(3)]], device const uint* settled [[buffer(4)]], constant long& may_be [[buffer(5)]],
+    device const T* triangle [[buffer(0)]], device float* squares [[buffer(1)]], device float* largest [[buffer(2)]],
+    constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]], constant long& bound [[buffer(5)]],
+    device const uint* settled [[buffer(6)]], constant long& may_be [[buffer(7)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   threadgroup float sums[limits::threads_per_threadgroup];
+  threadgroup float maxima[limits::threads_per_threadgroup];
   const Team team = make_team(thread_index, limits::threads_per_threadgroup, lane, simdgroup);
   const uint groups = columns_of_tiles(columns);
   const long matrix = threadgroup_index / groups;
@@ -41,16 +47,48 @@ template <typename T>
   const long last_row = min(first_column + limits::tall_copy_columns, columns) - 1;
   triangle += matrix * columns * stride + column;
   float sum = 0.0f;
+  float maximum = 0.0f;
 #pragma unroll 8
   for (long row = team.simdgroup; row < last_row; row += team.simdgroups) {
-    if (row < column && column < columns) sum = square_add(triangle[row * stride], sum);
+    if (row >= column || column >= columns) continue;
+    const float square = square_add(triangle[row * stride], 0.0f);
+    sum += square;
+    maximum = max(maximum, square);
   }
   sums[team.index] = sum;
+  maxima[team.index] = maximum;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (team.simdgroup != 0 || column >= columns) return;
   sum = 0.0f;
-  for (int s = 0; s < team.simdgroups; ++s) sum += sums[s * limits::simd_width + team.lane];
+  for (int s = 0; s < team.simdgroups; ++s) {
+    sum += sums[s * limits::simd_width + team.lane];
+    maximum = max(maximum, maxima[s * limits::simd_width + team.lane]);
+  }
+  const float most = float(bound) * power_of_two(-24);
   squares[matrix * columns + column] = sum;
+  // Not of a NaN.
+  largest[matrix * columns + column] = sum == sum && maximum <= most * most ? 0.0f : 1.0f;
+}
+
+// Columns of the triangle that are orthogonal enough become those of I.
+//
+// Grid: `groups` threadgroups of tall_threads a matrix. Ownership: a SIMD-group rows s, s + all of them, ... No
+// barrier.
+template <typename T>
+[[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_trim(
+    device T* triangle [[buffer(0)]], device const float* largest [[buffer(1)]], constant long& columns [[buffer(2)]],
+    constant long& stride [[buffer(3)]], constant long& groups [[buffer(4)]], device const uint* settled [[buffer(5)]],
+    constant long& may_be [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
+    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
+  if (is_settled(settled, may_be, own.matrix)) return;
+  triangle += own.matrix * columns * stride;
+  largest += own.matrix * columns;
+  for (long i = own.first; i < columns; i += own.step) {
+    for (long j = i / limits::simd_width * limits::simd_width + lane; j < columns; j += limits::simd_width) {
+      if (j >= i && largest[j] == 0.0f) triangle[i * stride + j] = from_real<T>(i == j ? 1.0f : 0.0f);
+    }
+  }
 }
 
 enum : int {
