@@ -45,7 +45,10 @@ bool Products::is_wide(std::int64_t kind, std::int64_t rows) const {
 
 Launch Products::launch(std::int64_t kind, const Matrices& left, const Matrices& right,
                         const torch::stable::Tensor& product, const Extras& extras) const {
-  return tall_launch(batch_, (is_wide(kind, left.m) ? "product_" : "product_narrow_") + number_, tiles(kind, left.m),
+  const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
+  const std::string kernel =
+      std::string(by_upper ? "product_upper" : "product") + (is_wide(kind, left.m) ? "_" : "_narrow_") + number_;
+  return tall_launch(batch_, kernel, tiles(kind, left.m),
                      {left.tensor, right.tensor, product, columns_, stride_, left.batch_stride, left.row_stride,
                       left.column_stride, right.batch_stride, right.row_stride, right.column_stride, kind,
                       extras.values, extras.defects, extras.settled, left.m, left.n});

@@ -125,10 +125,10 @@ inline SliceOfThread<T, Tile> make_slice_of_thread(Operand<T> left, long left_ba
 
 // Those of the slice from column `start` of `end` on; zeros beyond.
 template <typename Tile, typename T>
-inline void fetch_slice(SliceOfThread<T, Tile> slice, Operand<T> left, Operand<T> right, long start, long end,
+inline void fetch_slice(SliceOfThread<T, Tile> slice, Operand<T> left, Operand<T> right, int start, int end,
                         thread HeldSlice<T, Tile>& held) {
   const int count = packed_count<T>();
-  const int there = int(min(end - start, long(Tile::slice)));  // of the slice
+  const int there = min(end - start, int(Tile::slice));  // of the slice
   device const T* const left_slice = left.first + start * left.column_stride;
 #pragma unroll
   for (int s = 0; s < Tile::moved / count; ++s) {
@@ -307,14 +307,14 @@ inline bool is_trimmed(device const float* largest, long first, long end, int la
 // - of_gram, of_last_gram: of the Gram matrix left conj(right) what finished_entry says, tiles below the diagonal left
 //   out, and to `defects` the sum of what defect_of says, a number a tile
 // - by_upper: left right with an upper triangular right, of which columns whose value is zero are those of I
-// - by_last_upper: the same.
+// - by_last_upper: the same. These two have kernels of their own.
 // Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
 // Grid: one threadgroup of tall_threads a tile of the product, across first, or by an upper triangle down first, from
 // the last column on. Ownership: a thread owns packs of the rows that follow each other. Barriers: two a slice, before
 // and after it is read, and one for the defect.
-template <typename T, int rows_of_tile, int packs_of_tile>
+template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_product(
     device const T* left [[buffer(0)]], device const T* right [[buffer(1)]], device T* product [[buffer(2)]],
     constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]],
@@ -331,11 +331,10 @@ template <typename T, int rows_of_tile, int packs_of_tile>
   threadgroup float4 right_packs[int(Tile::slice) * packs_of_tile];
   threadgroup uint defects_of_simdgroups[limits::tall_threads / limits::simd_width];
   const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
-  const bool is_gram = is_of_gram(kind);
+  const bool is_gram = !by_upper && is_of_gram(kind);
   const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
   const uint down = uint(rows + Tile::rows - 1) / uint(Tile::rows);
   const long matrix = threadgroup_index / (across * down);
-  const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   // Tiles that take the most time come first.
   const uint tile = threadgroup_index % (across * down);
   const long first_row = long(by_upper ? tile % down : tile / across) * Tile::rows;
@@ -346,16 +345,19 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     if (!is_gram) copy_tile<Tile>(left, product, matrix, rows, stride, first_row, first_pack, team);
     return;
   }
-  if (by_upper && is_trimmed(values + matrix * columns, first_pack * count, end_of_tile, team.lane)) {
-    return copy_tile<Tile>(left, product, matrix, rows, stride, first_row, first_pack, team);
-  }
-  const bool mirrored = is_mirrored(kind, T());
+  const bool mirrored = !by_upper && is_mirrored(kind, T());
   if ((is_gram || mirrored) && first_row >= end_of_tile) {
     if (is_gram && team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
   const bool conjugates = !by_upper;
   const long first_column = first_pack * count;
+  const bool is_of_unit_columns =
+      by_upper && is_trimmed(values + matrix * columns, first_column, end_of_tile, team.lane);
+  const int first = int(!by_upper && kind == limits::tall_product_of_upper ? first_row
+                        : is_of_unit_columns                               ? first_column
+                                                                           : 0);
+  const int end = int(by_upper ? end_of_tile : long(summed));
   const Operand<T> of_left = {left + matrix * left_batch_stride + first_row * left_row_stride, left_row_stride,
                               left_column_stride, int(rows - first_row), 0};
   const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
@@ -371,10 +373,8 @@ template <typename T, int rows_of_tile, int packs_of_tile>
     for (int r = 0; r < Tile::held_rows; ++r) sums[p][r] = zero_pack();
   }
   HeldSlice<T, Tile> held;
-  const long first = kind == limits::tall_product_of_upper ? first_row : 0;
-  const long end = by_upper ? end_of_tile : long(summed);
   fetch_slice(slice, of_left, of_right, first, end, held);
-  for (long start = first; start < end; start += Tile::slice) {
+  for (int start = first; start < end; start += Tile::slice) {
     stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     // The next slice is on its way while this one is multiplied.
@@ -398,7 +398,7 @@ template <typename T, int rows_of_tile, int packs_of_tile>
         const ProductEntry<T> entry = {number_at<T>(sums[p][r], q), row, pack * count + q};
         numbers[q] = from_real<T>(0.0f);
         if (entry.column >= columns) continue;
-        numbers[q] = finished_entry(entry, kind, values + matrix * columns);
+        numbers[q] = by_upper ? entry.sum : finished_entry(entry, kind, values + matrix * columns);
         if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
       ((device float4*)(product + (matrix * rows + row) * stride))[pack] = pack_of(numbers);

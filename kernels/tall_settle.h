@@ -7,7 +7,7 @@
 // F has large columns where singular values are small: these are the last, a few. So what is left of the last columns
 // is computed, and of all pairs of others bounded: no entry of F^H F or F^2 is more than the sum of all squares in F.
 // And columns of F of which no entry is more than a sixteenth of what is promised are left out of T: Z has most of
-// these columns already, and tiles of Z T that have no others are those of Z. Their lengths are corrected at last
+// these columns already, and tiles of Z T that have no others need few products. Their lengths are corrected at last
 // (tall_finish).
 #pragma once
 #include <metal_stdlib>
