@@ -53,12 +53,11 @@ Launch Recovery::product(std::int64_t kind, const Matrices& left, const Matrices
   return products_.launch(kind, left, right, product.tensor, {sigma_, defects_, settled_});
 }
 
-// Of a settled matrix, in the units of kernels/tall_recover.h: what is left is then within 4 eps, or where that saves
-// another step within eps sqrt(n), a fourth of what is promised.
-std::int64_t Recovery::most_defect(bool is_last) const {
+// Of a settled matrix, in the units of kernels/tall_settle.h: what is left is then within eps sqrt(n), a fourth of what
+// is promised.
+std::int64_t Recovery::most_left() const {
   constexpr double eps = 1 << 16;
-  const double most = is_last ? 4.0 : std::min(std::sqrt(static_cast<double>(panels_.columns())), 256.0);
-  return static_cast<std::int64_t>(most * eps);
+  return static_cast<std::int64_t>(std::min(std::sqrt(static_cast<double>(panels_.columns())), 256.0) * eps);
 }
 
 void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers& target, Step& step) const {
@@ -80,10 +79,10 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
                                       {square_.tensor, columns_, Z.n, stride, groups, settled_, may_be}));
   step.launches.push_back(
       products_.launch(by_upper, Z, row_major(square_, Z.n), target.tensor, {columns_, defects_, settled_}));
-  step.launches.push_back(tall_launch(R_.batch, "settle", 1,
-                                      {defects_, squares_, largest_, settled_, products_.tiles(of_gram, Z.n), Z.n,
-                                       left_parts(), most_defect(is_last), may_be},
-                                      limits::simd_width));
+  step.launches.push_back(tall_launch(
+      R_.batch, "settle", 1,
+      {defects_, squares_, largest_, settled_, products_.tiles(of_gram, Z.n), Z.n, left_parts(), most_left(), may_be},
+      limits::simd_width));
 }
 
 Step Recovery::multiply() const {

@@ -34,7 +34,7 @@ class Recovery {
   std::int64_t left_parts() const;  // of the rows that are looked at for what a step of orthogonalization leaves
   Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right, const Numbers& product) const;
-  std::int64_t most_defect(bool is_last) const;
+  std::int64_t most_left() const;
   // Z in `source` becomes more orthogonal in `target`, and settled if that makes it so. The last one only copies what
   // is settled.
   void orthogonalize(bool is_last, const Numbers& source, const Numbers& target, Step& step) const;
