@@ -36,7 +36,7 @@ Recovery::Recovery(const Plan& plan, const Matrices& R, const Factors& factors_o
       settled_Z_(settles() && completes() ? allocate_numbers(R, reduction_.rows * panels_.stride()) : panels_.left()),
       defects_(empty_vector(R.tensor, R.batch * products_.tiles(limits::tall_product_of_gram, X_.n), ScalarType::Int)),
       squares_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
-      columns_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
+      multiplied_(empty_vector(R.tensor, R.batch * X_.n, ScalarType::Float)),
       largest_(empty_vector(R.tensor, R.batch * left_parts(), ScalarType::Int)) {}
 
 bool Recovery::settles() const { return reduction_.panels.size() > 1; }
@@ -71,14 +71,14 @@ void Recovery::orthogonalize(bool is_last, const Numbers& source, const Numbers&
   const Argument may_be = std::int64_t{is_last};
   step.launches.push_back(product(of_gram, transpose(Z), Z, square_));
   step.launches.push_back(tall_launch(R_.batch, "defects_" + number, divide_up(Z.n, limits::tall_copy_columns),
-                                      {square_.tensor, squares_, columns_, Z.n, stride, trimmed, settled_, may_be},
+                                      {square_.tensor, squares_, multiplied_, Z.n, stride, trimmed, settled_, may_be},
                                       limits::threads_per_threadgroup));
   step.launches.push_back(
       tall_launch(R_.batch, "left_" + number, left_parts(), {square_.tensor, largest_, Z.n, stride, settled_, may_be}));
   step.launches.push_back(tall_launch(R_.batch, "trim_" + number, groups,
-                                      {square_.tensor, columns_, Z.n, stride, groups, settled_, may_be}));
+                                      {square_.tensor, multiplied_, Z.n, stride, groups, settled_, may_be}));
   step.launches.push_back(
-      products_.launch(by_upper, Z, row_major(square_, Z.n), target.tensor, {columns_, defects_, settled_}));
+      products_.launch(by_upper, Z, row_major(square_, Z.n), target.tensor, {multiplied_, defects_, settled_}));
   step.launches.push_back(tall_launch(
       R_.batch, "settle", 1,
       {defects_, squares_, largest_, settled_, products_.tiles(of_gram, Z.n), Z.n, left_parts(), most_left(), may_be},

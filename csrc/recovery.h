@@ -47,12 +47,12 @@ class Recovery {
   torch::stable::Tensor settled_;  // a word a matrix
   PanelQr panels_;
   Products products_;
-  Numbers square_;                 // I - E, then Gram matrices, then the phases D
-  Numbers settled_Z_;              // what is settled, in the place of P unless that is to be completed
-  torch::stable::Tensor defects_;  // of lengths, a number a tile,
-  torch::stable::Tensor squares_;  // and of the columns of F, a number each
-  torch::stable::Tensor columns_;  // which of them are to be multiplied
-  torch::stable::Tensor largest_;  // of what a step of orthogonalization leaves, of each part of the rows
+  Numbers square_;                    // I - E, then Gram matrices, then the phases D
+  Numbers settled_Z_;                 // what is settled, in the place of P unless that is to be completed
+  torch::stable::Tensor defects_;     // of lengths, a number a tile,
+  torch::stable::Tensor squares_;     // and of the columns of F, a number each
+  torch::stable::Tensor multiplied_;  // which columns of Z are
+  torch::stable::Tensor largest_;     // of what a step of orthogonalization leaves, of each part of the rows
 };
 
 }  // namespace metalsvd

@@ -24,14 +24,21 @@ namespace metalsvd {
 
 using namespace metal;
 
-// The squares of the columns of F, and the magnitude of the largest entry of each, or zero where that is within
-// `bound`, in units of 2^-24: such columns are orthogonal enough as they are.
+// delta of a column, by (1 + delta)^-1/2.
+template <typename T>
+inline float excess_of_length(T corrects) {
+  const float inverse = real_part(corrects);
+  return precise::divide(1.0f, inverse * inverse) - 1.0f;
+}
+
+// The squares of the columns of F, and whether each column of Z is to be multiplied, 1 or 0: not where no entry of F is
+// larger than `bound`, in units of 2^-24, and the length so nearly one that tall_finish corrects it.
 //
 // Grid: one threadgroup of threads_per_threadgroup a matrix and tall_copy_columns columns. Ownership: a lane owns a
 // column, its SIMD-group every so many of the rows. Barriers: one, before what the SIMD-groups have is put together.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::threads_per_threadgroup)]] void tall_defects(
-    device const T* triangle [[buffer(0)]], device float* squares [[buffer(1)]], device float* largest [[buffer(2)]],
+    device const T* triangle [[buffer(0)]], device float* squares [[buffer(1)]], device float* multiplied [[buffer(2)]],
     constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]], constant long& bound [[buffer(5)]],
     device const uint* settled [[buffer(6)]], constant long& may_be [[buffer(7)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
@@ -65,28 +72,31 @@ template <typename T>
     maximum = max(maximum, maxima[s * limits::simd_width + team.lane]);
   }
   const float most = float(bound) * power_of_two(-24);
+  const float excess = fabs(excess_of_length(triangle[column * stride]));
   squares[matrix * columns + column] = sum;
   // Not of a NaN.
-  largest[matrix * columns + column] = sum == sum && maximum <= most * most ? 0.0f : 1.0f;
+  const bool is_near = sum == sum && maximum <= most * most && excess <= power_of_two(-13);
+  multiplied[matrix * columns + column] = is_near ? 0.0f : 1.0f;
 }
 
-// Columns of the triangle that are orthogonal enough become those of I.
+// Columns of the triangle by which none of Z is multiplied become those of I.
 //
 // Grid: `groups` threadgroups of tall_threads a matrix. Ownership: a SIMD-group rows s, s + all of them, ... No
 // barrier.
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_trim(
-    device T* triangle [[buffer(0)]], device const float* largest [[buffer(1)]], constant long& columns [[buffer(2)]],
-    constant long& stride [[buffer(3)]], constant long& groups [[buffer(4)]], device const uint* settled [[buffer(5)]],
-    constant long& may_be [[buffer(6)]], uint threadgroup_index [[threadgroup_position_in_grid]],
-    uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+    device T* triangle [[buffer(0)]], device const float* multiplied [[buffer(1)]],
+    constant long& columns [[buffer(2)]], constant long& stride [[buffer(3)]], constant long& groups [[buffer(4)]],
+    device const uint* settled [[buffer(5)]], constant long& may_be [[buffer(6)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   const RowsOfSimdgroup own = make_rows_of_simdgroup(threadgroup_index, groups, simdgroup);
   if (is_settled(settled, may_be, own.matrix)) return;
   triangle += own.matrix * columns * stride;
-  largest += own.matrix * columns;
+  multiplied += own.matrix * columns;
   for (long i = own.first; i < columns; i += own.step) {
     for (long j = i / limits::simd_width * limits::simd_width + lane; j < columns; j += limits::simd_width) {
-      if (j >= i && largest[j] == 0.0f) triangle[i * stride + j] = from_real<T>(i == j ? 1.0f : 0.0f);
+      if (j >= i && multiplied[j] == 0.0f) triangle[i * stride + j] = from_real<T>(i == j ? 1.0f : 0.0f);
     }
   }
 }
@@ -96,13 +106,6 @@ enum : int {
   left_rows = limits::tall_left_rows,
   left_simdgroups = int(limits::tall_threads) / int(limits::simd_width)
 };
-
-// delta of a column, by (1 + delta)^-1/2.
-template <typename T>
-inline float excess_of_length(T corrects) {
-  const float inverse = real_part(corrects);
-  return precise::divide(1.0f, inverse * inverse) - 1.0f;
-}
 
 // The magnitude of the largest entry of what is left in the last columns, of some rows.
 //
