@@ -23,8 +23,9 @@ class TallQr {
   TallQr(const Plan& plan, const Matrices& A, const Factors& factors);
 
   // One launch for the scale of each matrix, three to sort its columns where the method wants that, those of
-  // PanelQr::factor, and where there are several panels two to copy, or three where B is needed once more. What reads A
-  // is a step of its own there: the others may come again with the same tensors (backends/cuda_replay.h).
+  // CholeskyQr::factor where that may settle it, those of PanelQr::factor or BlockReflectors::factor, and where there
+  // are several panels two to copy, or three where B is needed once more. What reads A is a step of its own there: the
+  // others may come again with the same tensors (backends/cuda_replay.h).
   std::vector<Step> reduce() const;
   // R, or R^T when A is wide, scaled by a power of two. `plan` tells which of R and R^H the method is to factor.
   Matrices R() const;
@@ -35,8 +36,8 @@ class TallQr {
   Factors factors_of_R() const { return factors_of_R_; }
   // The left vectors of R among these.
   Matrices vectors_of_R() const;
-  // Those of PanelQr::expand and two launches to finish; only one without vectors. The vectors are those of B already
-  // where they were recovered from it.
+  // Those of CholeskyQr::expand and PanelQr::expand and two launches to finish; only one without vectors. The vectors
+  // are those of B already where they were recovered from it.
   std::vector<Step> expand(const Matrices& vectors_of_R) const;
 
  private:

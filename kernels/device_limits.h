@@ -164,7 +164,8 @@ enum : int {
   // rank and of graded rows need it.
   block_quick_sweeps = 12,
   block_inner_sweeps = 2,
-  // As jacobi_max_sweeps, but every sweep is paid for in dispatches, needed or not.
+  // As jacobi_max_sweeps, and some more since sweeps that rotate all columns at once may come first; but every sweep is
+  // paid for in dispatches, needed or not.
   block_max_sweeps = 64,
   // So those after some are made of fewer, which take longer where they are needed. First come as many full ones as
   // random matrices need, and a few more: so many for few columns, for up to so many more, and for each time twice as

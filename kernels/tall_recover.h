@@ -15,10 +15,10 @@
 //
 // That is done by products, of which few launches make many numbers. The columns of Z = Y diag(sigma)^-1 are multiplied
 // by the upper triangle I - F, where F is what Z^H Z has above the diagonal. This is Gram-Schmidt to the first order;
-// what is left is of the order of F^2, as in Newton's iteration. One of these steps makes it rounding, and the matrix
-// is settled, where sigma_1 is up to some 10^5 sigma_n, a second one where it is up to 10^6. A matrix for which F is
-// not small by then, as where the rank is not full, is not settled: the tall QR factors what there is, Z = Q D, where D
-// has the phases of the diagonal of R of Z, and completes what is missing.
+// what is left is of the order of F^2, as in Newton's iteration (tall_settle.h). One of these steps makes it rounding,
+// and the matrix is settled, where sigma_1 is up to some 10^5 sigma_n, a second one where it is up to 10^6. A matrix
+// for which F is not small by then, as where the rank is not full, is not settled: the tall QR factors what there is, Z
+// = Q D, where D has the phases of the diagonal of R of Z, and completes what is missing.
 #pragma once
 #include <metal_stdlib>
 

@@ -151,6 +151,17 @@ def assert_same_bits(actual: Tensor, expected: Tensor, label: str = "") -> None:
     )
 
 
+def assert_same_bits_in_any_batch(A: Tensor, indices: Iterable[int], **options) -> None:
+    """Of a batch, called again, without vectors, and of some of its matrices alone."""
+    whole, again = metalsvd.svd(A, **options), metalsvd.svd(A, **options)
+    for name, first, second in zip("USV", whole, again, strict=True):
+        assert_same_bits(second, first, f"{name} again")
+    assert_same_bits(metalsvd.svdvals(A, **options), whole.S, "S without vectors")
+    for index in indices:
+        for name, expected, actual in zip("USV", whole, metalsvd.svd(A[index], **options), strict=True):
+            assert_same_bits(actual, expected[index], f"{name} of matrix {index}")
+
+
 def assert_full_extends_thin(full, thin) -> None:
     """Asserts that the factors of full_matrices are those without, to the last bit, and more columns behind them."""
     k = thin.S.shape[-1]

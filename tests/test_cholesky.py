@@ -78,13 +78,7 @@ def test_powers_of_two_change_nothing_else(exponent, target):
 def test_the_same_bits_in_any_batch_with_and_without_vectors(target):
     """Settled matrices beside others, which takes both ways in one call."""
     A = batch_of(["normal", "half_rank", "column_graded_12", "zero"], (300, 70)).to(target)
-    whole, again = metalsvd.svd(A, driver="cholesky"), metalsvd.svd(A, driver="cholesky")
-    for name, first, second in zip("USV", whole, again, strict=True):
-        checks.assert_same_bits(second, first, f"{name} again")
-    checks.assert_same_bits(metalsvd.svdvals(A, driver="cholesky"), whole.S, "S without vectors")
-    for index in range(4):
-        for name, expected, actual in zip("USV", whole, metalsvd.svd(A[index], driver="cholesky"), strict=True):
-            checks.assert_same_bits(actual, expected[index], f"{name} of matrix {index}")
+    checks.assert_same_bits_in_any_batch(A, range(4), driver="cholesky")
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
