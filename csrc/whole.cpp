@@ -55,12 +55,13 @@ void WholeSweeps::sweep(std::int64_t sweep, std::vector<Launch>& launches) {
 void WholeSweeps::collect(std::vector<Launch>& launches) const {
   const std::int64_t sweeps = plan_.block_whole_sweeps;
   const bool is_odd = sweeps % 2 != 0;
-  const std::int64_t parts = divide_up(height_ * padded_, limits::whole_collected);
-  launches.push_back({"whole",
-                      "whole_collect_f32",
-                      batch_ * parts,
-                      limits::block_threads,
-                      {is_odd ? turned_ : W_, is_odd ? W_ : turned_, states_, height_, padded_, sweeps, parts}});
+  const std::int64_t parts = divide_up(height_ * plan_.columns, limits::whole_collected);
+  launches.push_back(
+      {"whole",
+       "whole_collect_f32",
+       batch_ * parts,
+       limits::block_threads,
+       {is_odd ? turned_ : W_, is_odd ? W_ : turned_, states_, height_, plan_.columns, padded_, sweeps, parts}});
 }
 
 }  // namespace metalsvd

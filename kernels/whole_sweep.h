@@ -274,15 +274,16 @@ template <typename T, int subtiles>
 template <typename T>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_collect(
     device T* W [[buffer(0)]], device const T* turned [[buffer(1)]], device const int* states [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& padded [[buffer(4)]], constant long& sweeps [[buffer(5)]],
-    constant long& parts [[buffer(6)]], uint group [[threadgroup_position_in_grid]],
-    uint thread_index [[thread_index_in_threadgroup]]) {
+    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& padded [[buffer(5)]],
+    constant long& sweeps [[buffer(6)]], constant long& parts [[buffer(7)]],
+    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
   const long matrix = group / uint(parts);
   const int made = min(sweep_due(states + matrix * state_words), int(sweeps));
   if (made % 2 == 0) return;
-  const long numbers = padded * rows;
-  W += matrix * numbers;
-  turned += matrix * numbers;
+  // Columns behind the last are zero in W, and not written in `turned`.
+  const long numbers = columns * rows;
+  W += matrix * padded * rows;
+  turned += matrix * padded * rows;
   const long step = parts * limits::block_threads * 4;
   for (long k = (long(group % uint(parts)) * limits::block_threads + thread_index) * 4; k < numbers; k += step) {
     *(device float4*)(W + k) = *(device const float4*)(turned + k);
