@@ -83,7 +83,7 @@ def test_a_matrix_that_is_not_finite_spoils_no_other(poison, target):
 
 @pytest.mark.parametrize("n", [256, 245])
 def test_sweeps_that_do_not_suffice_are_followed_by_those_of_tables(n, target):
-    """Some 35 are needed for so large a triangle of ones: angles between all of its columns are large, and shortened."""
+    """Some 35 are needed for so large a triangle of ones: angles between all columns are large, and shortened."""
     A = torch.ones(n, n).triu()
     U, S, V = metalsvd.svd(A.to(target), driver="whole")
     checks.assert_accurate(A, U, S, V.mH)
