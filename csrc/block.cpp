@@ -161,21 +161,29 @@ class Encoder {
     step_.need.reset();
   }
 
-  // The first sweeps, which all matrices need, are steps of as many as all before together: there are few of them, and
-  // the device never waits. Later ones are a step each, and those that hardly any matrix needs one together. Of whole
-  // sweeps, which are few launches, there are more to a step.
+  // The sweep behind the last of a step that begins with this one. The first sweeps, which all matrices need, are steps
+  // of as many as all before together: there are few of them, and the device never waits. Later ones are a step each,
+  // and those that hardly any matrix needs one together.
+  std::int64_t end_of_step(std::int64_t sweep) const {
+    const std::int64_t end = std::int64_t{limits::block_max_sweeps} + 1;
+    if (plan_.block_whole_sweeps > 0) return end_of_whole_step(sweep, end);
+    return sweep < sweeps_of_all ? 2 * sweep : sweep <= plan_.block_full_sweeps ? sweep + 1 : end;
+  }
+
+  // Whole sweeps are few launches: there are more to a step, and hardly any matrix needs those of tables behind them.
+  std::int64_t end_of_whole_step(std::int64_t sweep, std::int64_t end) const {
+    const std::int64_t whole = plan_.block_whole_sweeps;
+    if (sweep < sweeps_of_all) return sweeps_of_all;
+    if (sweep < 2 * sweeps_of_all) return sweep + sweeps_of_all / 2;
+    return sweep <= whole ? whole + 1 : end;
+  }
+
   void begin_sweep(std::int64_t sweep) {
     if (sweep < next_step_) return;
     begin("metalsvd::block sweep");
-    const std::int64_t whole = plan_.block_whole_sweeps;
-    const std::int64_t end = std::int64_t{limits::block_max_sweeps} + 1;
-    next_step_ = sweep < sweeps_of_all                            ? (whole > 0 ? sweeps_of_all : 2 * sweep)
-                 : sweep < std::min(whole, 2 * sweeps_of_all)     ? sweep + sweeps_of_all / 2
-                 : sweep <= whole                                 ? whole + 1
-                 : whole == 0 && sweep <= plan_.block_full_sweeps ? sweep + 1
-                                                                  : end;
+    next_step_ = end_of_step(sweep);
     if (sweep >= sweeps_of_all) {
-      step_.need = Need{workspace_.states, A_.batch, state_words, state_far, 2, sweep, end};
+      step_.need = Need{workspace_.states, A_.batch, state_words, state_far, 2, sweep, limits::block_max_sweeps + 1};
     }
   }
 

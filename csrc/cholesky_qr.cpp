@@ -44,10 +44,9 @@ Launch CholeskyQr::small_product(const Matrices& upper, const Matrices& right, c
 
 void CholeskyQr::factor_gram(const Tensor& of, bool is_second, std::vector<Launch>& launches) const {
   const std::int64_t stride = products_.stride();
-  const std::int64_t large_width = divide_up(width_, 2);
-  launches.push_back(launch("gram", parts_ * large_width * (large_width + 1) / 2,
+  launches.push_back(launch("gram", parts_ * limits::whole_triangle(divide_up(width_, 2)),
                             {of, grams_.tensor, B_.m, stride, width_, parts_, part_rows_}));
-  launches.push_back(launch("sum", width_ * (width_ + 1) / 2, {grams_.tensor, gram_.tensor, width_, parts_}));
+  launches.push_back(launch("sum", limits::whole_triangle(width_), {grams_.tensor, gram_.tensor, width_, parts_}));
   launches.push_back(launch("factor", 1,
                             {gram_.tensor, triangles_[is_second].tensor, inverses_[is_second].tensor, settled_, B_.n,
                              stride, width_, std::int64_t{is_second}},

@@ -103,6 +103,10 @@ std::vector<Argument> PanelQr::settled_arguments() const {
   return {settled_ ? *settled_ : numbers_.tensor, std::int64_t{settled_.has_value()}};
 }
 
+std::optional<Need> PanelQr::need() const {
+  return settled_ ? std::optional(Need{*settled_, like_.batch, 1, 0, 1, 0, 0}) : std::nullopt;
+}
+
 Launch PanelQr::launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                        std::int64_t threads) const {
   append(arguments, settled_arguments());

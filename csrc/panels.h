@@ -62,6 +62,8 @@ class PanelQr {
   const torch::stable::Tensor& squares() const { return squares_; }
   // The last two arguments of each of its launches.
   std::vector<Argument> settled_arguments() const;
+  // That of steps of these: matrices that are not settled.
+  std::optional<Need> need() const;
 
  private:
   using Offset = std::int64_t;  // in numbers of one matrix

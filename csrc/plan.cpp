@@ -321,7 +321,6 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
     plan.block_is_wide ? plan_wide_rounds(problem, rotated_rows, plan)
                        : plan_narrow_rounds(problem, rotated_rows, plan);
   }
-  plan.cores = problem.device.cores;
   plan.block_full_sweeps = full_sweeps(plan.columns, plan.block_has_tables());
   plan.block_groups = block_groups(plan.block_count, limits::block_group_blocks);
   plan.block_last_groups = block_groups(plan.block_count, limits::block_last_group_blocks);

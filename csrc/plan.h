@@ -120,7 +120,6 @@ struct Plan {
   std::int64_t block_share;         // rows that a threadgroup rotates,
   std::int64_t block_late_share;    // and where late sweeps have two steps rather than three
   std::int64_t block_whole_sweeps;  // that rotate all columns at once, before all others (kernels/whole.h)
-  std::int64_t cores;               // of the device
   std::int64_t block_full_sweeps;   // of such rounds, before those of groups
   BlockGroups block_groups;         // which meet as a whole in late sweeps,
   BlockGroups block_last_groups;    // and in the last ones

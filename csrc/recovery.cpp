@@ -108,8 +108,7 @@ Step Recovery::multiply() const {
 Step Recovery::complete() const {
   const std::int64_t n = panels_.columns();
   const std::int64_t rows = reduction_.rows;
-  Step step{"metalsvd::qr complete", {}};
-  if (settles() && !completes()) step.need = Need{settled_, R_.batch, 1, 0, 1, 0, 0};
+  Step step{"metalsvd::qr complete", {}, panels_.need()};
   panels_.factor(step.launches);
   const std::int64_t groups = groups_for_rows(n);
   std::vector<Argument> arguments{

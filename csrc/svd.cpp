@@ -207,14 +207,14 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
     const TallQr qr(plan, matrices, factors);
     for (const Step& step : qr.reduce()) backend.launch(step);
     launch_method(plan, qr.R(), qr.factors_of_R(), backend.launch);
+    Matrices vectors_of_R = qr.vectors_of_R();
     if (plan.recovery) {
       const Recovery recovery(plan, qr.recovered(), qr.factors_of_R());
       backend.launch(recovery.multiply());
       backend.launch(recovery.complete());
-      for (const Step& step : qr.expand(recovery.vectors())) backend.launch(step);
-    } else {
-      for (const Step& step : qr.expand(qr.vectors_of_R())) backend.launch(step);
+      vectors_of_R = recovery.vectors();
     }
+    for (const Step& step : qr.expand(vectors_of_R)) backend.launch(step);
   } else {
     launch_method(plan, matrices, factors, backend.launch);
   }

@@ -59,8 +59,7 @@ void TallQr::sort(std::vector<Launch>& launches) const {
                                   n,         reduction.strips, B_.batch_stride, B_.row_stride};
   arguments.push_back(has_rows ? std::int64_t{limits::tall_squares_rows} : B_.column_stride);
   launches.push_back(launch((has_rows ? "squares_rows_" : "squares_") + reduction.storage,
-                            has_rows ? parts * divide_up(n, limits::tall_row_columns(n)) : tiles,
-                            std::move(arguments)));
+                            has_rows ? parts * divide_up(n, limits::tall_threads) : tiles, std::move(arguments)));
   launches.push_back(launch("norms_f32", groups, {squares, squares_, n, parts}, limits::threads_per_threadgroup));
   launches.push_back(launch("order_f32", groups, {squares_, order_, n}));
 }
@@ -98,7 +97,7 @@ std::vector<Step> TallQr::reduce() const {
   }
   if (cholesky_) {
     cholesky_->factor(R_.tensor, launches());
-    steps.push_back({steps.back().name, {}, needed_panels()});
+    steps.push_back({steps.back().name, {}, panels_.need()});
   }
   if (reflectors_) {
     reflectors_->factor(launches());
@@ -141,10 +140,6 @@ Matrices TallQr::numbers() const {
   return {B.tensor, B_.batch, B.stride, plan_.reduction->rows, plan_.columns, panels_.stride(), 1};
 }
 
-std::optional<Need> TallQr::needed_panels() const {
-  return settled_ ? std::optional(Need{*settled_, B_.batch, 1, 0, 1, 0, 0}) : std::nullopt;
-}
-
 Matrices TallQr::vectors_of_R() const {
   const std::int64_t n = plan_.columns;
   // U is column-major, and P of R^T is the transpose of its Vh, which is column-major too.
@@ -167,7 +162,7 @@ std::vector<Step> TallQr::expand(const Matrices& vectors_of_R) const {
   if (vectors && !plan_.recovers_from_B()) {
     if (cholesky_) {
       cholesky_->expand(vectors_of_R, P.tensor, launches());
-      steps.push_back({steps.back().name, {}, needed_panels()});
+      steps.push_back({steps.back().name, {}, panels_.need()});
     }
     panels_.expand(vectors_of_R, launches());
     if (cholesky_) steps.push_back({steps.back().name, {}});

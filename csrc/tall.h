@@ -43,8 +43,6 @@ class TallQr {
  private:
   // B as it has been reduced, scaled and sorted.
   Matrices numbers() const;
-  // That of steps of panels.
-  std::optional<Need> needed_panels() const;
   void sort(std::vector<Launch>& launches) const;
   Launch load() const;
   // What PanelQr::expand reports of P, of a P that it has not made.

@@ -26,7 +26,6 @@ class WholeSweeps {
   // Of so many tiles for a matrix, whose subtiles are so many times more.
   Launch launch(const std::string& kernel, std::int64_t tiles, std::int64_t large_tiles,
                 std::vector<Argument> arguments) const;
-  std::int64_t triangle(std::int64_t width) const { return width * (width + 1) / 2; }
 
   const Plan& plan_;
   std::int64_t batch_;

@@ -41,10 +41,7 @@ template <typename T>
   const int side = int(width) * whole_side;
   WholeProduct<WholeLines, WholeLines> product;
   product.lines = int(min(part_rows, rows - first));
-  product.left.first = B + (matrix * rows + first) * stride;
-  product.left.stride = stride;
-  product.left.lines = product.lines;
-  product.left.columns = int(stride);
+  product.left = whole_factor<WholeLines>(B + (matrix * rows + first) * stride, stride, product.lines, stride);
   product.right = product.left;
   product.first_row = task.row * whole_side;
   product.first_column = task.column * whole_side;
@@ -57,7 +54,7 @@ template <typename T>
     for (int b = 0; b < subtiles; ++b) {
       const float4 total = total_of_whole<subtiles>(sums, a, b, memory, int(thread_index));
       if (task.row + a > task.column + b || task.column + b >= int(width)) continue;
-      *four_at(grams, side, task.row + a, task.column + b, int(thread_index)) = total;
+      *(device float4*)(grams + place_of_four(side, task.row + a, task.column + b, int(thread_index))) = total;
     }
   }
 }
@@ -74,11 +71,10 @@ template <typename T>
   const WholeTask task = make_triangle_task<1>(group, int(width));
   const int side = int(width) * whole_side;
   grams += task.matrix * parts * side * side;
+  grams += place_of_four(side, task.row, task.column, int(thread_index));
   float4 sum = float4(0.0f, 0.0f, 0.0f, 0.0f);
 #pragma unroll 8
-  for (long part = 0; part < parts; ++part) {
-    sum += *four_at(grams + part * side * side, side, task.row, task.column, int(thread_index));
-  }
+  for (long part = 0; part < parts; ++part) sum += *(device const float4*)(grams + part * side * side);
   store_whole(sum, 1.0f, gram + task.matrix * side * side, side, task.row, task.column, int(thread_index));
 }
 
@@ -180,7 +176,7 @@ template <typename T>
   }
   if (is_second != 0) {
     if (team.index == 0 && settled[matrix] == 0u) far_from_one = INFINITY;
-    far_from_one = sum_of_threadgroup(far_from_one, slots, team);
+    far_from_one = threadgroup_sum(far_from_one, slots, team);
     // Not of a NaN either.
     if (!(far_from_one <= 0.25f)) {
       if (team.index == 0) settled[matrix] = 0u;
@@ -253,14 +249,8 @@ template <typename T>
   const int first_row = int(group % (across * down) / across) * Tile::side;
   const int first_column = int(group % across) * Tile::side;
   WholeProduct<WholeColumns, WholeLines> task;
-  task.left.first = B + index * rows * stride;
-  task.left.stride = stride;
-  task.left.lines = int(stride);
-  task.left.columns = int(rows);
-  task.right.first = matrix + index * columns * stride;
-  task.right.stride = stride;
-  task.right.lines = int(columns);
-  task.right.columns = int(stride);
+  task.left = whole_factor<WholeColumns>(B + index * rows * stride, stride, stride, rows);
+  task.right = whole_factor<WholeLines>(matrix + index * columns * stride, stride, columns, stride);
   task.first_row = first_row;
   task.first_column = first_column;
   task.lines = int(columns);

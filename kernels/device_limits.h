@@ -376,12 +376,8 @@ constexpr long simdgroup_recovering_numbers(long columns, long entries) {
   return simdgroup_recovering_vectors(columns) + columns * entries;
 }
 
-// Columns that a threadgroup reads at a time of rows of so many: one for each of its threads, or of a part of these.
-constexpr int tall_row_columns(long columns) {
-  int across = simd_width;
-  while (across < tall_threads && across < columns) across *= 2;
-  return across;
-}
+// Tiles, or subtiles, on or above the diagonal of a square of so many a side.
+constexpr long whole_triangle(long width) { return width * (width + 1) / 2; }
 
 // Rows of a part of so many that products with X^H are summed over, from the shape alone: whole slabs.
 constexpr int reflectors_part_rows(int rows) {

@@ -208,23 +208,6 @@ template <typename Storage>
   }
 }
 
-// Where a thread reads whole rows: one column of every `across`, and of several rows at a time where these are short.
-struct RowWalk {
-  int across;
-  int column;
-  int first, step;  // rows
-};
-
-inline RowWalk make_row_walk(long columns, Team team) {
-  const int across = limits::tall_row_columns(columns);
-  RowWalk walk;
-  walk.across = across;
-  walk.column = team.index % across;
-  walk.first = team.index / across;
-  walk.step = int(limits::tall_threads) / across;
-  return walk;
-}
-
 // The same of an A whose rows lie side by side, to a B whose columns are sorted: whole rows, some at a time, since what
 // are neighbours in a tile of B are not in A.
 //
@@ -255,8 +238,9 @@ template <typename Storage>
 
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
   const int exponent = magnitude < not_finite_bits ? tall_exponent(magnitude) : 0;
-  const RowWalk walk = make_row_walk(stride, team);
-  for (int j = walk.column; j < int(columns); j += walk.across) {
+  const int across = min(int(stride), team.threads);
+  const Walk walk = make_walk(across, team);
+  for (int j = walk.place; j < int(columns); j += across) {
     for (int first = walk.first; first < there; first += batch_entries * walk.step) {
       T fetched[batch_entries];
       fetch_lines(A + j, first, walk.step, there, row_stride, fetched);
@@ -268,7 +252,7 @@ template <typename Storage>
     }
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  for (int k = walk.column; k < int(stride); k += walk.across) {
+  for (int k = walk.place; k < int(stride); k += across) {
     const int column = k < int(columns) ? order[k] : 0;
 #pragma unroll 4
     for (int i = walk.first; i < there; i += walk.step) {
@@ -331,15 +315,12 @@ template <typename T>
   R += own.matrix * columns * stride;
   for (long i = own.first; i < columns; i += own.step) {
     const PlaceInRoots place = find_in_roots<T>(i, columns, panel_columns);
+    const long first_of_numbers = has_roots != 0 ? place.first + panel_columns : i;
     for (long j = lane; j < stride; j += limits::simd_width) {
+      // Zeros to the end of the last pack.
+      const bool is_upper = i <= j && j < columns;
       T entry = from_real<T>(0.0f);
-      if (j >= columns) {
-        // The end of the last pack.
-      } else if (j >= (has_roots != 0 ? place.first + panel_columns : i)) {
-        entry = numbers[i * stride + j];
-      } else if (j >= i) {
-        entry = roots[place.row + j - place.first];
-      }
+      if (is_upper) entry = j >= first_of_numbers ? numbers[i * stride + j] : roots[place.row + j - place.first];
       R[i * stride + j] = entry;
     }
   }

@@ -49,8 +49,9 @@ template <typename Storage>
 
 // The same of an A whose rows lie side by side, in each `height` of its rows: nothing has to be staged.
 //
-// Grid: one threadgroup for so many rows of the columns of a RowWalk. Ownership: a thread some of the rows of a column.
-// Barriers: two where the threadgroup agrees on the magnitude, one before the threads' sums are added up.
+// Grid: one threadgroup for so many rows of all columns, or of one for each thread. Ownership: a thread some of the
+// rows of a column. Barriers: two where the threadgroup agrees on the magnitude, one before the threads' sums are added
+// up.
 template <typename Storage>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_squares_rows(
     device const Storage* A [[buffer(0)]], device const uint* magnitudes [[buffer(1)]],
@@ -63,14 +64,15 @@ template <typename Storage>
   threadgroup uint slots[limits::simdgroups_per_threadgroup];
   threadgroup float sums[limits::tall_threads];
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const RowWalk walk = make_row_walk(columns, team);
-  const uint across = uint(columns + walk.across - 1) / uint(walk.across);
+  const int line = int(min(columns, long(team.threads)));
+  const Walk walk = make_walk(line, team);
+  const uint across = uint(columns + line - 1) / uint(line);
   const long group = threadgroup_index / across;
   const long groups = (rows + height - 1) / height;
   const long matrix = group / groups;
   const long first_row = group % groups * height;
   const int there = int(min(height, rows - first_row));
-  const long column = long(threadgroup_index % across) * walk.across + walk.column;
+  const long column = long(threadgroup_index % across) * line + walk.place;
   const uint magnitude = magnitude_of_matrix(magnitudes, matrix, strips, slots, team);
   const bool is_finite = magnitude < not_finite_bits;
   const int exponent = is_finite ? tall_exponent(magnitude) : 0;
@@ -90,7 +92,7 @@ template <typename Storage>
   sums[team.index] = sum;
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (walk.first != 0 || column >= columns) return;
-  for (int s = 1; s < walk.step; ++s) sum += sums[s * walk.across + walk.column];
+  for (int s = 1; s < walk.step; ++s) sum += sums[s * line + walk.place];
   squares[group * columns + column] = is_finite ? sum : 0.0f;
 }
 

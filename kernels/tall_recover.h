@@ -291,10 +291,10 @@ inline void copy_tile(device const T* from, device T* to, long matrix, long rows
 }
 
 // Whether the columns from `first` to `end` of a triangle are those of I, as all lanes of a SIMD-group find together.
-inline bool is_trimmed(device const float* largest, long first, long end, int lane) {
+inline bool is_trimmed(device const float* multiplied, long first, long end, int lane) {
   float of_lane = 0.0f;
   for (long column = first + lane; column < end; column += limits::simd_width) {
-    of_lane = max(of_lane, largest[column]);
+    of_lane = max(of_lane, multiplied[column]);
   }
   return simd_max(of_lane) == 0.0f;
 }

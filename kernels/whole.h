@@ -81,6 +81,16 @@ struct WholeColumns {
   int lines, columns;
 };
 
+template <typename Factor>
+inline Factor whole_factor(device const float* first, long stride, long lines, long columns) {
+  Factor factor;
+  factor.first = first;
+  factor.stride = stride;
+  factor.lines = int(lines);
+  factor.columns = int(columns);
+  return factor;
+}
+
 // What a thread moves of a slice of a factor, as it is read.
 template <int subtiles, typename Factor>
 struct HeldWholeSlice {
@@ -353,7 +363,7 @@ struct WholeTask {
 template <int subtiles>
 inline WholeTask make_triangle_task(uint group, int width) {
   const uint across = uint((width + subtiles - 1) / subtiles);
-  const uint tiles = across * (across + 1) / 2;
+  const uint tiles = uint(limits::whole_triangle(across));
   const uint tile = group % tiles;
   const uint row = tile / (across + 1);
   const uint place = tile % (across + 1);
@@ -365,27 +375,18 @@ inline WholeTask make_triangle_task(uint group, int width) {
 }
 
 // Where a subtile stands among those on and above the diagonal.
-inline int place_in_triangle(int row, int column) { return column * (column + 1) / 2 + row; }
+inline int place_in_triangle(int row, int column) { return int(limits::whole_triangle(column)) + row; }
 
-// Where the four columns of a thread stand.
-template <typename Pointer>
-inline Pointer place_of_four(Pointer matrix, long stride, int subtile_row, int subtile_column, int thread_index) {
-  return matrix + (subtile_row * whole_side + whole_row_of_thread(thread_index)) * stride +
-         subtile_column * whole_side + whole_column_of_thread(thread_index);
-}
-inline device const float4* four_at(device const float* matrix, long stride, int subtile_row, int subtile_column,
-                                    int thread_index) {
-  return (device const float4*)place_of_four(matrix, stride, subtile_row, subtile_column, thread_index);
-}
-inline device float4* four_at(device float* matrix, long stride, int subtile_row, int subtile_column,
-                              int thread_index) {
-  return (device float4*)place_of_four(matrix, stride, subtile_row, subtile_column, thread_index);
+// Where the four columns of a thread stand in a matrix.
+inline long place_of_four(long stride, int subtile_row, int subtile_column, int thread_index) {
+  return (subtile_row * whole_side + whole_row_of_thread(thread_index)) * stride + subtile_column * whole_side +
+         whole_column_of_thread(thread_index);
 }
 
 // Stores four columns of a row of a subtile, and their mirror images times `sign` unless it is on the diagonal.
 inline void store_whole(float4 four, float sign, device float* matrix, long stride, int subtile_row, int subtile_column,
                         int thread_index) {
-  *four_at(matrix, stride, subtile_row, subtile_column, thread_index) = four;
+  *(device float4*)(matrix + place_of_four(stride, subtile_row, subtile_column, thread_index)) = four;
   if (subtile_row == subtile_column) return;
   const long row = subtile_row * whole_side + whole_row_of_thread(thread_index);
   const long column = subtile_column * whole_side + whole_column_of_thread(thread_index);
@@ -396,23 +397,11 @@ inline void store_whole(float4 four, float sign, device float* matrix, long stri
   mirrored[3 * stride] = sign * four.w;
 }
 
-// The sum of what threads have, told to all. Two barriers.
-inline float sum_of_threadgroup(float value, threadgroup float* slots, Team team) {
-  const float of_simdgroup = simd_sum(value);
-  if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  float sum = 0.0f;
-#pragma unroll 8
-  for (int k = 0; k < team.simdgroups; ++k) sum += slots[k];
-  threadgroup_barrier(mem_flags::mem_threadgroup);
-  return sum;
-}
-
 // The squares of all entries of a symmetric matrix, by those of its subtiles on and above the diagonal.
 inline float sum_of_whole(device const float* squares, int width, threadgroup float* slots, Team team) {
   float sum = 0.0f;
-  for (int k = team.index; k < width * (width + 1) / 2; k += team.threads) sum += squares[k];
-  return sum_of_threadgroup(sum, slots, team);
+  for (int k = team.index; k < int(limits::whole_triangle(width)); k += team.threads) sum += squares[k];
+  return threadgroup_sum(sum, slots, team);
 }
 
 // Whether X turns by so little that J - I = X + a X^2, by the squares of the entries of X^2.

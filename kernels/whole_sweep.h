@@ -12,12 +12,7 @@ using namespace metal;
 
 // Of a square matrix as a factor.
 inline WholeLines whole_lines(device const float* matrix, int side) {
-  WholeLines factor;
-  factor.first = matrix;
-  factor.stride = side;
-  factor.lines = side;
-  factor.columns = side;
-  return factor;
+  return whole_factor<WholeLines>(matrix, side, side, side);
 }
 
 // X, the angles between all columns of W, and what they ask for.
@@ -43,10 +38,7 @@ template <typename T, int subtiles>
   states += task.matrix * state_words;
   X += task.matrix * width * width * (whole_side * whole_side);
   WholeProduct<WholeColumns, WholeColumns> product;
-  product.left.first = W + task.matrix * padded * rows;
-  product.left.stride = rows;
-  product.left.lines = int(rows);
-  product.left.columns = int(columns);
+  product.left = whole_factor<WholeColumns>(W + task.matrix * padded * rows, rows, rows, columns);
   product.right = product.left;
   product.first_row = task.row * whole_side;
   product.first_column = task.column * whole_side;
@@ -104,7 +96,7 @@ template <typename T, int subtiles>
 // squares of the entries of each of its subtiles, those beside the diagonal twice.
 //
 // Grid and ownership: those of whole_gram. Barriers: those of sum_whole and total_of_whole, and those of
-// sum_of_threadgroup for each subtile and, for S^2, before. The host promises: `squares` has two numbers for each
+// threadgroup_sum for each subtile and, for S^2, before. The host promises: `squares` has two numbers for each
 // subtile on or above the diagonal, all of S before those of S^2.
 template <typename T, int subtiles>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void whole_square(
@@ -118,7 +110,7 @@ template <typename T, int subtiles>
   threadgroup float slots[limits::simdgroups_per_threadgroup];
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const WholeTask task = make_triangle_task<subtiles>(group, int(width));
-  const long subtiles_of_matrix = width * (width + 1) / 2;
+  const long subtiles_of_matrix = limits::whole_triangle(width);
   const int side = int(width) * whole_side;
   square += task.matrix * side * side;
   squares += task.matrix * 2 * subtiles_of_matrix;
@@ -145,7 +137,7 @@ template <typename T, int subtiles>
       const int column = task.column + b;
       if (row > column || column >= int(width)) continue;
       store_whole(total, 1.0f, square, side, row, column, team.index);
-      const float sum = sum_of_threadgroup(dot(total, total), slots, team);
+      const float sum = threadgroup_sum(dot(total, total), slots, team);
       if (team.index == 0) squares[place_in_triangle(row, column)] = row == column ? sum : 2.0f * sum;
     }
   }
@@ -170,7 +162,7 @@ template <typename T, int subtiles>
   const Team team = make_team(thread_index, limits::block_threads, lane, simdgroup);
   const bool is_odd = group % 2 != 0;
   const WholeTask task = make_triangle_task<subtiles>(group / 2, int(width));
-  const long subtiles_of_matrix = width * (width + 1) / 2;
+  const long subtiles_of_matrix = limits::whole_triangle(width);
   const int side = int(width) * whole_side;
   const long place = task.matrix * side * side;
   squares += task.matrix * 2 * subtiles_of_matrix;
@@ -194,7 +186,7 @@ template <typename T, int subtiles>
   if (short_X) product.lines = 0;
   WholeSums<subtiles> sums;
   sum_whole<subtiles, false>(product, memory, team.index, sums);
-  device const T* const first = (is_odd ? X : S) + place;
+  device const T* const first = is_odd ? X : S;
   const float of_first = is_odd ? (short_X ? 1.0f : part) : (short_X ? 0.50008f : 0.49999976f * square);
   const float of_T = 0.0446573993f * square * square;
   device T* const out = (is_odd ? O : E) + place;
@@ -206,8 +198,9 @@ template <typename T, int subtiles>
       const int column = task.column + b;
       float4 total = total_of_whole<subtiles>(sums, a, b, memory, team.index);
       if (row > column || column >= int(width)) continue;
-      if (!is_odd && !short_X) total += of_T * *four_at(square_of_S + place, side, row, column, team.index);
-      total += of_first * *four_at(first, side, row, column, team.index);
+      const long four = place + place_of_four(side, row, column, team.index);
+      if (!is_odd && !short_X) total += of_T * *(device const float4*)(square_of_S + four);
+      total += of_first * *(device const float4*)(first + four);
       store_whole(total, is_odd ? -1.0f : 1.0f, out, side, row, column, team.index);
     }
   }
@@ -242,10 +235,7 @@ template <typename T, int subtiles>
   product.left.y = whole_lines(O + place, side);
   product.left.of_x = 1.0f;
   product.left.of_y = 1.0f;
-  product.right.first = W;
-  product.right.stride = rows;
-  product.right.lines = int(columns);
-  product.right.columns = int(rows);
+  product.right = whole_factor<WholeLines>(W, rows, columns, rows);
   const int first_column = int(tile / down) * Tile::side;
   const int first_row = int(tile % down) * Tile::side;
   product.first_row = first_column;

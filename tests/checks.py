@@ -162,6 +162,15 @@ def assert_same_bits_in_any_batch(A: Tensor, indices: Iterable[int], **options) 
             assert_same_bits(actual, expected[index], f"{name} of matrix {index}")
 
 
+def assert_halves_are_rounded_once(A: Tensor, *args, **options) -> None:
+    """The factors of A, of float16 or bfloat16, are those of the same numbers in float32, rounded."""
+    half, single = metalsvd.svd(A, *args, **options), metalsvd.svd(A.float(), *args, **options)
+    for name, actual, expected in zip("USV", half, single, strict=True):
+        assert actual.dtype == A.dtype, name
+        # Widened again, which is exact: halves may be odd in number.
+        assert_same_bits(actual.float(), expected.to(A.dtype).float(), name)
+
+
 def assert_full_extends_thin(full, thin) -> None:
     """Asserts that the factors of full_matrices are those without, to the last bit, and more columns behind them."""
     k = thin.S.shape[-1]

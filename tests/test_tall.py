@@ -130,12 +130,7 @@ def test_values_only_are_those_of_the_vectors(shape, dtype, target):
 @pytest.mark.parametrize("shape", [(600, 5), (5, 600), (20, 6), (60, 36), (36, 60)], ids=str)
 def test_half_types_are_float32_rounded_once(shape, dtype, target):
     A = batch_of(["normal", "half_rank"], shape, torch.float32).to(dtype).to(target)
-    full_matrices = max(shape) < 100
-    half = metalsvd.svd(A, full_matrices, driver="qr")
-    single = metalsvd.svd(A.float(), full_matrices, driver="qr")
-    for name in ("U", "S", "V"):
-        rounded = getattr(single, name).to(dtype)
-        checks.assert_same_bits(getattr(half, name).float(), rounded.float(), name)
+    checks.assert_halves_are_rounded_once(A, max(shape) < 100, driver="qr")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -47,6 +47,18 @@ inline uint threadgroup_or(uint value, threadgroup uint* slots, Team team) {
   return result;
 }
 
+// The sum of what threads have, told to every thread; as threadgroup_max.
+inline float threadgroup_sum(float value, threadgroup float* slots, Team team) {
+  const float of_simdgroup = simd_sum(value);
+  if (team.lane == 0) slots[team.simdgroup] = of_simdgroup;
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  float sum = 0.0f;
+#pragma unroll 8
+  for (int k = 0; k < team.simdgroups; ++k) sum += slots[k];
+  threadgroup_barrier(mem_flags::mem_threadgroup);
+  return sum;
+}
+
 // The largest `value` of the whole threadgroup, told to every thread. `slots` has a word for each SIMD-group and is
 // free for other use when this returns. Two barriers.
 inline uint threadgroup_max(uint value, threadgroup uint* slots, Team team) {

@@ -56,8 +56,8 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
             ``"qr"`` for the tall QR in front of one, ``"cholesky"`` for one by Cholesky factors where it is accurate
             (real, 33 to 128 columns, not `full_matrices`), ``"recover"`` for the tall QR, ``"block"`` and left vectors
             that follow from the right ones, or ``"whole"`` for that with sweeps that rotate all columns at once (real;
-            half the time for one matrix of 130 to 500 columns, twice that for hundreds). None lets the planner choose
-            (see :func:`plan`).
+            two thirds of the time for one matrix of 190 to 400 columns, twice the time for hundreds). None lets the
+            planner choose (see :func:`plan`).
 
     Returns:
         ``(U, S, V)`` with ``U (*, m, k or m)`` and ``V (*, n, k or n)`` of A's dtype, orthonormal columns always, and
