@@ -39,7 +39,7 @@ inline PairColumns columns_of_lane(bool in_line, bool have_met, Stand<is_spread>
 #pragma unroll
   for (int c = 0; c < pair_width; ++c) {
     const int in_ring = (c < block_width ? first : second) * block_width + c % block_width;
-    columns.of[c] = in_line ? column_held<pair_width>(c, have_met, stand) : in_ring;
+    columns.of[c] = in_line ? column_held<pair_width>(stand.pair, c, have_met, stand) : in_ring;
   }
   return columns;
 }

@@ -48,46 +48,48 @@ using namespace metal;
 
 // B Pi = Q R: W, which is B, becomes R^H, and Q is made where vectors are wanted.
 template <typename T, int entries, bool is_spread>
-inline void factor_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
-  measure_pair(x, y, stand);
-  const Places places = rank_columns(float2(x.square, y.square), false, stand);
-  if (has_matrix(stand) && stand.part == 0) {
-    threadgroup int* origins = stand.memory.origins + stand.matrix * stand.columns;
-    if (places.x < stand.columns) origins[places.x] = 2 * stand.pair;
-    if (places.y < stand.columns) origins[places.y] = 2 * stand.pair + 1;
+inline void factor_line(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+  float squares[pair_columns];
+  squares_of_columns<pair_columns, entries>(columns.W, squares, stand);
+  const HeldPlaces<pair_columns> places = rank_columns<pair_columns>(squares, false, stand);
+  threadgroup int* origins = stand.memory.origins + stand.matrix * stand.columns;
+#pragma unroll
+  for (int c = 0; c < pair_columns; ++c) {
+    const bool is_told = has_matrix(stand) && stand.part == 0 && places.of[c] < stand.columns;
+    if (is_told) origins[places.of[c]] = column_of<pair_columns>(c, stand);
   }
-  T diagonals[2];
-  factor_columns<entries>(x.W, y.W, places, stand.columns, stand.columns, stand, diagonals);
-  if (stand.q_used > 0) form_pair(x, y, places, stand);
-  transpose_factor(x, y, places, diagonals, stand);
+  T diagonals[pair_columns];
+  factor_columns<entries>(columns.W, places, stand.columns, stand.columns, stand, diagonals);
+  if (stand.q_used > 0) form_columns(columns, places, stand);
+  transpose_factor(columns, places, diagonals, stand);
 }
 
 // P and V from the columns that the sweeps have left, with what is missing to full rank or full matrices. Called by all
 // lanes of a group, those too whose matrix has no factors.
 template <typename Storage, typename T, int entries, bool is_spread>
-inline void store_factors(thread Column<T, entries>& x, thread Column<T, entries>& y, float2 sigmas, Places places,
-                          bool has_factors, Tensors<Storage> tensors, Shape shape, Stand<is_spread> stand) {
+inline void store_factors(thread Columns<T, entries>& columns, thread const float* sigmas,
+                          HeldPlaces<pair_columns> places, bool has_factors, Tensors<Storage> tensors, Shape shape,
+                          Stand<is_spread> stand) {
   const Factor<Storage> P = make_factor(tensors.left, left_place(shape), shape.rows, shape.left_columns);
   Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
   if (stand.factors) V.origins = stand.memory.origins + min(stand.matrix, stand.matrices - 1) * shape.columns;
   const Factor<Storage> of_W = stand.factors ? V : P;
   const Factor<Storage> of_Q = stand.factors ? P : V;
   const bool U_is_of_W = stand.factors == shape.transposed;
-  normalize_column(x, sigmas.x, of_W, of_Q, U_is_of_W, stand);
-  normalize_column(y, sigmas.y, of_W, of_Q, U_is_of_W, stand);
-  if (has_factors) {
-    if (sigmas.x > 0.0f) store_entries<entries>(x.W, places.x, of_W, stand);
-    if (sigmas.y > 0.0f) store_entries<entries>(y.W, places.y, of_W, stand);
-    if (places.x < shape.columns) store_entries<entries>(x.Q, places.x, of_Q, stand);
-    if (places.y < shape.columns) store_entries<entries>(y.Q, places.y, of_Q, stand);
+  normalize_columns(columns, sigmas, of_W, of_Q, U_is_of_W, stand);
+#pragma unroll
+  for (int c = 0; c < pair_columns; ++c) {
+    if (!has_factors) continue;
+    if (sigmas[c] > 0.0f) store_entries<entries>(columns.W[c], places.of[c], of_W, stand);
+    if (places.of[c] < shape.columns) store_entries<entries>(columns.Q[c], places.of[c], of_Q, stand);
   }
   const int nonzero = has_factors ? places.nonzero : of_W.columns;
   if (where_it_holds(nonzero < of_W.columns, stand).in_group) {
-    complete_held<entries>(x.W, y.W, places, nonzero, stand.factors && U_is_of_W, of_W, stand);
+    complete_held<entries>(columns.W, places, nonzero, stand.factors && U_is_of_W, of_W, stand);
   }
   if (shape.columns < of_Q.columns) {
     const int held = has_factors ? shape.columns : of_Q.columns;
-    complete_held<entries>(x.Q, y.Q, places, held, false, of_Q, stand);
+    complete_held<entries>(columns.Q, places, held, false, of_Q, stand);
   }
 }
 
@@ -96,27 +98,27 @@ template <typename Storage, int entries, bool is_spread>
 inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
   const bool is_first = exists && stand.pair == 0 && stand.part == 0;
-  Column<T, entries> x;
-  Column<T, entries> y;
-  const uint x_largest =
-      load_column(tensors.A, tensors.row_stride, tensors.column_stride, 2 * stand.pair, exists, shape, stand, x);
-  const uint y_largest =
-      load_column(tensors.A, tensors.row_stride, tensors.column_stride, 2 * stand.pair + 1, exists, shape, stand, y);
-  const uint largest = max_over_matrix(max(x_largest, y_largest), stand);
+  Columns<T, entries> columns;
+  uint largest_of_pair = 0u;
+#pragma unroll
+  for (int c = 0; c < pair_columns; ++c) {
+    const int j = column_of<pair_columns>(c, stand);
+    largest_of_pair = max(largest_of_pair, load_column<entries>(tensors, j, exists, shape, stand, columns.W[c]));
+  }
+  const uint largest = max_over_matrix(largest_of_pair, stand);
   const bool is_finite = largest < not_finite_bits;
   const bool has_factors = exists && is_finite;
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  scale_column(x, exponent, is_finite, shape.transposed);
-  scale_column(y, exponent, is_finite, shape.transposed);
+  scale_columns<entries, pair_columns>(columns.W, exponent, is_finite, shape.transposed);
   if (exists && !is_finite) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, stand.pair * stand.parts + stand.part,
               stand.pairs_in_line * stand.parts);
   }
 
   if (stand.factors) {
-    factor_pair(x, y, stand);
+    factor_line(columns, stand);
   } else {
-    put_unit_vectors(x, y, stand);
+    put_unit_vectors(columns, stand);
   }
 
   const Tolerances tolerances = make_tolerances(stand.factors ? shape.columns : shape.rows, shape.columns);
@@ -124,17 +126,18 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep(x, y, tolerances, active, stand);
+    const uint found = sweep(columns, tolerances, active, stand);
     const Holds unfinished = where_it_holds(found == found_large, stand);
     is_unfinished = unfinished.in_group;
     active = unfinished.in_matrix;
   }
   if (is_first) *tensors.info = !is_finite ? info_not_finite : active ? info_not_converged : info_ok;
 
-  const float2 sigmas = norms_of_pair(x, y, stand);
-  const Places places = rank_columns(sigmas, sweeps % 2 != 0, stand);
+  float sigmas[pair_columns];
+  norms_of_columns(columns, sigmas, stand);
+  const HeldPlaces<pair_columns> places = rank_columns<pair_columns>(sigmas, sweeps % 2 != 0, stand);
   if (has_factors && stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
-  if (stand.q_used > 0) store_factors(x, y, sigmas, places, has_factors, tensors, shape, stand);
+  if (stand.q_used > 0) store_factors(columns, sigmas, places, has_factors, tensors, shape, stand);
 }
 
 // The matrices of a group, which are `first` and following, as far as there are any. Lanes that have none stand in for

@@ -200,18 +200,17 @@ inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances toler
 // The same of pairs of columns.
 template <typename T, int entries, bool is_spread>
 inline uint sweep_held(thread Held<T, entries, 2>& held, Tolerances tolerances, Stand<is_spread> stand) {
-  Column<T, entries> x;
-  Column<T, entries> y;
+  Columns<T, entries> columns;
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x.W[t] = held.W[0][t];
-    y.W[t] = held.W[1][t];
+  for (int c = 0; c < 2; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) columns.W[c][t] = held.W[c][t];
   }
-  const uint found = sweep_line(x, y, tolerances, true, with_used(stand, entries, 0));
+  const uint found = sweep_line(columns, tolerances, true, with_used(stand, entries, 0));
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    held.W[0][t] = x.W[t];
-    held.W[1][t] = y.W[t];
+  for (int c = 0; c < 2; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) held.W[c][t] = columns.W[c][t];
   }
   return found;
 }

@@ -36,12 +36,15 @@ inline Factor<Storage> make_factor(device Storage* entries, Place place, int row
   return factor;
 }
 
-// Both singular values of a pair, of the matrix as it was scaled, to their places in S.
-template <typename Storage>
-inline void store_values(float2 sigmas, Places places, int exponent, Tensors<Storage> tensors, Shape shape) {
+// The singular values of a pair, of the matrix as it was scaled, to their places in S.
+template <int count, typename Storage>
+inline void store_values(thread const float* sigmas, HeldPlaces<count> places, int exponent, Tensors<Storage> tensors,
+                         Shape shape) {
   typedef typename StorageTraits<Storage>::Real Real;
-  if (places.x < shape.columns) tensors.S[places.x] = to_storage<Real>(scale(sigmas.x, -exponent));
-  if (places.y < shape.columns) tensors.S[places.y] = to_storage<Real>(scale(sigmas.y, -exponent));
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (places.of[c] < shape.columns) tensors.S[places.of[c]] = to_storage<Real>(scale(sigmas[c], -exponent));
+  }
 }
 
 // The row of the factor that a lane's entry t is.
@@ -69,56 +72,71 @@ inline T phase_of_entries(thread const T* x, Factor<Storage> factor, Stand<is_sp
   return phase(from_floats<T>(best.z, best.w));
 }
 
-template <int count, typename T>
-inline void divide_entries(thread T* x, float norm, T turn) {
-#pragma unroll
-  for (int t = 0; t < count; ++t) x[t] = multiply(turn, divide(x[t], norm));
-}
-
-// Makes of a column of W, whose norm is sigma, a unit vector, zero where sigma is, and of that of Q one too, both
-// turned so that the entry of largest magnitude in each column of U is real and positive. U is what W or Q becomes.
+// Makes of columns of W, whose norms are these, unit vectors, zero where a norm is, and of those of Q too, both turned
+// so that the entry of largest magnitude in each column of U is real and positive. U is what W or Q becomes. Of a
+// quotient only the length needs to be right to the last bit; that of columns of Q has drifted by rounding errors
+// alone.
 template <typename Storage, typename T, int entries, bool is_spread>
-inline void normalize_column(thread Column<T, entries>& column, float sigma, Factor<Storage> of_W, Factor<Storage> of_Q,
-                             bool U_is_of_W, Stand<is_spread> stand) {
-  const T in_Q = phase_of_entries<entries>(column.Q, of_Q, stand);
-  const T in_W = phase_of_entries<entries>(column.W, of_W, stand);
-  const T turn = conjugate(U_is_of_W ? in_W : in_Q);
-  const float norm = precise::sqrt(square_of_column<entries>(column.Q, stand));
-  divide_entries<entries>(column.W, sigma > 0.0f ? sigma : 1.0f, turn);
-  divide_entries<entries>(column.Q, norm, turn);
-  const float square = square_of_column<entries>(column.W, stand);
-  correct_entries<entries>(column.W, sigma > 0.0f ? square : 1.0f);
-  correct_entries<entries>(column.Q, square_of_column<entries>(column.Q, stand));
+inline void normalize_columns(thread Columns<T, entries>& columns, thread const float* sigmas, Factor<Storage> of_W,
+                              Factor<Storage> of_Q, bool U_is_of_W, Stand<is_spread> stand) {
+  T turns[pair_columns];
+  if (U_is_of_W) {
+#pragma unroll
+    for (int c = 0; c < pair_columns; ++c) turns[c] = conjugate(phase_of_entries<entries>(columns.W[c], of_W, stand));
+  } else {
+#pragma unroll
+    for (int c = 0; c < pair_columns; ++c) turns[c] = conjugate(phase_of_entries<entries>(columns.Q[c], of_Q, stand));
+  }
+  float squares[pair_columns];
+  squares_of_columns<pair_columns, entries>(columns.Q, squares, stand);
+#pragma unroll
+  for (int c = 0; c < pair_columns; ++c) {
+    const T of_W_turn = sigmas[c] > 0.0f ? precise::divide(1.0f, sigmas[c]) * turns[c] : turns[c];
+    correct_entries<entries>(columns.Q[c], squares[c]);
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      columns.W[c][t] = multiply(of_W_turn, columns.W[c][t]);
+      columns.Q[c][t] = multiply(turns[c], columns.Q[c][t]);
+    }
+  }
+  squares_of_columns<pair_columns, entries>(columns.W, squares, stand);
+#pragma unroll
+  for (int c = 0; c < pair_columns; ++c) correct_entries<entries>(columns.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
 
 // Stores this lane's entries of column k of a factor, where that is wanted.
 template <int entries, typename Storage, typename T, bool is_spread>
 inline void store_entries(thread const T* x, int k, Factor<Storage> factor, Stand<is_spread> stand) {
   if (k >= factor.columns) return;
+  device Storage* const column = factor.entries + k * factor.place.column_stride;
+  const long first = stand.part * factor.place.row_stride;
+  const long step = stand.parts * factor.place.row_stride;
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
     if (row_of(stand, t) >= factor.rows) continue;
-    factor.entries[row_of_factor(t, factor, stand) * factor.place.row_stride + k * factor.place.column_stride] =
-        to_storage<Storage>(factor.place.conjugated ? conjugate(x[t]) : x[t]);
+    const long place =
+        factor.origins == nullptr ? first + t * step : row_of_factor(t, factor, stand) * factor.place.row_stride;
+    column[place] = to_storage<Storage>(factor.place.conjugated ? conjugate(x[t]) : x[t]);
   }
 }
 
-// Stores columns `count` and following of a factor: an orthonormal basis of what the first `count`, which x and y hold
-// by their places, leave. Column k is H_0 .. H_{count-1} e_k. `turned`: so that its entry of largest magnitude is real
-// and positive. x and y are lost. Called by all lanes of a group; nothing is missing where count is factor.columns.
-template <int entries, typename Storage, typename T, bool is_spread>
-inline void complete_held(thread T* x, thread T* y, Places places, int count, bool turned, Factor<Storage> factor,
-                          Stand<is_spread> stand) {
-  const int missing = factor.columns - count;
-  const int reflectors = missing > 0 ? count : 0;
+// Stores columns `first_missing` and following of a factor: an orthonormal basis of what those before it, which the
+// pairs hold by their places, leave. Column k is H_0 .. H_{first_missing - 1} e_k. `turned`: so that its entry of
+// largest magnitude is real and positive. What is held is lost. Called by all lanes of a group; nothing is missing
+// where first_missing is factor.columns.
+template <int entries, int count, typename Storage, typename T, bool is_spread>
+inline void complete_held(thread T (*columns)[entries], HeldPlaces<count> places, int first_missing, bool turned,
+                          Factor<Storage> factor, Stand<is_spread> stand) {
+  const int missing = factor.columns - first_missing;
+  const int reflectors = missing > 0 ? first_missing : 0;
   const int most = max_over_group(reflectors, stand);
   const int most_missing = max_over_group(missing, stand);
-  T no_diagonals[2];
+  T no_diagonals[count];
   T column[entries];
-  factor_columns<entries>(x, y, places, reflectors, most, stand, no_diagonals);
+  factor_columns<entries>(columns, places, reflectors, most, stand, no_diagonals);
   for (int first = 0; first < most_missing; first += stand.pairs_in_line) {
-    const int k = count + first + stand.pair;
-    form_column<entries>(x, y, places, reflectors, most, k, stand, column);
+    const int k = first_missing + first + stand.pair;
+    form_column<entries>(columns, places, reflectors, most, k, stand, column);
     // Once more to unit length, of which each reflector may have taken a rounding error.
     correct_entries<entries>(column, square_of_column<entries>(column, stand));
     if (turned) {

@@ -1,6 +1,6 @@
-// What the lanes of a pair hold in the recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h): two
-// columns of W, or two blocks of four columns. How the lanes of a pair sum up over its columns, and where these stand
-// in an order.
+// Of the columns that the lanes of a pair hold in method `simdgroup`, one or a block of them for each half: what their
+// numbers are, how the lanes sum up over them, and where they stand in an order. What the lanes hold in the recovering
+// kernels (kernels/simdgroup_recover.h): two columns of W, or two blocks of four.
 #pragma once
 #include <metal_stdlib>
 
@@ -126,16 +126,46 @@ inline void norms_of_held(thread const Held<T, entries, count>& held, thread flo
   for (int c = 0; c < count; ++c) norms[c] = norms[c] >= least_square() ? precise::sqrt(norms[c]) : 0.0f;
 }
 
-// The column that this pair holds as number c, counted from the other end where the line is reversed, block by block.
+// The column that a pair holds as number c, counted from the other end where the line is reversed, block by block.
 template <int count, bool is_spread>
-inline int column_held(int c, bool is_reversed, Stand<is_spread> stand) {
+inline int column_held(int pair, int c, bool is_reversed, Stand<is_spread> stand) {
   const int width = count / 2;
-  const int block = 2 * stand.pair + c / width;
+  const int block = 2 * pair + c / width;
   return (is_reversed ? 2 * stand.pairs_in_line - 1 - block : block) * width + c % width;
 }
 
-// The places of all columns: the largest of `sizes` first, then in the order of columns; those that only pad, and whose
-// sizes are zero, come last. Lanes that hold none stand nowhere. A thread finds the place of a column. Three barriers.
+// The places of the columns of each matrix of a group: the largest of `sizes` first, then in the order of columns;
+// those that only pad, and whose sizes are zero, come last. Two barriers.
+template <int count, bool is_spread>
+inline HeldPlaces<count> rank_columns(thread const float* sizes, bool is_reversed, Stand<is_spread> stand) {
+  threadgroup float* all_sizes = (threadgroup float*)stand.memory.boxes;
+  HeldPlaces<count> places;
+  places.nonzero = 0;
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    places.of[c] = 0;
+    if (stand.part == 0) all_sizes[count * slot_of(stand) + c] = sizes[c];
+  }
+  group_barrier(stand);
+  const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
+  for (int pair = 0; pair < pairs; ++pair) {
+#pragma unroll
+    for (int other = 0; other < count; ++other) {
+      const float size = all_sizes[count * (stand.first_slot + pair) + other];
+      const int column = column_held<count>(pair, other, is_reversed, stand);
+      places.nonzero += size > 0.0f ? 1 : 0;
+#pragma unroll
+      for (int c = 0; c < count; ++c) {
+        const bool is_before = column < column_held<count>(stand.pair, c, is_reversed, stand);
+        places.of[c] += size > sizes[c] || (size == sizes[c] && is_before) ? 1 : 0;
+      }
+    }
+  }
+  group_barrier(stand);
+  return places;
+}
+
+// The same of one matrix, a thread a column. Lanes that hold none stand nowhere. Three barriers.
 template <int count, bool is_spread>
 inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, Stand<is_spread> stand) {
   const int columns = count * stand.pairs_in_line;
@@ -144,7 +174,8 @@ inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, 
   threadgroup float* all_sizes = (threadgroup float*)stand.memory.boxes + columns;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    if (has_matrix(stand) && stand.part == 0) all_sizes[column_held<count>(c, is_reversed, stand)] = sizes[c];
+    const int column = column_held<count>(stand.pair, c, is_reversed, stand);
+    if (has_matrix(stand) && stand.part == 0) all_sizes[column] = sizes[c];
   }
   group_barrier(stand);
   const int threads = stand.simdgroups * limits::simd_width;
@@ -164,7 +195,8 @@ inline HeldPlaces<count> rank_held(thread const float* sizes, bool is_reversed, 
   const int nowhere = 2 * limits::simdgroup_recovering_most;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    places.of[c] = has_matrix(stand) ? all_places[column_held<count>(c, is_reversed, stand)] : nowhere;
+    const int column = column_held<count>(stand.pair, c, is_reversed, stand);
+    places.of[c] = has_matrix(stand) ? all_places[column] : nowhere;
   }
   group_barrier(stand);
   return places;

@@ -37,14 +37,16 @@ inline LineMemory make_line_memory(threadgroup float4* boxes, int float4s, threa
   return memory;
 }
 
-// One lane's entries of a column of W, which is B until it has been factored, and of the column of Q below it: rows
+enum : int { pair_columns = 2 };
+
+// One lane's entries of the columns of a pair: of W, which is B until it has been factored, and of Q below it, rows
 // part, part + parts, part + 2 parts, ... They count in two halves, which sweeps skip where they are not used.
 template <typename T, int entries>
-struct Column {
+struct Columns {
   enum : int { step = 16 / sizeof(T), first_half = (entries / 2 + step - 1) / step * step };
-  T W[entries];
-  T Q[entries];
-  float square;  // of W's column, to the rounding errors of the rotations since it was summed up
+  T W[pair_columns][entries];
+  T Q[pair_columns][entries];
+  float squares[pair_columns];  // of those of W, to the rounding errors of the rotations since they were summed up
 };
 
 // Where a lane stands, and which of its registers its matrix uses.
@@ -237,19 +239,29 @@ inline uint max_over_matrix(uint value, Stand<is_spread> stand) {
   return value;
 }
 
-// The sum over so many lanes next to each other, told to each of them; partners that are farthest come first. Four
-// lanes hear of each other at once, which takes one shuffle's time rather than that of two in turn.
-template <typename T>
-inline T sum_over_lanes(T value, int lanes) {
+// The sums of values over so many lanes next to each other, told to each of them; partners that are farthest come
+// first. Four lanes hear of each other at once, which takes one shuffle's time rather than that of two in turn.
+template <int count, typename T>
+inline void sum_all_over_lanes(thread T* values, int lanes) {
   int far = lanes >> 1;
   for (; far > 1; far >>= 2) {
     const int near = far >> 1;
-    const T of_far = simd_shuffle_xor(value, ushort(far));
-    const T of_near = simd_shuffle_xor(value, ushort(near));
-    const T of_both = simd_shuffle_xor(value, ushort(far + near));
-    value = (value + of_far) + (of_near + of_both);
+#pragma unroll
+    for (int c = 0; c < count; ++c) {
+      const T of_far = simd_shuffle_xor(values[c], ushort(far));
+      const T of_near = simd_shuffle_xor(values[c], ushort(near));
+      const T of_both = simd_shuffle_xor(values[c], ushort(far + near));
+      values[c] = (values[c] + of_far) + (of_near + of_both);
+    }
   }
-  if (far == 1) value += simd_shuffle_xor(value, ushort(1));
+  if (far != 1) return;
+#pragma unroll
+  for (int c = 0; c < count; ++c) values[c] += simd_shuffle_xor(values[c], ushort(1));
+}
+
+template <typename T>
+inline T sum_over_lanes(T value, int lanes) {
+  sum_all_over_lanes<1>(&value, lanes);
   return value;
 }
 
@@ -269,6 +281,16 @@ inline T product_of_columns(thread const T* x, thread const T* y, Stand<is_sprea
 template <int entries, typename T, bool is_spread>
 inline float square_of_column(thread const T* x, Stand<is_spread> stand) {
   return sum_over_parts(square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(x), stand);
+}
+
+// The same of several columns at once.
+template <int count, int entries, typename T, bool is_spread>
+inline void squares_of_columns(thread const T (*columns)[entries], thread float* squares, Stand<is_spread> stand) {
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    squares[c] = square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(columns[c]);
+  }
+  sum_all_over_lanes<count>(squares, stand.parts);
 }
 
 // Two real numbers for an entry, to carry it beside others.
@@ -333,23 +355,24 @@ inline void take_entries(thread T* x, threadgroup const float4* place) {
   for (int t = in_vectors; t < count; ++t) x[t] = ((threadgroup const T*)place)[t];
 }
 
-// All entries, used or not, where there are vectors: few lanes have a box, and branches would cost all of them more.
-template <typename T, int entries, bool is_spread>
-inline void put_into_box(thread const Column<T, entries>& column, int box, Stand<is_spread> stand) {
-  const int step = Column<T, entries>::step;
+// Column number c of the pair: all entries, used or not, where there are vectors: few lanes have a box, and branches
+// would cost all of them more.
+template <int c, typename T, int entries, bool is_spread>
+inline void put_into_box(thread const Columns<T, entries>& columns, int box, Stand<is_spread> stand) {
+  const int step = Columns<T, entries>::step;
   threadgroup float4* place = place_in_box<entries, T>(box, stand);
-  place[entries / step].x = column.square;
-  put_entries<entries>(column.W, place);
-  if (stand.q_used > 0) put_entries<entries>(column.Q, place + entries / step + 1);
+  place[entries / step].x = columns.squares[c];
+  put_entries<entries>(columns.W[c], place);
+  if (stand.q_used > 0) put_entries<entries>(columns.Q[c], place + entries / step + 1);
 }
 
-template <typename T, int entries, bool is_spread>
-inline void take_from_box(thread Column<T, entries>& column, int box, Stand<is_spread> stand) {
-  const int step = Column<T, entries>::step;
+template <int c, typename T, int entries, bool is_spread>
+inline void take_from_box(thread Columns<T, entries>& columns, int box, Stand<is_spread> stand) {
+  const int step = Columns<T, entries>::step;
   threadgroup const float4* place = place_in_box<entries, T>(box, stand);
-  column.square = place[entries / step].x;
-  take_entries<entries>(column.W, place);
-  if (stand.q_used > 0) take_entries<entries>(column.Q, place + entries / step + 1);
+  columns.squares[c] = place[entries / step].x;
+  take_entries<entries>(columns.W[c], place);
+  if (stand.q_used > 0) take_entries<entries>(columns.Q[c], place + entries / step + 1);
 }
 
 // x comes from lane `source`, for all lanes at once.
@@ -363,14 +386,14 @@ inline void shuffle_entries(thread T* x, ushort source) {
   for (int t = in_vectors; t < count; ++t) x[t] = simd_shuffle(x[t], source);
 }
 
-template <typename T, int entries, bool is_spread>
-inline void shuffle_column(thread Column<T, entries>& column, ushort source, Stand<is_spread> stand) {
-  const int first_half = Column<T, entries>::first_half;
-  column.square = simd_shuffle(column.square, source);
-  shuffle_entries<first_half>(column.W, source);
-  if (stand.w_used > first_half) shuffle_entries<entries - first_half>(column.W + first_half, source);
-  if (stand.q_used > 0) shuffle_entries<first_half>(column.Q, source);
-  if (stand.q_used > first_half) shuffle_entries<entries - first_half>(column.Q + first_half, source);
+template <int c, typename T, int entries, bool is_spread>
+inline void shuffle_column(thread Columns<T, entries>& columns, ushort source, Stand<is_spread> stand) {
+  const int first_half = Columns<T, entries>::first_half;
+  columns.squares[c] = simd_shuffle(columns.squares[c], source);
+  shuffle_entries<first_half>(columns.W[c], source);
+  if (stand.w_used > first_half) shuffle_entries<entries - first_half>(columns.W[c] + first_half, source);
+  if (stand.q_used > 0) shuffle_entries<first_half>(columns.Q[c], source);
+  if (stand.q_used > first_half) shuffle_entries<entries - first_half>(columns.Q[c] + first_half, source);
 }
 
 template <int count, typename T>
@@ -384,53 +407,54 @@ inline void exchange_entries(thread T* x, thread T* y, bool exchanged) {
 }
 
 template <typename T, int entries, bool is_spread>
-inline void exchange_columns(thread Column<T, entries>& x, thread Column<T, entries>& y, bool exchanged,
-                             Stand<is_spread> stand) {
-  const int first_half = Column<T, entries>::first_half;
-  exchange_entries<1>(&x.square, &y.square, exchanged);
-  exchange_entries<first_half>(x.W, y.W, exchanged);
-  if (stand.w_used > first_half) {
-    exchange_entries<entries - first_half>(x.W + first_half, y.W + first_half, exchanged);
+inline void exchange_columns(thread Columns<T, entries>& columns, bool exchanged, Stand<is_spread> stand) {
+  const int begin = Columns<T, entries>::first_half;
+  exchange_entries<1>(columns.squares, columns.squares + 1, exchanged);
+  exchange_entries<begin>(columns.W[0], columns.W[1], exchanged);
+  if (stand.w_used > begin) {
+    exchange_entries<entries - begin>(columns.W[0] + begin, columns.W[1] + begin, exchanged);
   }
-  if (stand.q_used > 0) exchange_entries<first_half>(x.Q, y.Q, exchanged);
-  if (stand.q_used > first_half) {
-    exchange_entries<entries - first_half>(x.Q + first_half, y.Q + first_half, exchanged);
+  if (stand.q_used > 0) exchange_entries<begin>(columns.Q[0], columns.Q[1], exchanged);
+  if (stand.q_used > begin) {
+    exchange_entries<entries - begin>(columns.Q[0] + begin, columns.Q[1] + begin, exchanged);
   }
 }
 
 // Q = I.
 template <typename T, int entries, bool is_spread>
-inline void put_unit_vectors(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
+inline void put_unit_vectors(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x.Q[t] = from_real<T>(row_of(stand, t) == 2 * stand.pair ? 1.0f : 0.0f);
-    y.Q[t] = from_real<T>(row_of(stand, t) == 2 * stand.pair + 1 ? 1.0f : 0.0f);
+  for (int c = 0; c < pair_columns; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      columns.Q[c][t] = from_real<T>(row_of(stand, t) == pair_columns * stand.pair + c ? 1.0f : 0.0f);
+    }
   }
 }
 
 // After an even round: the first column of each pair stays, the second is that of the next pair, of the first where the
 // line ends. A barrier where lines are spread.
 template <typename T, int entries, bool is_spread>
-inline void move_second_columns(thread Column<T, entries>& y, Stand<is_spread> stand) {
+inline void move_second_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
   if (is_spread) {
-    if (stand.box_before != no_box) put_into_box(y, stand.box_before, stand);
+    if (stand.box_before != no_box) put_into_box<1>(columns, stand.box_before, stand);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  shuffle_column(y, stand.lane_after, stand);
-  if (is_spread && stand.box_after != no_box) take_from_box(y, stand.box_after, stand);
+  shuffle_column<1>(columns, stand.lane_after, stand);
+  if (is_spread && stand.box_after != no_box) take_from_box<1>(columns, stand.box_after, stand);
 }
 
 // After an odd round: back, so that each pair has the first columns of the pairs that met, before and behind it. Where
 // the line ends they are the two ends of the line, in each other's place. A barrier where lines are spread.
 template <typename T, int entries, bool is_spread>
-inline void move_first_columns(thread Column<T, entries>& x, thread Column<T, entries>& y, Stand<is_spread> stand) {
-  if (!is_spread || stand.has_end) exchange_columns(x, y, stands_last(stand), stand);
+inline void move_first_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+  if (!is_spread || stand.has_end) exchange_columns(columns, stands_last(stand), stand);
   if (is_spread) {
-    if (stand.box_after != no_box) put_into_box(x, stand.box_after, stand);
+    if (stand.box_after != no_box) put_into_box<0>(columns, stand.box_after, stand);
     threadgroup_barrier(mem_flags::mem_threadgroup);
   }
-  shuffle_column(x, stand.lane_before, stand);
-  if (is_spread && stand.box_before != no_box) take_from_box(x, stand.box_before, stand);
+  shuffle_column<0>(columns, stand.lane_before, stand);
+  if (is_spread && stand.box_before != no_box) take_from_box<0>(columns, stand.box_before, stand);
 }
 
 }  // namespace metalsvd

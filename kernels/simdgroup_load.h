@@ -50,30 +50,42 @@ inline Tensors<Storage> tensors_from(Tensors<Storage> tensors, long index, long 
   return tensors;
 }
 
-// Column j of B as A has it, not yet conjugated. Zeros where `exists` is false.
-template <typename Storage, typename T, int entries, bool is_spread>
-inline uint load_column(device const Storage* A, long row_stride, long column_stride, int j, bool exists, Shape shape,
-                        Stand<is_spread> stand, thread Column<T, entries>& column) {
+// Column j of B as A has it, not yet conjugated. Zeros where `exists` is false. Returns the largest magnitude, in bits.
+template <int entries, typename Storage, typename T, bool is_spread>
+inline uint load_column(Tensors<Storage> tensors, int j, bool exists, Shape shape, Stand<is_spread> stand,
+                        thread T* column) {
   uint largest = 0u;
+  const long step = stand.parts * tensors.row_stride;
+  const long first = stand.part * tensors.row_stride + j * tensors.column_stride;
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
-    const int i = row_of(stand, t);
     T entry = from_real<T>(0.0f);
-    if (exists && i < shape.rows && j < shape.columns) entry = to_number(A[i * row_stride + j * column_stride]);
+    if (exists && row_of(stand, t) < shape.rows && j < shape.columns) entry = to_number(tensors.A[first + t * step]);
     largest = max(largest, magnitude_bits(entry));
-    column.W[t] = entry;
+    column[t] = entry;
   }
   return largest;
 }
 
 // A GPU may flush denormal numbers when it negates them: conjugates are taken of scaled entries. A matrix that is not
 // finite becomes zero.
-template <typename T, int entries>
-inline void scale_column(thread Column<T, entries>& column, int exponent, bool is_finite, bool conjugated) {
+template <int entries, int count, typename T>
+inline void scale_columns(thread T (*columns)[entries], int exponent, bool is_finite, bool conjugated) {
+  uint least = 0xffffffffu;
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    const T entry = is_finite ? scale(column.W[t], exponent) : from_real<T>(0.0f);
-    column.W[t] = conjugated ? conjugate(entry) : entry;
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) least = min(least, least_bits(columns[c][t]));
+  }
+  const bool are_normal = !simd_any(!stays_normal(least, exponent));
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      const T entry = are_normal ? scale_normal(columns[c][t], exponent) : scale(columns[c][t], exponent);
+      const T finite = is_finite ? entry : from_real<T>(0.0f);
+      columns[c][t] = conjugated ? conjugate(finite) : finite;
+    }
   }
 }
 

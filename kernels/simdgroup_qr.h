@@ -5,53 +5,12 @@
 
 #include "common/entries.h"
 #include "common/scalar.h"
+#include "simdgroup_held.h"
 #include "simdgroup_line.h"
 
 namespace metalsvd {
 
 using namespace metal;
-
-// Of both columns of a pair: their places in an order of the columns of their matrix.
-struct Places {
-  int x;
-  int y;
-  int nonzero;  // columns of the matrix
-};
-
-// The column of B, or of W, that stands at a position of the line.
-template <bool is_spread>
-inline int column_at(int position, bool is_reversed, Stand<is_spread> stand) {
-  return is_reversed ? 2 * stand.pairs_in_line - 1 - position : position;
-}
-
-// The places of both columns: the largest of `sizes` first, then in the order of columns; one that only pads, and whose
-// size is zero, comes last. Two barriers.
-template <bool is_spread>
-inline Places rank_columns(float2 sizes, bool is_reversed, Stand<is_spread> stand) {
-  threadgroup float2* all_sizes = (threadgroup float2*)stand.memory.boxes;
-  const int x_column = column_at(2 * stand.pair, is_reversed, stand);
-  const int y_column = column_at(2 * stand.pair + 1, is_reversed, stand);
-  Places places;
-  places.x = 0;
-  places.y = 0;
-  places.nonzero = 0;
-  if (stand.part == 0) all_sizes[slot_of(stand)] = sizes;
-  group_barrier(stand);
-  const int pairs = has_matrix(stand) ? stand.pairs_in_line : 0;
-  for (int pair = 0; pair < pairs; ++pair) {
-    const float2 others = all_sizes[stand.first_slot + pair];
-#pragma unroll
-    for (int side = 0; side < 2; ++side) {
-      const float size = side == 0 ? others.x : others.y;
-      const int column = column_at(2 * pair + side, is_reversed, stand);
-      places.x += size > sizes.x || (size == sizes.x && column < x_column) ? 1 : 0;
-      places.y += size > sizes.y || (size == sizes.y && column < y_column) ? 1 : 0;
-      places.nonzero += size > 0.0f ? 1 : 0;
-    }
-  }
-  group_barrier(stand);
-  return places;
-}
 
 // Once more to unit length, given |x|^2: what the rounded norm, quotients and products have left of it.
 template <int count, typename T>
@@ -97,17 +56,28 @@ inline T make_reflector(thread T* x, int k, Stand<is_spread> stand) {
   return is_zero ? from_real<T>(0.0f) : -norm * unit;
 }
 
+// The column with place k goes to x, if the pair holds it: else its last.
+template <int entries, int count, typename T>
+inline bool take_column_at(thread const T (*columns)[entries], HeldPlaces<count> places, int k, thread T* x) {
+  bool holds = false;
+#pragma unroll
+  for (int c = count - 1; c >= 0; --c) {
+    const bool is_here = places.of[c] == k;
+    holds = holds || is_here;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) x[t] = c == count - 1 || is_here ? columns[c][t] : x[t];
+  }
+  return holds;
+}
+
 // The reflector k of the matrix, which the pair with that place holds, told to all its pairs. Where lines are spread it
 // goes through a box, one for even and one for odd k: a barrier, and one more where k does not go up or down by one.
-template <int entries, typename T, bool is_spread>
-inline void broadcast_reflector(thread const T* x, thread const T* y, Places places, int k, Stand<is_spread> stand,
-                                thread T* v) {
-  const bool holds_x = places.x == k;
-  const bool holds = has_matrix(stand) && (holds_x || places.y == k);
+template <int entries, int count, typename T, bool is_spread>
+inline void broadcast_reflector(thread const T (*columns)[entries], HeldPlaces<count> places, int k,
+                                Stand<is_spread> stand, thread T* v) {
+  const bool holds = has_matrix(stand) && take_column_at<entries>(columns, places, k, v);
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    v[t] = row_of(stand, t) < k ? from_real<T>(0.0f) : holds_x ? x[t] : y[t];
-  }
+  for (int t = 0; t < entries; ++t) v[t] = row_of(stand, t) < k ? from_real<T>(0.0f) : v[t];
   if (is_spread) {
     const int box = 2 * min(stand.matrix, stand.matrices - 1) + k % 2;
     threadgroup float4* place = place_in_box<entries, T>(box, stand);
@@ -121,63 +91,61 @@ inline void broadcast_reflector(thread const T* x, thread const T* y, Places pla
   }
 }
 
-// Factors the first `count` columns x and y of the matrix, by places, of which no matrix of the group has more than
-// `most`: reflector k replaces rows k and below of the column with place k, above stays R, whose diagonal entries of
-// both columns it returns in `diagonals`. A barrier for each, and one.
-template <int entries, typename T, bool is_spread>
-inline void factor_columns(thread T* x, thread T* y, Places places, int count, int most, Stand<is_spread> stand,
-                           thread T* diagonals) {
+// Factors the first `reflectors` columns of the matrix, by places, of which no matrix of the group has more than
+// `most`: reflector k replaces rows k and below of the column with place k, above stays R, whose diagonal entries it
+// returns in `diagonals`. A barrier for each, and one.
+template <int entries, int count, typename T, bool is_spread>
+inline void factor_columns(thread T (*columns)[entries], HeldPlaces<count> places, int reflectors, int most,
+                           Stand<is_spread> stand, thread T* diagonals) {
   T v[entries];
   for (int k = 0; k < most; ++k) {
-    const bool holds_x = places.x == k && k < count;
-    const bool holds_y = places.y == k && k < count;
-    if (simd_any(holds_x || holds_y)) {
-#pragma unroll
-      for (int t = 0; t < entries; ++t) v[t] = holds_x ? x[t] : y[t];
+    const bool holds = take_column_at<entries>(columns, places, k, v) && k < reflectors;
+    if (simd_any(holds)) {
       const T r = make_reflector<entries>(v, k, stand);
-      if (holds_x) diagonals[0] = r;
-      if (holds_y) diagonals[1] = r;
 #pragma unroll
-      for (int t = 0; t < entries; ++t) {
-        const bool is_kept = row_of(stand, t) < k;
-        x[t] = holds_x && !is_kept ? v[t] : x[t];
-        y[t] = holds_y && !is_kept ? v[t] : y[t];
+      for (int c = 0; c < count; ++c) {
+        const bool is_here = holds && places.of[c] == k;
+        if (is_here) diagonals[c] = r;
+#pragma unroll
+        for (int t = 0; t < entries; ++t) columns[c][t] = is_here && row_of(stand, t) >= k ? v[t] : columns[c][t];
       }
     }
-    broadcast_reflector<entries>(x, y, places, k, stand, v);
-    reflect_entries<entries>(v, x, k < count && places.x > k, stand);
-    reflect_entries<entries>(v, y, k < count && places.y > k, stand);
+    broadcast_reflector<entries>(columns, places, k, stand, v);
+#pragma unroll
+    for (int c = 0; c < count; ++c) {
+      reflect_entries<entries>(v, columns[c], k < reflectors && places.of[c] > k, stand);
+    }
   }
   group_barrier(stand);
 }
 
-// Column `place` of H_0 .. H_{count-1}, given the reflectors that x and y hold. A barrier for each of the `most`, and
-// one.
-template <int entries, typename T, bool is_spread>
-inline void form_column(thread const T* x, thread const T* y, Places places, int count, int most, int place,
-                        Stand<is_spread> stand, thread T* column) {
+// Column `place` of H_0 .. H_{reflectors - 1}, given the reflectors that the pairs hold. A barrier for each of the
+// `most`, and one.
+template <int entries, int count, typename T, bool is_spread>
+inline void form_column(thread const T (*columns)[entries], HeldPlaces<count> places, int reflectors, int most,
+                        int place, Stand<is_spread> stand, thread T* column) {
   T v[entries];
 #pragma unroll
   for (int t = 0; t < entries; ++t) column[t] = from_real<T>(row_of(stand, t) == place ? 1.0f : 0.0f);
   for (int k = most - 1; k >= 0; --k) {
-    broadcast_reflector<entries>(x, y, places, k, stand, v);
-    if (simd_any(k < count && place >= k)) reflect_entries<entries>(v, column, k < count && place >= k, stand);
+    broadcast_reflector<entries>(columns, places, k, stand, v);
+    const bool is_reflected = k < reflectors && place >= k;
+    if (simd_any(is_reflected)) reflect_entries<entries>(v, column, is_reflected, stand);
   }
   group_barrier(stand);
 }
 
-// Both columns of Q of the pair: those that columns 2 pair and 2 pair + 1 of W belong to.
+// The columns of Q of the pair: those that columns count * pair and following of W belong to.
 template <typename T, int entries, bool is_spread>
-inline void form_pair(thread Column<T, entries>& x, thread Column<T, entries>& y, Places places,
-                      Stand<is_spread> stand) {
+inline void form_columns(thread Columns<T, entries>& columns, HeldPlaces<pair_columns> places, Stand<is_spread> stand) {
   T v[entries];
-  const int place = 2 * stand.pair;
-  put_unit_vectors(x, y, stand);
+  const int first = pair_columns * stand.pair;
+  put_unit_vectors(columns, stand);
   for (int k = stand.columns - 1; k >= 0; --k) {
-    broadcast_reflector<entries>(x.W, y.W, places, k, stand, v);
-    if (!simd_any(place + 1 >= k)) continue;
-    reflect_entries<entries>(v, x.Q, place >= k, stand);
-    reflect_entries<entries>(v, y.Q, place + 1 >= k, stand);
+    broadcast_reflector<entries>(columns.W, places, k, stand, v);
+    if (!simd_any(first + pair_columns - 1 >= k)) continue;
+#pragma unroll
+    for (int c = 0; c < pair_columns; ++c) reflect_entries<entries>(v, columns.Q[c], first + c >= k, stand);
   }
   group_barrier(stand);
 }
@@ -210,30 +178,33 @@ inline void take_column_of_factor(thread T* x, int column, int first, int count,
 // Replaces R by W = R^H, column c of which stands at position c of the line, through threadgroup memory, as many
 // columns at a time as have room. Two barriers each.
 template <typename T, int entries, bool is_spread>
-inline void transpose_factor(thread Column<T, entries>& x, thread Column<T, entries>& y, Places places,
+inline void transpose_factor(thread Columns<T, entries>& columns, HeldPlaces<pair_columns> places,
                              thread const T* diagonals, Stand<is_spread> stand) {
   const int stride = stand.columns | 1;
-  const int count = stand.memory.float4s * (16 / int(sizeof(T))) / (stand.matrices * stride);
-  threadgroup T* tile = (threadgroup T*)stand.memory.boxes + min(stand.matrix, stand.matrices - 1) * count * stride;
-  T x_new[entries];
-  T y_new[entries];
+  const int together = stand.memory.float4s * (16 / int(sizeof(T))) / (stand.matrices * stride);
+  threadgroup T* tile = (threadgroup T*)stand.memory.boxes + min(stand.matrix, stand.matrices - 1) * together * stride;
+  T taken[pair_columns][entries];
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x_new[t] = from_real<T>(0.0f);
-    y_new[t] = from_real<T>(0.0f);
+  for (int c = 0; c < pair_columns; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) taken[c][t] = from_real<T>(0.0f);
   }
-  for (int first = 0; first < stand.columns; first += count) {
-    put_row_of_factor<entries>(x.W, diagonals[0], places.x, first, count, stride, tile, stand);
-    put_row_of_factor<entries>(y.W, diagonals[1], places.y, first, count, stride, tile, stand);
+  for (int first = 0; first < stand.columns; first += together) {
+#pragma unroll
+    for (int c = 0; c < pair_columns; ++c) {
+      put_row_of_factor<entries>(columns.W[c], diagonals[c], places.of[c], first, together, stride, tile, stand);
+    }
     group_barrier(stand);
-    take_column_of_factor<entries>(x_new, 2 * stand.pair, first, count, stride, tile, stand);
-    take_column_of_factor<entries>(y_new, 2 * stand.pair + 1, first, count, stride, tile, stand);
+#pragma unroll
+    for (int c = 0; c < pair_columns; ++c) {
+      take_column_of_factor<entries>(taken[c], column_of<pair_columns>(c, stand), first, together, stride, tile, stand);
+    }
     group_barrier(stand);
   }
 #pragma unroll
-  for (int t = 0; t < entries; ++t) {
-    x.W[t] = x_new[t];
-    y.W[t] = y_new[t];
+  for (int c = 0; c < pair_columns; ++c) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) columns.W[c][t] = taken[c][t];
   }
 }
 

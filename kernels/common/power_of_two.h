@@ -46,4 +46,17 @@ inline float scale(float a, int exponent) {
 }
 inline float2 scale(float2 a, int exponent) { return float2(scale(a.x, exponent), scale(a.y, exponent)); }
 
+// The magnitude bits of an entry, of a complex one the smaller of the two, or the largest bits where that is zero.
+inline uint least_bits(float a) { return magnitude_bits(a) - 1u; }
+inline uint least_bits(float2 a) { return min(magnitude_bits(a.x) - 1u, magnitude_bits(a.y) - 1u); }
+
+// Whether scale_normal does for entries of which these are the least_bits: none of them is denormal, nor becomes so.
+inline bool stays_normal(uint least, int exponent) {
+  return least >= smallest_normal_bits && exponent_of(least) + exponent >= -126;
+}
+template <typename T>
+inline T scale_normal(T a, int exponent) {
+  return a * power_of_two(exponent / 2) * power_of_two(exponent - exponent / 2);
+}
+
 }  // namespace metalsvd
