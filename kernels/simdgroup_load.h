@@ -71,20 +71,13 @@ inline uint load_column(Tensors<Storage> tensors, int j, bool exists, Shape shap
 // finite becomes zero.
 template <int entries, int count, typename T>
 inline void scale_columns(thread T (*columns)[entries], int exponent, bool is_finite, bool conjugated) {
-  uint least = 0xffffffffu;
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) least = min(least, least_bits(columns[c][t]));
-  }
-  const bool are_normal = !simd_any(!stays_normal(least, exponent));
+  scale_all<count * entries>(columns[0], exponent);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
-      const T entry = are_normal ? scale_normal(columns[c][t], exponent) : scale(columns[c][t], exponent);
-      const T finite = is_finite ? entry : from_real<T>(0.0f);
-      columns[c][t] = conjugated ? conjugate(finite) : finite;
+      const T entry = is_finite ? columns[c][t] : from_real<T>(0.0f);
+      columns[c][t] = conjugated ? conjugate(entry) : entry;
     }
   }
 }

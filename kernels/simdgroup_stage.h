@@ -90,13 +90,13 @@ inline void stage_columns(Tensors<Storage> tensors, int first, int exponent, Sha
   for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += moved_entries * threads_of(stand)) {
     T held[moved_entries];
     fetch_entries<entries>(tensors, first, e, shape, stand, held);
+    scale_all<moved_entries>(held, exponent);
 #pragma unroll
     for (int b = 0; b < moved_entries; ++b) {
       const PlaceInBoxes place = place_in_boxes<entries>(e + b * threads_of(stand), columns_are_dense, stand);
       if (place.column >= staged_columns || place.row >= stand.parts * entries) continue;
-      const T entry = scale(held[b], exponent);
       column_box<entries, T>(place.column, stand)[place_of_row<entries, T>(place.row, stand)] =
-          shape.transposed ? conjugate(entry) : entry;
+          shape.transposed ? conjugate(held[b]) : held[b];
     }
   }
 }

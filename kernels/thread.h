@@ -215,13 +215,11 @@ template <typename Storage, int N>
     return;
   }
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
+  scale_all<N * N>(held.P[0], exponent);
 #pragma unroll
   for (int j = 0; j < N; ++j) {
 #pragma unroll
-    for (int i = 0; i < N; ++i) {
-      const T entry = scale(held.P[j][i], exponent);
-      held.P[j][i] = shape.transposed ? conjugate(entry) : entry;
-    }
+    for (int i = 0; i < N; ++i) held.P[j][i] = shape.transposed ? conjugate(held.P[j][i]) : held.P[j][i];
   }
 
   const Tolerances tolerances = make_tolerances(shape.rows, shape.columns);

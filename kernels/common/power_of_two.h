@@ -46,17 +46,26 @@ inline float scale(float a, int exponent) {
 }
 inline float2 scale(float2 a, int exponent) { return float2(scale(a.x, exponent), scale(a.y, exponent)); }
 
-// The magnitude bits of an entry, of a complex one the smaller of the two, or the largest bits where that is zero.
+// The magnitude bits of an entry, less one so that zero has the largest; of a complex entry the smaller of the two.
 inline uint least_bits(float a) { return magnitude_bits(a) - 1u; }
-inline uint least_bits(float2 a) { return min(magnitude_bits(a.x) - 1u, magnitude_bits(a.y) - 1u); }
+inline uint least_bits(float2 a) { return min(least_bits(a.x), least_bits(a.y)); }
 
-// Whether scale_normal does for entries of which these are the least_bits: none of them is denormal, nor becomes so.
-inline bool stays_normal(uint least, int exponent) {
-  return least >= smallest_normal_bits && exponent_of(least) + exponent >= -126;
-}
-template <typename T>
-inline T scale_normal(T a, int exponent) {
-  return a * power_of_two(exponent / 2) * power_of_two(exponent - exponent / 2);
+// The same of so many numbers at once, in a few instructions where none of them is denormal or becomes so, as in nearly
+// all matrices.
+template <int count, typename T>
+inline void scale_all(thread T* a, int exponent) {
+  uint least = 0xffffffffu;
+#pragma unroll
+  for (int t = 0; t < count; ++t) least = min(least, least_bits(a[t]));
+  if (least >= smallest_normal_bits && exponent_of(least) + exponent >= -126) {
+    const float factor = power_of_two(exponent / 2);
+    const float other_factor = power_of_two(exponent - exponent / 2);
+#pragma unroll
+    for (int t = 0; t < count; ++t) a[t] = a[t] * factor * other_factor;
+  } else {
+#pragma unroll
+    for (int t = 0; t < count; ++t) a[t] = scale(a[t], exponent);
+  }
 }
 
 }  // namespace metalsvd

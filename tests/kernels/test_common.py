@@ -64,6 +64,24 @@ def test_scaling_by_powers_of_two_is_exact_and_rounds_once_where_it_cannot_be(em
     assert list(exponents) == [math.frexp(value)[1] - 1 for value in values]
 
 
+@pytest.mark.parametrize("shift", [-200, -30, 0, 30, 200])
+def test_numbers_that_are_scaled_together_are_scaled_as_alone(shift, emulator):
+    """Fours of which all, some and none are denormal, or become so, with zeros of either sign among them."""
+    generator = random.Random(0)
+    least, behind = -126 - min(shift, 0), 127 - max(shift, 0)  # exponents of what is normal and remains so
+    exponents = [generator.randrange(-149, behind) for _ in range(400)]
+    exponents += [generator.randrange(least, behind) for _ in range(400)]
+    values = [
+        single(math.ldexp(generator.choice((-1, 1)) * generator.uniform(1, 2), exponent)) for exponent in exponents
+    ]
+    values += [0.0, -0.0, 2.0**least, 2.0 ** (least + 1)] * 4
+    scaled = floats(values)
+    emulator.run("common", "powers_of_four", 256, 32, [scaled, shift, len(values)])
+    expected = [single(math.ldexp(value, shift)) for value in values]
+    assert [math.copysign(1, value) for value in scaled] == [math.copysign(1, value) for value in expected]
+    assert list(scaled) == expected
+
+
 @pytest.mark.parametrize("rows", [2, 31, 33, 70])
 @pytest.mark.parametrize("kind", DTYPES)
 def test_a_rotation_makes_two_columns_orthogonal_and_keeps_what_they_span(kind, rows, any_order):

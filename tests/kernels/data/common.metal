@@ -71,6 +71,16 @@ using namespace metal;
   exponents[i] = exponent_of(magnitude_bits(values[i]));
 }
 
+// values[i] becomes values[i] 2^shift, four neighbours at once.
+[[kernel]] void powers_of_four(device float* values [[buffer(0)]], constant long& shift [[buffer(1)]],
+                               constant long& count [[buffer(2)]], uint i [[thread_position_in_grid]]) {
+  if (4 * long(i) >= count) return;
+  float four[4];
+  for (int t = 0; t < 4; ++t) four[t] = values[4 * i + t];
+  scale_all<4>(four, int(shift));
+  for (int t = 0; t < 4; ++t) values[4 * i + t] = four[t];
+}
+
 // Rotates column 0 and 1 of X where they need it, and says whether they do.
 template <typename T>
 [[kernel]] void rotate(device T* X [[buffer(0)]], device int* rotated [[buffer(1)]], constant long& rows [[buffer(2)]],
