@@ -50,7 +50,7 @@ using namespace metal;
 template <typename T, int entries, bool is_spread>
 inline void factor_line(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
   float squares[pair_columns];
-  squares_of_columns<pair_columns, entries>(columns.W, squares, stand);
+  squares_of_columns<entries>(columns.W, squares, stand);
   const HeldPlaces<pair_columns> places = rank_columns<pair_columns>(squares, false, stand);
   threadgroup int* origins = stand.memory.origins + stand.matrix * stand.columns;
 #pragma unroll
@@ -109,7 +109,7 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   const bool is_finite = largest < not_finite_bits;
   const bool has_factors = exists && is_finite;
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  scale_columns<entries, pair_columns>(columns.W, exponent, is_finite, shape.transposed);
+  scale_columns<entries>(columns.W, exponent, is_finite, shape.transposed);
   if (exists && !is_finite) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, stand.pair * stand.parts + stand.part,
               stand.pairs_in_line * stand.parts);
@@ -171,7 +171,7 @@ template <typename Storage, int entries>
   const LineMemory memory = make_line_memory(boxes[simdgroup], limits::simdgroup_words_bytes / 16, nullptr, nullptr);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false>(shape, 2, int(parts), memory, team);
+  const Stand<false> stand = make_stand<false>(shape, pair_columns, int(parts), memory, team);
   const long first_index = (long(threadgroup_index) * long(team.simdgroups) + long(team.simdgroup)) * stand.matrices;
   if (first_index >= batch) return;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
@@ -198,7 +198,7 @@ template <typename Storage, int entries>
   const LineMemory memory = make_line_memory(boxes, limits::simdgroup_boxes_bytes / 16, origins, marks);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, 2, int(parts), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pair_columns, int(parts), memory, team);
   const long first_index = long(threadgroup_index) * stand.matrices;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_group<Storage, entries>(tensors, first_index, batch, batch_stride, shape, stand);

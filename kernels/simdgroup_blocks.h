@@ -199,16 +199,16 @@ inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances toler
 
 // The same of pairs of columns.
 template <typename T, int entries, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, 2>& held, Tolerances tolerances, Stand<is_spread> stand) {
+inline uint sweep_held(thread Held<T, entries, pair_columns>& held, Tolerances tolerances, Stand<is_spread> stand) {
   Columns<T, entries> columns;
 #pragma unroll
-  for (int c = 0; c < 2; ++c) {
+  for (int c = 0; c < pair_columns; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) columns.W[c][t] = held.W[c][t];
   }
   const uint found = sweep_line(columns, tolerances, true, with_used(stand, entries, 0));
 #pragma unroll
-  for (int c = 0; c < 2; ++c) {
+  for (int c = 0; c < pair_columns; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) held.W[c][t] = columns.W[c][t];
   }

@@ -88,7 +88,7 @@ inline void normalize_columns(thread Columns<T, entries>& columns, thread const 
     for (int c = 0; c < pair_columns; ++c) turns[c] = conjugate(phase_of_entries<entries>(columns.Q[c], of_Q, stand));
   }
   float squares[pair_columns];
-  squares_of_columns<pair_columns, entries>(columns.Q, squares, stand);
+  squares_of_columns<entries>(columns.Q, squares, stand);
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) {
     const T of_W_turn = sigmas[c] > 0.0f ? precise::divide(1.0f, sigmas[c]) * turns[c] : turns[c];
@@ -99,7 +99,7 @@ inline void normalize_columns(thread Columns<T, entries>& columns, thread const 
       columns.Q[c][t] = multiply(turns[c], columns.Q[c][t]);
     }
   }
-  squares_of_columns<pair_columns, entries>(columns.W, squares, stand);
+  squares_of_columns<entries>(columns.W, squares, stand);
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) correct_entries<entries>(columns.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
@@ -124,14 +124,14 @@ inline void store_entries(thread const T* x, int k, Factor<Storage> factor, Stan
 // pairs hold by their places, leave. Column k is H_0 .. H_{first_missing - 1} e_k. `turned`: so that its entry of
 // largest magnitude is real and positive. What is held is lost. Called by all lanes of a group; nothing is missing
 // where first_missing is factor.columns.
-template <int entries, int count, typename Storage, typename T, bool is_spread>
-inline void complete_held(thread T (*columns)[entries], HeldPlaces<count> places, int first_missing, bool turned,
+template <int entries, typename Storage, typename T, bool is_spread>
+inline void complete_held(thread T (*columns)[entries], HeldPlaces<pair_columns> places, int first_missing, bool turned,
                           Factor<Storage> factor, Stand<is_spread> stand) {
   const int missing = factor.columns - first_missing;
   const int reflectors = missing > 0 ? first_missing : 0;
   const int most = max_over_group(reflectors, stand);
   const int most_missing = max_over_group(missing, stand);
-  T no_diagonals[count];
+  T no_diagonals[pair_columns];
   T column[entries];
   factor_columns<entries>(columns, places, reflectors, most, stand, no_diagonals);
   for (int first = 0; first < most_missing; first += stand.pairs_in_line) {

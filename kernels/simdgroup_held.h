@@ -103,8 +103,7 @@ inline T tell_sums(thread T* values, Stand<is_spread> stand) {
     gather_shares<count>(share, values, stand);
     return share;
   }
-#pragma unroll
-  for (int i = 0; i < count; ++i) values[i] = sum_over_parts(values[i], stand);
+  sum_all_over_lanes<count>(values, stand.parts);
   return values[0];
 }
 

@@ -37,6 +37,7 @@ inline LineMemory make_line_memory(threadgroup float4* boxes, int float4s, threa
   return memory;
 }
 
+// That a pair has where Q is kept, and complex ones without.
 enum : int { pair_columns = 2 };
 
 // One lane's entries of the columns of a pair: of W, which is B until it has been factored, and of Q below it, rows
@@ -283,14 +284,14 @@ inline float square_of_column(thread const T* x, Stand<is_spread> stand) {
   return sum_over_parts(square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(x), stand);
 }
 
-// The same of several columns at once.
-template <int count, int entries, typename T, bool is_spread>
+// The same of the columns of a pair at once.
+template <int entries, typename T, bool is_spread>
 inline void squares_of_columns(thread const T (*columns)[entries], thread float* squares, Stand<is_spread> stand) {
 #pragma unroll
-  for (int c = 0; c < count; ++c) {
+  for (int c = 0; c < pair_columns; ++c) {
     squares[c] = square_of_entries<entries, limits::simdgroup_few_lanes(entries)>(columns[c]);
   }
-  sum_all_over_lanes<count>(squares, stand.parts);
+  sum_all_over_lanes<pair_columns>(squares, stand.parts);
 }
 
 // Two real numbers for an entry, to carry it beside others.
@@ -408,15 +409,15 @@ inline void exchange_entries(thread T* x, thread T* y, bool exchanged) {
 
 template <typename T, int entries, bool is_spread>
 inline void exchange_columns(thread Columns<T, entries>& columns, bool exchanged, Stand<is_spread> stand) {
-  const int begin = Columns<T, entries>::first_half;
+  const int first_half = Columns<T, entries>::first_half;
   exchange_entries<1>(columns.squares, columns.squares + 1, exchanged);
-  exchange_entries<begin>(columns.W[0], columns.W[1], exchanged);
-  if (stand.w_used > begin) {
-    exchange_entries<entries - begin>(columns.W[0] + begin, columns.W[1] + begin, exchanged);
+  exchange_entries<first_half>(columns.W[0], columns.W[1], exchanged);
+  if (stand.w_used > first_half) {
+    exchange_entries<entries - first_half>(columns.W[0] + first_half, columns.W[1] + first_half, exchanged);
   }
-  if (stand.q_used > 0) exchange_entries<begin>(columns.Q[0], columns.Q[1], exchanged);
-  if (stand.q_used > begin) {
-    exchange_entries<entries - begin>(columns.Q[0] + begin, columns.Q[1] + begin, exchanged);
+  if (stand.q_used > 0) exchange_entries<first_half>(columns.Q[0], columns.Q[1], exchanged);
+  if (stand.q_used > first_half) {
+    exchange_entries<entries - first_half>(columns.Q[0] + first_half, columns.Q[1] + first_half, exchanged);
   }
 }
 

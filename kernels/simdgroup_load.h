@@ -69,11 +69,11 @@ inline uint load_column(Tensors<Storage> tensors, int j, bool exists, Shape shap
 
 // A GPU may flush denormal numbers when it negates them: conjugates are taken of scaled entries. A matrix that is not
 // finite becomes zero.
-template <int entries, int count, typename T>
+template <int entries, typename T>
 inline void scale_columns(thread T (*columns)[entries], int exponent, bool is_finite, bool conjugated) {
-  scale_all<count * entries>(columns[0], exponent);
+  scale_all<pair_columns * entries>(columns[0], exponent);
 #pragma unroll
-  for (int c = 0; c < count; ++c) {
+  for (int c = 0; c < pair_columns; ++c) {
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const T entry = is_finite ? columns[c][t] : from_real<T>(0.0f);

@@ -57,23 +57,23 @@ inline T make_reflector(thread T* x, int k, Stand<is_spread> stand) {
 }
 
 // The column with place k goes to x, if the pair holds it: else its last.
-template <int entries, int count, typename T>
-inline bool take_column_at(thread const T (*columns)[entries], HeldPlaces<count> places, int k, thread T* x) {
+template <int entries, typename T>
+inline bool take_column_at(thread const T (*columns)[entries], HeldPlaces<pair_columns> places, int k, thread T* x) {
   bool holds = false;
 #pragma unroll
-  for (int c = count - 1; c >= 0; --c) {
+  for (int c = pair_columns - 1; c >= 0; --c) {
     const bool is_here = places.of[c] == k;
     holds = holds || is_here;
 #pragma unroll
-    for (int t = 0; t < entries; ++t) x[t] = c == count - 1 || is_here ? columns[c][t] : x[t];
+    for (int t = 0; t < entries; ++t) x[t] = c == pair_columns - 1 || is_here ? columns[c][t] : x[t];
   }
   return holds;
 }
 
 // The reflector k of the matrix, which the pair with that place holds, told to all its pairs. Where lines are spread it
 // goes through a box, one for even and one for odd k: a barrier, and one more where k does not go up or down by one.
-template <int entries, int count, typename T, bool is_spread>
-inline void broadcast_reflector(thread const T (*columns)[entries], HeldPlaces<count> places, int k,
+template <int entries, typename T, bool is_spread>
+inline void broadcast_reflector(thread const T (*columns)[entries], HeldPlaces<pair_columns> places, int k,
                                 Stand<is_spread> stand, thread T* v) {
   const bool holds = has_matrix(stand) && take_column_at<entries>(columns, places, k, v);
 #pragma unroll
@@ -94,8 +94,8 @@ inline void broadcast_reflector(thread const T (*columns)[entries], HeldPlaces<c
 // Factors the first `reflectors` columns of the matrix, by places, of which no matrix of the group has more than
 // `most`: reflector k replaces rows k and below of the column with place k, above stays R, whose diagonal entries it
 // returns in `diagonals`. A barrier for each, and one.
-template <int entries, int count, typename T, bool is_spread>
-inline void factor_columns(thread T (*columns)[entries], HeldPlaces<count> places, int reflectors, int most,
+template <int entries, typename T, bool is_spread>
+inline void factor_columns(thread T (*columns)[entries], HeldPlaces<pair_columns> places, int reflectors, int most,
                            Stand<is_spread> stand, thread T* diagonals) {
   T v[entries];
   for (int k = 0; k < most; ++k) {
@@ -103,7 +103,7 @@ inline void factor_columns(thread T (*columns)[entries], HeldPlaces<count> place
     if (simd_any(holds)) {
       const T r = make_reflector<entries>(v, k, stand);
 #pragma unroll
-      for (int c = 0; c < count; ++c) {
+      for (int c = 0; c < pair_columns; ++c) {
         const bool is_here = holds && places.of[c] == k;
         if (is_here) diagonals[c] = r;
 #pragma unroll
@@ -112,7 +112,7 @@ inline void factor_columns(thread T (*columns)[entries], HeldPlaces<count> place
     }
     broadcast_reflector<entries>(columns, places, k, stand, v);
 #pragma unroll
-    for (int c = 0; c < count; ++c) {
+    for (int c = 0; c < pair_columns; ++c) {
       reflect_entries<entries>(v, columns[c], k < reflectors && places.of[c] > k, stand);
     }
   }
@@ -121,8 +121,8 @@ inline void factor_columns(thread T (*columns)[entries], HeldPlaces<count> place
 
 // Column `place` of H_0 .. H_{reflectors - 1}, given the reflectors that the pairs hold. A barrier for each of the
 // `most`, and one.
-template <int entries, int count, typename T, bool is_spread>
-inline void form_column(thread const T (*columns)[entries], HeldPlaces<count> places, int reflectors, int most,
+template <int entries, typename T, bool is_spread>
+inline void form_column(thread const T (*columns)[entries], HeldPlaces<pair_columns> places, int reflectors, int most,
                         int place, Stand<is_spread> stand, thread T* column) {
   T v[entries];
 #pragma unroll
@@ -135,11 +135,11 @@ inline void form_column(thread const T (*columns)[entries], HeldPlaces<count> pl
   group_barrier(stand);
 }
 
-// The columns of Q of the pair: those that columns count * pair and following of W belong to.
+// The columns of Q of the pair: those that its columns of W belong to.
 template <typename T, int entries, bool is_spread>
 inline void form_columns(thread Columns<T, entries>& columns, HeldPlaces<pair_columns> places, Stand<is_spread> stand) {
   T v[entries];
-  const int first = pair_columns * stand.pair;
+  const int first = column_of<pair_columns>(0, stand);
   put_unit_vectors(columns, stand);
   for (int k = stand.columns - 1; k >= 0; --k) {
     broadcast_reflector<entries>(columns.W, places, k, stand, v);

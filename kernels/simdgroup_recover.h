@@ -363,11 +363,7 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   float sigmas[count];
   norms_of_held(held, sigmas, stand);
   const HeldPlaces<count> places = rank_held<count>(sigmas, sweeps % 2 != 0, stand);
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-    if (stand.part != 0 || places.of[c] >= shape.columns) continue;
-    tensors.S[places.of[c]] = to_storage<typename StorageTraits<Storage>::Real>(scale(sigmas[c], -exponent));
-  }
+  if (stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
   if (shape.left_columns > 0) recover_factors(held, sigmas, places, exponent, tensors, shape, work, stand);
 }
 
@@ -409,9 +405,9 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false>(shape, 2, int(parts), memory, team);
+  const Stand<false> stand = make_stand<false>(shape, pair_columns, int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries, 2>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
 
 // Grid: a threadgroup a matrix, of the SIMD-groups that its line takes. Ownership and promises as above, and besides:
@@ -441,9 +437,9 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, 2, int(parts), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pair_columns, int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries, 2>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
 
 // Grid: as above. Ownership: the lanes of a pair own its two blocks of four columns, otherwise as above. `parts` is

@@ -20,10 +20,10 @@ inline void rotate_all(thread T* x, thread T* y, Rotation<T> rotation) {
   for (int t = 0; t < count; ++t) rotate_entries(x[t], y[t], rotation);
 }
 
-// Their norms, and zero where they count as zero.
+// The norms of the columns of W, zero where they count as zero.
 template <typename T, int entries, bool is_spread>
 inline void norms_of_columns(thread const Columns<T, entries>& columns, thread float* norms, Stand<is_spread> stand) {
-  squares_of_columns<pair_columns, entries>(columns.W, norms, stand);
+  squares_of_columns<entries>(columns.W, norms, stand);
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) norms[c] = norms[c] >= least_square() ? precise::sqrt(norms[c]) : 0.0f;
 }
@@ -34,38 +34,42 @@ inline void norms_of_columns(thread const Columns<T, entries>& columns, thread f
 template <typename T, int entries, bool is_spread>
 inline void renormalize_columns(thread Columns<T, entries>& columns, bool active, Stand<is_spread> stand) {
   float squares[pair_columns];
-  squares_of_columns<pair_columns, entries>(columns.Q, squares, stand);
+  squares_of_columns<entries>(columns.Q, squares, stand);
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) correct_entries<entries>(columns.Q[c], active ? squares[c] : 1.0f);
 }
 
-// x^H y of this lane's entries of columns number x and y of W.
+// x^H y of the columns of W.
 template <typename T, int entries, bool is_spread>
-inline T product_of_lane(thread const Columns<T, entries>& columns, int x, int y, Stand<is_spread> stand) {
-  const int begin = Columns<T, entries>::first_half;
+inline T product_of_pair(thread const Columns<T, entries>& columns, Stand<is_spread> stand) {
+  const int first_half = Columns<T, entries>::first_half;
   PartialSums<T, limits::simdgroup_few_lanes(entries)> sums;
   clear_sums(sums);
-  add_products<0, begin>(columns.W[x], columns.W[y], sums);
-  if (stand.w_used > begin) add_products<begin, entries>(columns.W[x], columns.W[y], sums);
-  return total(sums);
+  add_products<0, first_half>(columns.W[0], columns.W[1], sums);
+  if (stand.w_used > first_half) add_products<first_half, entries>(columns.W[0], columns.W[1], sums);
+  return sum_over_parts(total(sums), stand);
 }
 
-// Columns number x and y of W, and of Q.
+// The columns of W, and those of Q.
 template <typename T, int entries, bool is_spread>
-inline void rotate_pair(thread Columns<T, entries>& columns, int x, int y, Rotation<T> rotation,
-                        Stand<is_spread> stand) {
-  const int begin = Columns<T, entries>::first_half;
-  rotate_all<begin>(columns.W[x], columns.W[y], rotation);
-  if (stand.w_used > begin) rotate_all<entries - begin>(columns.W[x] + begin, columns.W[y] + begin, rotation);
-  if (stand.q_used > 0) rotate_all<begin>(columns.Q[x], columns.Q[y], rotation);
-  if (stand.q_used > begin) rotate_all<entries - begin>(columns.Q[x] + begin, columns.Q[y] + begin, rotation);
+inline void rotate_pair(thread Columns<T, entries>& columns, Rotation<T> rotation, Stand<is_spread> stand) {
+  const int first_half = Columns<T, entries>::first_half;
+  const int second_half = entries - first_half;
+  rotate_all<first_half>(columns.W[0], columns.W[1], rotation);
+  if (stand.w_used > first_half) {
+    rotate_all<second_half>(columns.W[0] + first_half, columns.W[1] + first_half, rotation);
+  }
+  if (stand.q_used > 0) rotate_all<first_half>(columns.Q[0], columns.Q[1], rotation);
+  if (stand.q_used > first_half) {
+    rotate_all<second_half>(columns.Q[0] + first_half, columns.Q[1] + first_half, rotation);
+  }
 }
 
 // Makes the columns of a pair orthogonal where they are not within the tolerance. Returns what it found there.
 template <typename T, int entries, bool is_spread>
 inline uint meet(thread Columns<T, entries>& columns, Tolerances tolerances, Stand<is_spread> stand) {
   thread float* const squares = columns.squares;
-  const T dot = sum_over_parts(product_of_lane(columns, 0, 1, stand), stand);
+  const T dot = product_of_pair(columns, stand);
   const uint found = found_in_pair(squares[0], squares[1], rough_magnitude(dot), tolerances);
   // Few matrices wait for the test and for the rotation: the tangent is found beside the one, ahead of the other.
   const bool is_one_of_few = entries == limits::simdgroup_few_entries;
@@ -74,7 +78,7 @@ inline uint meet(thread Columns<T, entries>& columns, Tolerances tolerances, Sta
   const float gain = found == found_nothing ? 0.0f : squares[1] > squares[0] ? -rotation.gain : rotation.gain;
   squares[0] += gain;
   squares[1] -= gain;
-  if (found != found_nothing) rotate_pair(columns, 0, 1, rotation, stand);
+  if (found != found_nothing) rotate_pair(columns, rotation, stand);
   return found;
 }
 
@@ -88,7 +92,7 @@ inline uint sweep_line(thread Columns<T, entries>& columns, Tolerances tolerance
   Tolerances in_odd_rounds = in_even_rounds;
   if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
   uint found = found_nothing;
-  squares_of_columns<pair_columns, entries>(columns.W, columns.squares, stand);
+  squares_of_columns<entries>(columns.W, columns.squares, stand);
   if (stand.q_used > 0 && stand.columns > limits::simdgroup_steady_columns) renormalize_columns(columns, active, stand);
   for (int round = 0; round < stand.pairs_in_line; ++round) {
     found = max(found, meet(columns, in_even_rounds, stand));

@@ -50,8 +50,8 @@ inline float2 scale(float2 a, int exponent) { return float2(scale(a.x, exponent)
 inline uint least_bits(float a) { return magnitude_bits(a) - 1u; }
 inline uint least_bits(float2 a) { return min(least_bits(a.x), least_bits(a.y)); }
 
-// The same of so many numbers at once, in a few instructions where none of them is denormal or becomes so, as in nearly
-// all matrices.
+// What scale() makes of so many numbers, in a few instructions each where none of them is denormal or becomes so, as in
+// nearly all matrices.
 template <int count, typename T>
 inline void scale_all(thread T* a, int exponent) {
   uint least = 0xffffffffu;
