@@ -169,6 +169,8 @@ _SPECIAL_BOUNDS = {
     "svd_recovering_blocks_128_": "256, 2",
     "svd_recoverings_24_": "192, 2",
     "svd_recoverings_32_": "64, 4",
+    "tall_product_narrow_": "128, 4",
+    "tall_product_upper_narrow_": "128, 4",
 }
 
 DIALECTS = {"host": HostDialect, "cuda": CudaDialect}

@@ -226,6 +226,7 @@ enum : int {
   tall_product_packs = 32,
   tall_narrow_product_rows = 64,
   tall_narrow_product_packs = 16,
+  tall_narrow_product_threads = 128,
   // What a product is of, and what becomes of it (tall_recover.h).
   tall_product_reflected = 0,
   tall_product_of_upper = 1,

@@ -70,34 +70,22 @@ template [[host_name("tall_report_f32")]] [[kernel]] decltype(tall_report<float>
 template [[host_name("tall_report_c64")]] [[kernel]] decltype(tall_report<float2>) tall_report<float2>;
 template [[host_name("tall_collect_f32")]] [[kernel]] decltype(tall_collect<float>) tall_collect<float>;
 template [[host_name("tall_collect_c64")]] [[kernel]] decltype(tall_collect<float2>) tall_collect<float2>;
-template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_product_rows,
-                                                                            limits::tall_product_packs, false>)
-    tall_product<float, limits::tall_product_rows, limits::tall_product_packs, false>;
-template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_product_rows,
-                                                                            limits::tall_product_packs, false>)
-    tall_product<float2, limits::tall_product_rows, limits::tall_product_packs, false>;
-template
-    [[host_name("tall_product_narrow_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_narrow_product_rows,
-                                                                              limits::tall_narrow_product_packs, false>)
-        tall_product<float, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs, false>;
-template
-    [[host_name("tall_product_narrow_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_narrow_product_rows,
-                                                                              limits::tall_narrow_product_packs, false>)
-        tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs, false>;
-template [[host_name("tall_product_upper_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_product_rows,
-                                                                                  limits::tall_product_packs, true>)
-    tall_product<float, limits::tall_product_rows, limits::tall_product_packs, true>;
-template [[host_name("tall_product_upper_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_product_rows,
-                                                                                  limits::tall_product_packs, true>)
-    tall_product<float2, limits::tall_product_rows, limits::tall_product_packs, true>;
-template [[host_name(
-    "tall_product_upper_narrow_f32")]] [[kernel]] decltype(tall_product<float, limits::tall_narrow_product_rows,
-                                                                        limits::tall_narrow_product_packs, true>)
-    tall_product<float, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs, true>;
-template [[host_name(
-    "tall_product_upper_narrow_c64")]] [[kernel]] decltype(tall_product<float2, limits::tall_narrow_product_rows,
-                                                                        limits::tall_narrow_product_packs, true>)
-    tall_product<float2, limits::tall_narrow_product_rows, limits::tall_narrow_product_packs, true>;
+template [[host_name("tall_product_f32")]] [[kernel]] decltype(tall_product<float, WideProduct, false>)
+    tall_product<float, WideProduct, false>;
+template [[host_name("tall_product_c64")]] [[kernel]] decltype(tall_product<float2, WideProduct, false>)
+    tall_product<float2, WideProduct, false>;
+template [[host_name("tall_product_narrow_f32")]] [[kernel]] decltype(tall_product<float, NarrowProduct, false>)
+    tall_product<float, NarrowProduct, false>;
+template [[host_name("tall_product_narrow_c64")]] [[kernel]] decltype(tall_product<float2, NarrowProduct, false>)
+    tall_product<float2, NarrowProduct, false>;
+template [[host_name("tall_product_upper_f32")]] [[kernel]] decltype(tall_product<float, WideProduct, true>)
+    tall_product<float, WideProduct, true>;
+template [[host_name("tall_product_upper_c64")]] [[kernel]] decltype(tall_product<float2, WideProduct, true>)
+    tall_product<float2, WideProduct, true>;
+template [[host_name("tall_product_upper_narrow_f32")]] [[kernel]] decltype(tall_product<float, NarrowProduct, true>)
+    tall_product<float, NarrowProduct, true>;
+template [[host_name("tall_product_upper_narrow_c64")]] [[kernel]] decltype(tall_product<float2, NarrowProduct, true>)
+    tall_product<float2, NarrowProduct, true>;
 template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
 template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<float>) tall_restore<float>;

@@ -29,189 +29,11 @@
 #include "tall.h"
 #include "tall_copy.h"
 #include "tall_packed.h"
+#include "tall_product.h"
 
 namespace metalsvd {
 
 using namespace metal;
-
-// A factor of a product, from where the tile meets it.
-template <typename T>
-struct Operand {
-  device const T* first;
-  long row_stride, column_stride;
-  int rows, columns;  // that there are from there on, or more than are read
-};
-
-// Packs of so many numbers, `stride` apart, of which the first `there` exist; zeros beyond. Where they are `whole`, and
-// packs of 16 bytes, rows have zeros to the end of the last pack.
-template <typename T>
-inline float4 fetch_pack(device const T* first, long stride, int there, bool whole) {
-  if (whole) return there > 0 ? *(device const float4*)first : zero_pack();
-  T numbers[packed_count<T>()];
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) {
-    numbers[q] = from_real<T>(0.0f);
-    if (q < there) numbers[q] = first[q * stride];
-  }
-  return pack_of(numbers);
-}
-
-// A threadgroup makes a tile of a product of so many rows and packs: wide ones, for which a thread reads less for what
-// it multiplies, or narrow ones, which are more. How large they are changes no bit. Slices of so many columns of the
-// left factor, and rows of the right one, are staged: those columns one after the other, padded so that they do not
-// begin in the same bank.
-template <int rows_of_tile, int packs_of_tile>
-struct ProductTile {
-  enum : int {
-    rows = rows_of_tile,
-    packs = packs_of_tile,
-    slice = 16,
-    stride = rows + 4,
-    // What a thread owns: rows that follow each other, and packs `packs_across` from each other.
-    packs_across = 16,
-    held_packs = packs / int(packs_across),
-    held_rows = rows * int(packs_across) / int(limits::tall_threads),
-    // What it moves of a slice: numbers of the left factor, and packs of the right one.
-    moved = rows * int(slice) / int(limits::tall_threads),
-    moved_packs = packs * int(slice) / int(limits::tall_threads)
-  };
-};
-
-// What a thread moves of a slice: packs of numbers of the left factor which follow each other in its rows or, where it
-// is read `across`, in its columns, and packs of rows of the right one.
-template <typename T, typename Tile>
-struct HeldSlice {
-  float4 left[Tile::moved / packed_count<T>()];
-  float4 right[Tile::moved_packs];
-};
-
-// Which: packs of lines of a slice, rows or columns, from some on in steps of so many.
-template <typename T, typename Tile>
-struct SliceOfThread {
-  bool across;
-  bool whole_left, whole_right;
-  int left_pack, left_line, left_step;
-  int right_pack, right_k, right_pack_step, right_k_step;
-};
-
-// Whether numbers of so many a step are packs that begin at 16 bytes, if the first one does.
-template <typename T>
-inline bool are_whole(long stride, long line_stride, long batch_stride) {
-  const long count = packed_count<T>();
-  return stride == 1 && line_stride % count == 0 && batch_stride % count == 0;
-}
-
-template <typename Tile, typename T>
-inline SliceOfThread<T, Tile> make_slice_of_thread(Operand<T> left, long left_batch_stride, Operand<T> right,
-                                                   long right_batch_stride, Team team) {
-  const int count = packed_count<T>();
-  SliceOfThread<T, Tile> slice;
-  slice.across = left.row_stride < left.column_stride;
-  const int packs_of_line = (slice.across ? int(Tile::rows) : int(Tile::slice)) / count;
-  slice.left_pack = team.index % packs_of_line * count;
-  slice.left_line = team.index / packs_of_line;
-  slice.left_step = int(limits::tall_threads) / packs_of_line;
-  slice.whole_left = slice.across ? are_whole<T>(left.row_stride, left.column_stride, left_batch_stride)
-                                  : are_whole<T>(left.column_stride, left.row_stride, left_batch_stride);
-  slice.whole_right = are_whole<T>(right.column_stride, right.row_stride, right_batch_stride);
-  // Threads side by side read the right factor along whichever side its numbers lie.
-  const bool down = right.row_stride < right.column_stride;
-  slice.right_k = down ? team.index % Tile::slice : team.index / Tile::packs;
-  slice.right_pack = down ? team.index / Tile::slice : team.index % Tile::packs;
-  slice.right_k_step = down ? 0 : int(limits::tall_threads) / Tile::packs;
-  slice.right_pack_step = down ? int(limits::tall_threads) / Tile::slice : 0;
-  return slice;
-}
-
-// Those of the slice from column `start` of `end` on; zeros beyond.
-template <typename Tile, typename T>
-inline void fetch_slice(SliceOfThread<T, Tile> slice, Operand<T> left, Operand<T> right, int start, int end,
-                        thread HeldSlice<T, Tile>& held) {
-  const int count = packed_count<T>();
-  const int there = min(end - start, int(Tile::slice));  // of the slice
-  device const T* const left_slice = left.first + start * left.column_stride;
-#pragma unroll
-  for (int s = 0; s < Tile::moved / count; ++s) {
-    const int line = slice.left_line + s * slice.left_step;
-    const int k = slice.across ? line : slice.left_pack;
-    const int row = slice.across ? slice.left_pack : line;
-    const int exist = slice.across ? (k < there ? left.rows - row : 0) : (row < left.rows ? there - k : 0);
-    held.left[s] = fetch_pack(left_slice + k * left.column_stride + row * left.row_stride,
-                              slice.across ? left.row_stride : left.column_stride, exist, slice.whole_left);
-  }
-  device const T* const right_slice = right.first + start * right.row_stride;
-#pragma unroll
-  for (int s = 0; s < Tile::moved_packs; ++s) {
-    const int k = slice.right_k + s * slice.right_k_step;
-    const int column = (slice.right_pack + s * slice.right_pack_step) * count;
-    held.right[s] = fetch_pack(right_slice + k * right.row_stride + column * right.column_stride, right.column_stride,
-                               k < there ? right.columns - column : 0, slice.whole_right);
-  }
-}
-
-template <typename Tile, typename T>
-inline void stage_slice(SliceOfThread<T, Tile> slice, thread const HeldSlice<T, Tile>& held, bool conjugates,
-                        threadgroup T* left, threadgroup float4* right) {
-  const int count = packed_count<T>();
-#pragma unroll
-  for (int s = 0; s < Tile::moved / count; ++s) {
-    const int line = slice.left_line + s * slice.left_step;
-    if (slice.across) {
-      *(threadgroup float4*)(left + line * Tile::stride + slice.left_pack) = held.left[s];
-      continue;
-    }
-#pragma unroll
-    for (int q = 0; q < count; ++q) {
-      left[(slice.left_pack + q) * Tile::stride + line] = number_at<T>(held.left[s], q);
-    }
-  }
-#pragma unroll
-  for (int s = 0; s < Tile::moved_packs; ++s) {
-    const int k = slice.right_k + s * slice.right_k_step;
-    const int pack = slice.right_pack + s * slice.right_pack_step;
-    right[k * Tile::packs + pack] = conjugates ? conjugate_of_pack(held.right[s], T()) : held.right[s];
-  }
-}
-
-// Where a thread's part of a tile begins. Neighbouring threads read the same rows, and every other the same pack
-// (block_wide_gram.h says why).
-struct PartOfTile {
-  int row, pack;
-};
-
-template <typename Tile>
-inline PartOfTile make_part_of_tile(Team team) {
-  PartOfTile part;
-  part.pack = team.index % 2 + team.index / 4 % (Tile::packs_across / 2) * 2;
-  part.row = (team.index / 2 % 2 + team.index / (2 * Tile::packs_across) * 2) * Tile::held_rows;
-  return part;
-}
-
-// Adds the products of a slice.
-template <typename Tile, typename T>
-inline void add_slice(threadgroup const float4* left, threadgroup const float4* right, PartOfTile part,
-                      thread float4 (&sums)[Tile::held_packs][Tile::held_rows]) {
-  constexpr int count = packed_count<T>();
-#pragma unroll
-  for (int k = 0; k < Tile::slice; ++k) {
-    float4 of_right[Tile::held_packs];
-#pragma unroll
-    for (int p = 0; p < Tile::held_packs; ++p) {
-      of_right[p] = right[k * Tile::packs + part.pack + p * Tile::packs_across];
-    }
-#pragma unroll
-    for (int r = 0; r < Tile::held_rows / count; ++r) {
-      const float4 of_left = left[(k * Tile::stride + part.row) / count + r];
-#pragma unroll
-      for (int i = 0; i < count; ++i) {
-#pragma unroll
-        for (int p = 0; p < Tile::held_packs; ++p) {
-          sums[p][r * count + i] = multiply_add(number_at<T>(of_left, i), of_right[p], sums[p][r * count + i]);
-        }
-      }
-    }
-  }
-}
 
 // The sum of an entry of a product, and where it stands.
 template <typename T>
@@ -311,10 +133,10 @@ inline bool is_trimmed(device const float* multiplied, long first, long end, int
 // Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
-// Grid: one threadgroup of tall_threads a tile of the product, across first, or by an upper triangle down first, from
-// the last column on. Ownership: a thread owns packs of the rows that follow each other. Barriers: two a slice, before
-// and after it is read, and one for the defect.
-template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
+// Grid: one threadgroup a tile of the product, across first, or by an upper triangle down first, from
+// the last column on. Ownership: a thread owns packs of the rows that follow each other. Barriers: those of
+// sum_product, and one for the defect.
+template <typename T, typename Tile, bool by_upper>
 [[kernel, max_total_threads_per_threadgroup(limits::tall_threads)]] void tall_product(
     device const T* left [[buffer(0)]], device const T* right [[buffer(1)]], device T* product [[buffer(2)]],
     constant long& columns [[buffer(3)]], constant long& stride [[buffer(4)]],
@@ -325,12 +147,11 @@ template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
     device const uint* settled [[buffer(14)]], constant long& rows [[buffer(15)]], constant long& summed [[buffer(16)]],
     uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
     uint lane [[thread_index_in_simdgroup]], uint simdgroup [[simdgroup_index_in_threadgroup]]) {
-  typedef ProductTile<rows_of_tile, packs_of_tile> Tile;
   constexpr int count = packed_count<T>();
-  threadgroup float4 left_packs[int(Tile::slice) * int(Tile::stride) * sizeof(T) / sizeof(float4)];
-  threadgroup float4 right_packs[int(Tile::slice) * packs_of_tile];
-  threadgroup uint defects_of_simdgroups[limits::tall_threads / limits::simd_width];
-  const Team team = make_team(thread_index, limits::tall_threads, lane, simdgroup);
+  threadgroup float4 left_packs[2 * int(Tile::left_numbers) * sizeof(T) / sizeof(float4)];
+  threadgroup float4 right_packs[2 * int(Tile::right_packs)];
+  threadgroup uint defects_of_simdgroups[int(Tile::threads) / int(limits::simd_width)];
+  const Team team = make_team(thread_index, Tile::threads, lane, simdgroup);
   const bool is_gram = !by_upper && is_of_gram(kind);
   const uint across = uint(stride / count + Tile::packs - 1) / uint(Tile::packs);
   const uint down = uint(rows + Tile::rows - 1) / uint(Tile::rows);
@@ -350,7 +171,6 @@ template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
     if (is_gram && team.index == 0) defects[threadgroup_index] = 0u;
     return;
   }
-  const bool conjugates = !by_upper;
   const long first_column = first_pack * count;
   const bool is_of_unit_columns =
       by_upper && is_trimmed(values + matrix * columns, first_column, end_of_tile, team.lane);
@@ -362,27 +182,11 @@ template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
                               left_column_stride, int(rows - first_row), 0};
   const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
                                right_row_stride, right_column_stride, 0, int(columns - first_column)};
-  const SliceOfThread<T, Tile> slice =
-      make_slice_of_thread<Tile>(of_left, left_batch_stride, of_right, right_batch_stride, team);
+  const Factors<T> factors = {of_left, of_right, first, end, !by_upper};
+  const WholePacks whole = find_whole_packs(of_left, left_batch_stride, of_right, right_batch_stride);
   const PartOfTile part = make_part_of_tile<Tile>(team);
-
-  float4 sums[Tile::held_packs][Tile::held_rows];
-#pragma unroll
-  for (int p = 0; p < Tile::held_packs; ++p) {
-#pragma unroll
-    for (int r = 0; r < Tile::held_rows; ++r) sums[p][r] = zero_pack();
-  }
-  HeldSlice<T, Tile> held;
-  fetch_slice(slice, of_left, of_right, first, end, held);
-  for (int start = first; start < end; start += Tile::slice) {
-    stage_slice(slice, held, conjugates, (threadgroup T*)left_packs, right_packs);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    // The next slice is on its way while this one is multiplied.
-    fetch_slice(slice, of_left, of_right, start + Tile::slice, end, held);
-    // At the last rows most SIMD-groups may have none.
-    if (part.row < of_left.rows) add_slice<Tile, T>(left_packs, right_packs, part, sums);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  SumsOfTile<Tile> sums;
+  sum_product<Tile>(factors, whole, (threadgroup T*)left_packs, right_packs, part, team.index, sums);
 
   uint defect = 0u;
 #pragma unroll
@@ -395,7 +199,7 @@ template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
       T numbers[count];
 #pragma unroll
       for (int q = 0; q < count; ++q) {
-        const ProductEntry<T> entry = {number_at<T>(sums[p][r], q), row, pack * count + q};
+        const ProductEntry<T> entry = {number_at<T>(sums.of[p][r], q), row, pack * count + q};
         numbers[q] = from_real<T>(0.0f);
         if (entry.column >= columns) continue;
         numbers[q] = by_upper ? entry.sum : finished_entry(entry, kind, values + matrix * columns);
@@ -412,7 +216,7 @@ template <typename T, int rows_of_tile, int packs_of_tile, bool by_upper>
       for (int r = 0; r < Tile::held_rows; r += 4) {
         const long row = first_row + part.row + r;
         if (row >= columns) continue;
-        store_mirrored(sums[p] + r, product + (matrix * columns + column) * stride + row, stride,
+        store_mirrored(sums.of[p] + r, product + (matrix * columns + column) * stride + row, stride,
                        int(columns - column));
       }
     }
