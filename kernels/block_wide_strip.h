@@ -26,28 +26,65 @@ enum : int {
   wide_strip_turns = wide_pair / wide_strip_turn
 };
 
-struct HeldWideStrip {
-  float4 x[wide_strip_moved];
-};
-
-// Rows from `start` on of the columns that the lane moves, which are at every wide_strip_step-th seat; zeros beyond and
-// beside them.
-inline void read_wide_strip(WideStack stack, thread const int* moved, int start, int end_row, int lane,
-                            thread HeldWideStrip& held) {
-  const int row = start + lane % wide_strip_fours * 4;
-  const WideRowsOfStack rows = rows_of_stack(stack, row);
-#pragma unroll
-  for (int k = 0; k < wide_strip_moved; ++k) {
-    held.x[k] = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (row >= end_row || moved[k] < 0) continue;
-    held.x[k] = *(device const float4*)(rows.first + long(moved[k]) * rows.stride);
-  }
-}
-
 // Where four rows of a column stand in a strip: lanes that read the same rows of every fourth column would meet in a
 // bank otherwise.
 inline int place_in_strip(int column, int four_of_rows) {
   return column * wide_strip_fours + (four_of_rows ^ (column / 4 & (wide_strip_fours - 1)));
+}
+
+// What a lane multiplies. Neighbouring lanes take the same rows, and every other the same columns (block_wide_gram.h
+// says why), and eight neighbours write all rows of a column together.
+struct StripOfLane {
+  int four_of_rows;
+  int group_of_columns;
+};
+
+inline StripOfLane make_strip_of_lane(uint lane) {
+  StripOfLane own;
+  own.four_of_rows = int(lane >> 1 & 3);
+  own.group_of_columns = int((lane & 1) | (lane >> 2 & 6));
+  return own;
+}
+
+// What it moves: four rows of the columns at every wide_strip_step-th seat from the first one on.
+struct MovedOfLane {
+  int four_of_rows;
+  int first_seat;
+};
+
+inline MovedOfLane make_moved_of_lane(uint lane) {
+  MovedOfLane moved;
+  moved.four_of_rows = int(lane % wide_strip_fours);
+  moved.first_seat = int(lane / wide_strip_fours);
+  return moved;
+}
+
+struct HeldWideStrip {
+  float4 x[wide_strip_moved];
+};
+
+// How many fours of rows a column is behind the first one, or no_place where there is none.
+enum : uint { no_place = 0xffffffffu };
+inline uint place_of_column(int column, long rows) {
+  return column < 0 ? uint(no_place) : uint(column) * (uint(rows) / 4u);
+}
+
+// Four rows of the columns that the lane moves, where these exist; else what was held stays.
+inline void read_wide_strip(device const float4* four_of_rows, thread const uint* moved, bool exist,
+                            thread HeldWideStrip& held) {
+  if (!exist) return;
+#pragma unroll
+  for (int k = 0; k < wide_strip_moved; ++k) {
+    if (moved[k] != no_place) held.x[k] = four_of_rows[moved[k]];
+  }
+}
+
+inline void stage_wide_strip(thread const HeldWideStrip& held, MovedOfLane moved, threadgroup float4* strip) {
+  // Every second column that a lane moves has its rows in another order.
+  const int place = place_in_strip(moved.first_seat, moved.four_of_rows);
+  threadgroup float4* const places[2] = {strip + place, strip + (place ^ wide_strip_step / 4)};
+#pragma unroll
+  for (int k = 0; k < wide_strip_moved; ++k) places[k % 2][k * wide_strip_step * wide_strip_fours] = held.x[k];
 }
 
 struct WideFactors {
@@ -100,6 +137,54 @@ inline WideChange multiply_wide_strip(threadgroup const float4* J, threadgroup c
   return change;
 }
 
+// Rows [first_row, end_row) of columns of so many, where there are such rows: every fourth strip is the SIMD-group's.
+inline void rotate_wide_strips(device float* columns, int rows, int first_row, int end_row,
+                               threadgroup const float4* J_minus_I, device const int* seats, threadgroup float4* strip,
+                               int simdgroup, uint lane) {
+  const MovedOfLane moved = make_moved_of_lane(lane);
+  const StripOfLane own = make_strip_of_lane(lane);
+  uint moved_places[wide_strip_moved];
+  HeldWideStrip held;
+#pragma unroll
+  for (int k = 0; k < wide_strip_moved; ++k) {
+    moved_places[k] = place_of_column(seats[moved.first_seat + k * wide_strip_step], rows);
+    held.x[k] = float4(0.0f, 0.0f, 0.0f, 0.0f);
+  }
+  uint own_places[2][4];  // where what it multiplies goes
+#pragma unroll
+  for (int c = 0; c < 8; ++c) {
+    const int seat = c / 4 * wide_columns + own.group_of_columns * 4 + c % 4;
+    own_places[c / 4][c % 4] = place_of_column(seats[wide_pair + seat], rows);
+  }
+  const int rows_together = limits::block_wide_strip_rows * limits::block_wide_strip_simdgroups;
+  const int end = min(end_row, rows);
+  int start = max(first_row, 0) + simdgroup * limits::block_wide_strip_rows;
+  device const float4* next = (device const float4*)(columns + start) + moved.four_of_rows;
+  device float4* out = (device float4*)(columns + start) + own.four_of_rows;
+  threadgroup const float4* const own_columns = strip + place_in_strip(own.group_of_columns * 4, own.four_of_rows);
+  read_wide_strip(next, moved_places, start + moved.four_of_rows * 4 < end, held);
+#pragma unroll 1
+  for (; start < end; start += rows_together) {
+    stage_wide_strip(held, moved, strip);
+    // Of device memory too, since sorting writes columns that other lanes have read.
+    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
+    // The next strip is on its way while this one is multiplied.
+    next += rows_together / 4;
+    read_wide_strip(next, moved_places, start + rows_together + moved.four_of_rows * 4 < end, held);
+    const WideChange change = multiply_wide_strip(J_minus_I + own.group_of_columns, strip, own.four_of_rows);
+    const bool exist = start + own.four_of_rows * 4 < end;
+#pragma unroll
+    for (int c = 0; c < 8; ++c) {
+      const float4 old = own_columns[(c / 4 * wide_columns + c % 4) * wide_strip_fours];
+      thread const float* const added = change.at[c / 4][c % 4];
+      const float4 sum = float4(old.x + added[0], old.y + added[1], old.z + added[2], old.w + added[3]);
+      if (exist && own_places[c / 4][c % 4] != no_place) out[own_places[c / 4][c % 4]] = sum;
+    }
+    out += rows_together / 4;
+    simdgroup_barrier(mem_flags::mem_threadgroup);
+  }
+}
+
 // X = X + X (J - I), sorted, for `share` rows of the columns of a table, those of W and those of V behind them.
 //
 // Grid: a threadgroup of block_wide_strip_threads a matrix, table and share, shares innermost. Ownership: the table
@@ -132,52 +217,14 @@ template <typename T>
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
 
-  // Neighbouring lanes take the same rows, and every other the same columns (block_wide_gram.h says why).
-  const int lane = int(lane_index);
-  const int four_of_rows = (lane >> 1 & 1) | (lane >> 3 & 2);
-  const int group_of_columns = (lane & 1) | (lane >> 1 & 6);
-  int moved[wide_strip_moved];
-#pragma unroll
-  for (int k = 0; k < wide_strip_moved; ++k) moved[k] = seats[lane / wide_strip_fours + k * wide_strip_step];
-  int columns_of_lane[2][4];  // where what it multiplies goes
-#pragma unroll
-  for (int c = 0; c < 8; ++c) {
-    columns_of_lane[c / 4][c % 4] = seats[wide_pair + c / 4 * wide_columns + group_of_columns * 4 + c % 4];
-  }
-
   const long first_column = matrix * padded;
-  const WideStack stack = make_wide_stack(W + first_column * rows, V + first_column * v_rows, rows, v_rows);
-  const int end_row = min((index_of_share + 1) * int(share), stack.height);
-  const int rows_together = limits::block_wide_strip_rows * limits::block_wide_strip_simdgroups;
-  int start = index_of_share * int(share) + int(simdgroup) * limits::block_wide_strip_rows;
+  const int first_row = index_of_share * int(share);
+  const int end_row = first_row + int(share);
   threadgroup float4* const strip = strips + simdgroup * (wide_strip_entries / 4);
-  threadgroup const float4* const own_columns = strip + place_in_strip(group_of_columns * 4, four_of_rows);
-  HeldWideStrip held;
-  read_wide_strip(stack, moved, start, end_row, lane, held);
-#pragma unroll 1
-  for (; start < end_row; start += rows_together) {
-#pragma unroll
-    for (int k = 0; k < wide_strip_moved; ++k) {
-      strip[place_in_strip(lane / wide_strip_fours + k * wide_strip_step, lane % wide_strip_fours)] = held.x[k];
-    }
-    // Of device memory too, since sorting writes columns that other lanes have read.
-    simdgroup_barrier(mem_flags::mem_threadgroup | mem_flags::mem_device);
-    // The next strip is on its way while this one is multiplied.
-    read_wide_strip(stack, moved, start + rows_together, end_row, lane, held);
-    const WideChange change = multiply_wide_strip(J_minus_I + group_of_columns, strip, four_of_rows);
-    const int row = start + four_of_rows * 4;
-    const WideRowsOfStack out = rows_of_stack(stack, row);
-#pragma unroll
-    for (int c = 0; c < 8; ++c) {
-      const int column = columns_of_lane[c / 4][c % 4];
-      if (row >= end_row || column < 0) continue;
-      const float4 old = own_columns[(c / 4 * wide_columns + c % 4) * wide_strip_fours];
-      thread const float* const added = change.at[c / 4][c % 4];
-      *(device float4*)(out.first + long(column) * out.stride) =
-          float4(old.x + added[0], old.y + added[1], old.z + added[2], old.w + added[3]);
-    }
-    simdgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  rotate_wide_strips(W + first_column * rows, int(rows), first_row, end_row, J_minus_I, seats, strip, int(simdgroup),
+                     lane_index);
+  rotate_wide_strips(V + first_column * v_rows, int(v_rows), first_row - int(rows), end_row - int(rows), J_minus_I,
+                     seats, strip, int(simdgroup), lane_index);
 }
 
 }  // namespace metalsvd
