@@ -18,7 +18,7 @@ CholeskyQr::CholeskyQr(const Reduction& reduction, const Matrices& B, const Tens
   const std::int64_t numbers = width_ * limits::whole_side * width_ * limits::whole_side;
   grams_ = allocate_numbers(B, parts_ * numbers);
   gram_ = allocate_numbers(B, numbers);
-  for (Numbers* const square : {triangles_, triangles_ + 1, inverses_, inverses_ + 1, &product_}) {
+  for (Numbers* const square : {triangles_, triangles_ + 1, inverses_, inverses_ + 1, &multiplier_}) {
     *square = allocate_numbers(B, B.n * stride);
   }
 }
@@ -32,14 +32,15 @@ Matrices CholeskyQr::row_major(const Numbers& square) const {
   return {square.tensor, B_.batch, square.stride, B_.n, B_.n, products_.stride(), 1};
 }
 
-Launch CholeskyQr::multiply(const Tensor& B, const Tensor& matrix, const Tensor& product) const {
-  const std::int64_t side = 2 * limits::whole_side;
-  return launch("multiply", divide_up(B_.m, side) * divide_up(B_.n, side),
-                {B, matrix, product, B_.m, B_.n, products_.stride()});
+Launch CholeskyQr::product(std::int64_t kind, const Matrices& left, const Matrices& right,
+                           const Tensor& product) const {
+  return products_.launch(kind, left, right, product, {settled_, settled_, settled_});
 }
 
-Launch CholeskyQr::small_product(const Matrices& upper, const Matrices& right, const Tensor& product) const {
-  return products_.launch(limits::tall_product_of_upper, upper, right, product, {settled_, settled_, settled_});
+Launch CholeskyQr::multiply(const Tensor& B, const Matrices& matrix, const Tensor& multiplied) const {
+  const std::int64_t stride = products_.stride();
+  const Matrices left{B, B_.batch, B_.m * stride, B_.m, B_.n, stride, 1};
+  return product(limits::tall_product_of_all, left, matrix, multiplied);
 }
 
 void CholeskyQr::factor_gram(const Tensor& of, bool is_second, std::vector<Launch>& launches) const {
@@ -55,14 +56,14 @@ void CholeskyQr::factor_gram(const Tensor& of, bool is_second, std::vector<Launc
 
 void CholeskyQr::factor(const Tensor& R, std::vector<Launch>& launches) const {
   factor_gram(B_.tensor, false, launches);
-  launches.push_back(multiply(B_.tensor, inverses_[0].tensor, C_.tensor));
+  launches.push_back(multiply(B_.tensor, row_major(inverses_[0]), C_.tensor));
   factor_gram(C_.tensor, true, launches);
-  launches.push_back(small_product(row_major(triangles_[1]), row_major(triangles_[0]), R));
+  launches.push_back(product(limits::tall_product_of_upper, row_major(triangles_[1]), row_major(triangles_[0]), R));
 }
 
 void CholeskyQr::expand(const Matrices& vectors, const Tensor& P, std::vector<Launch>& launches) const {
-  launches.push_back(small_product(row_major(inverses_[1]), vectors, product_.tensor));
-  launches.push_back(multiply(C_.tensor, product_.tensor, P));
+  launches.push_back(product(limits::tall_product_of_upper, row_major(inverses_[1]), vectors, multiplier_.tensor));
+  launches.push_back(multiply(C_.tensor, row_major(multiplier_), P));
 }
 
 }  // namespace metalsvd

@@ -30,10 +30,10 @@ class CholeskyQr {
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::block_threads) const;
   // B, or what has its shape, times a matrix of n x n.
-  Launch multiply(const torch::stable::Tensor& B, const torch::stable::Tensor& matrix,
-                  const torch::stable::Tensor& product) const;
-  // An upper triangle times a matrix.
-  Launch small_product(const Matrices& upper, const Matrices& right, const torch::stable::Tensor& product) const;
+  Launch multiply(const torch::stable::Tensor& B, const Matrices& matrix,
+                  const torch::stable::Tensor& multiplied) const;
+  Launch product(std::int64_t kind, const Matrices& left, const Matrices& right,
+                 const torch::stable::Tensor& product) const;
   Matrices row_major(const Numbers& square) const;
 
   Matrices B_;
@@ -45,7 +45,7 @@ class CholeskyQr {
   Numbers grams_, gram_;
   Numbers triangles_[2];  // R_1 and R_2
   Numbers inverses_[2];
-  Numbers product_;  // R_2^-1 times vectors
+  Numbers multiplier_;  // R_2^-1 times vectors
 };
 
 }  // namespace metalsvd

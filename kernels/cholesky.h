@@ -230,43 +230,4 @@ template <typename T>
   if (is_second == 0 && team.index == 0) settled[matrix] = 1u;
 }
 
-// B times a small matrix, columns x columns.
-//
-// Grid: a threadgroup of block_threads a matrix and tile of the product, across first. Ownership: four columns of a row
-// of each subtile a thread. Barriers: those of sum_whole and total_of_whole. The host promises: rows of all three are
-// whole fours, `stride` numbers, those of the small matrix zero beyond its columns.
-template <typename T>
-[[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void cholesky_multiply(
-    device const T* B [[buffer(0)]], device const T* matrix [[buffer(1)]], device T* product [[buffer(2)]],
-    constant long& rows [[buffer(3)]], constant long& columns [[buffer(4)]], constant long& stride [[buffer(5)]],
-    uint group [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]]) {
-  enum : int { subtiles = 2 };
-  typedef WholeTile<subtiles> Tile;
-  threadgroup float4 memory[Tile::packs];
-  const uint across = uint(columns + Tile::side - 1) / uint(Tile::side);
-  const uint down = uint(rows + Tile::side - 1) / uint(Tile::side);
-  const long index = group / (across * down);
-  const int first_row = int(group % (across * down) / across) * Tile::side;
-  const int first_column = int(group % across) * Tile::side;
-  WholeProduct<WholeColumns, WholeLines> task;
-  task.left = whole_factor<WholeColumns>(B + index * rows * stride, stride, stride, rows);
-  task.right = whole_factor<WholeLines>(matrix + index * columns * stride, stride, columns, stride);
-  task.first_row = first_row;
-  task.first_column = first_column;
-  task.lines = int(columns);
-  WholeSums<subtiles> sums;
-  sum_whole<subtiles, false>(task, memory, int(thread_index), sums);
-  product += index * rows * stride;
-#pragma unroll
-  for (int a = 0; a < subtiles; ++a) {
-#pragma unroll
-    for (int b = 0; b < subtiles; ++b) {
-      const float4 total = total_of_whole<subtiles>(sums, a, b, memory, int(thread_index));
-      const long row = first_row + a * whole_side + whole_row_of_thread(int(thread_index));
-      const long column = first_column + b * whole_side + whole_column_of_thread(int(thread_index));
-      if (row < rows && column < stride) *(device float4*)(product + row * stride + column) = total;
-    }
-  }
-}
-
 }  // namespace metalsvd

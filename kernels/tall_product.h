@@ -362,4 +362,33 @@ inline void sum_product(Factors<T> factors, WholePacks whole, threadgroup T* lef
   add_slices<T, Tile>(rest, whole_slices, all_slices, part.row < left.rows, part, left_room, right_room, sums);
 }
 
+// The first numbers of a pack, and zeros.
+template <typename T>
+inline float4 first_of_pack(float4 pack, int count) {
+  T numbers[packed_count<T>()];
+#pragma unroll
+  for (int q = 0; q < packed_count<T>(); ++q) numbers[q] = q < count ? number_at<T>(pack, q) : from_real<T>(0.0f);
+  return pack_of(numbers);
+}
+
+// The sums as they are, where a tile begins of a row-major matrix, of which so many rows and columns are there; zeros
+// beyond these, to the end of a row, which `end` numbers are to.
+template <typename Tile, typename T>
+inline void store_sums(thread const SumsOfTile<Tile>& sums, PartOfTile part, device T* tile, long stride, int rows,
+                       int columns, int end) {
+  constexpr int count = packed_count<T>();
+#pragma unroll
+  for (int p = 0; p < Tile::held_packs; ++p) {
+    const int pack = part.pack + p * Tile::packs_across;
+    if (pack * count >= end) return;
+    const int exist = columns - pack * count;
+    device float4* place = (device float4*)(tile + part.row * stride) + pack;
+#pragma unroll
+    for (int r = 0; r < Tile::held_rows; ++r) {
+      if (part.row + r < rows) *place = exist < count ? first_of_pack<T>(sums.of[p][r], exist) : sums.of[p][r];
+      place += stride / count;
+    }
+  }
+}
+
 }  // namespace metalsvd

@@ -49,9 +49,9 @@ inline bool is_of_gram(long kind) {
   return kind == limits::tall_product_of_gram || kind == limits::tall_product_of_last_gram;
 }
 
-// What becomes of it. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is multiplied by. It
-// corrects lengths, the last one by up to a factor of two, the first one only if they are nearly right: a column that
-// is far from unit length would not become orthogonal with them.
+// What becomes of it, if that is anything else. Of a Gram matrix Z^T conj(Z) that is an entry of the triangle that Z is
+// multiplied by. It corrects lengths, the last one by up to a factor of two, the first one only if they are nearly
+// right: a column that is far from unit length would not become orthogonal with them.
 template <typename T>
 inline T finished_entry(ProductEntry<T> entry, long kind, device const float* values) {
   const bool is_diagonal = entry.row == entry.column;
@@ -61,7 +61,6 @@ inline T finished_entry(ProductEntry<T> entry, long kind, device const float* va
     const float sigma = max(values[entry.column], values[0] * power_of_two(-22));
     return (sigma > 0.0f ? precise::divide(1.0f, sigma) : 0.0f) * entry.sum;
   }
-  if (!is_of_gram(kind)) return entry.sum;
   if (!is_diagonal) return entry.row > entry.column ? from_real<T>(0.0f) : -conjugate(entry.sum);
   const float square = real_part(entry.sum);
   if (kind == limits::tall_product_of_gram && !is_nearly_one(square)) return from_real<T>(1.0f);
@@ -188,6 +187,11 @@ template <typename T, typename Tile, bool by_upper>
   SumsOfTile<Tile> sums;
   sum_product<Tile>(factors, whole, (threadgroup T*)left_packs, right_packs, part, team.index, sums);
 
+  if (by_upper || kind == limits::tall_product_of_upper || kind == limits::tall_product_of_all) {
+    store_sums<Tile>(sums, part, product + (matrix * rows + first_row) * stride + first_column, stride,
+                     int(rows - first_row), int(columns - first_column), int(stride - first_column));
+    return;
+  }
   uint defect = 0u;
 #pragma unroll
   for (int p = 0; p < Tile::held_packs; ++p) {
@@ -202,7 +206,7 @@ template <typename T, typename Tile, bool by_upper>
         const ProductEntry<T> entry = {number_at<T>(sums.of[p][r], q), row, pack * count + q};
         numbers[q] = from_real<T>(0.0f);
         if (entry.column >= columns) continue;
-        numbers[q] = by_upper ? entry.sum : finished_entry(entry, kind, values + matrix * columns);
+        numbers[q] = finished_entry(entry, kind, values + matrix * columns);
         if (is_gram) defect += defect_of(entry, kind == limits::tall_product_of_last_gram);
       }
       ((device float4*)(product + (matrix * rows + row) * stride))[pack] = pack_of(numbers);
