@@ -47,12 +47,17 @@ Launch Products::launch(std::int64_t kind, const Matrices& left, const Matrices&
                         const torch::stable::Tensor& product, const Extras& extras) const {
   const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   const bool wide = is_wide(kind, left.m);
-  const std::string kernel = std::string(by_upper ? "product_upper" : "product") + (wide ? "_" : "_narrow_") + number_;
+  const bool few = !wide && batch_ * tiles(kind, left.m) <= cores_;
+  const std::string kernel = std::string(by_upper ? "product_upper" : "product") +
+                             (wide  ? "_"
+                              : few ? "_few_"
+                                    : "_narrow_") +
+                             number_;
   return tall_launch(batch_, kernel, tiles(kind, left.m),
                      {left.tensor, right.tensor, product, columns_, stride_, left.batch_stride, left.row_stride,
                       left.column_stride, right.batch_stride, right.row_stride, right.column_stride, kind,
                       extras.values, extras.defects, extras.settled, left.m, left.n},
-                     wide ? limits::tall_threads : limits::tall_narrow_product_threads);
+                     wide || few ? limits::tall_threads : limits::tall_narrow_product_threads);
 }
 
 }  // namespace metalsvd

@@ -78,6 +78,10 @@ template [[host_name("tall_product_narrow_f32")]] [[kernel]] decltype(tall_produ
     tall_product<float, NarrowProduct, false>;
 template [[host_name("tall_product_narrow_c64")]] [[kernel]] decltype(tall_product<float2, NarrowProduct, false>)
     tall_product<float2, NarrowProduct, false>;
+template [[host_name("tall_product_few_f32")]] [[kernel]] decltype(tall_product<float, FewProduct, false>)
+    tall_product<float, FewProduct, false>;
+template [[host_name("tall_product_few_c64")]] [[kernel]] decltype(tall_product<float2, FewProduct, false>)
+    tall_product<float2, FewProduct, false>;
 template [[host_name("tall_product_upper_f32")]] [[kernel]] decltype(tall_product<float, WideProduct, true>)
     tall_product<float, WideProduct, true>;
 template [[host_name("tall_product_upper_c64")]] [[kernel]] decltype(tall_product<float2, WideProduct, true>)
@@ -86,6 +90,10 @@ template [[host_name("tall_product_upper_narrow_f32")]] [[kernel]] decltype(tall
     tall_product<float, NarrowProduct, true>;
 template [[host_name("tall_product_upper_narrow_c64")]] [[kernel]] decltype(tall_product<float2, NarrowProduct, true>)
     tall_product<float2, NarrowProduct, true>;
+template [[host_name("tall_product_upper_few_f32")]] [[kernel]] decltype(tall_product<float, FewProduct, true>)
+    tall_product<float, FewProduct, true>;
+template [[host_name("tall_product_upper_few_c64")]] [[kernel]] decltype(tall_product<float2, FewProduct, true>)
+    tall_product<float2, FewProduct, true>;
 template [[host_name("tall_phases_f32")]] [[kernel]] decltype(tall_phases<float>) tall_phases<float>;
 template [[host_name("tall_phases_c64")]] [[kernel]] decltype(tall_phases<float2>) tall_phases<float2>;
 template [[host_name("tall_restore_f32")]] [[kernel]] decltype(tall_restore<float>) tall_restore<float>;

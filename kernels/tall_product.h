@@ -65,7 +65,8 @@ struct ProductTile {
     rows = rows_of_tile,
     packs = packs_of_tile,
     threads = threads_of_tile,
-    slice = 8,
+    // As many lines as give each thread a pack of the left factor to move, eight at least.
+    slice = rows * 8 >= threads * 4 ? 8 : 16,
     stride = rows + 4,
     left_numbers = slice * int(stride),
     right_packs = slice * packs,
@@ -82,6 +83,9 @@ typedef ProductTile<limits::tall_product_rows, limits::tall_product_packs, limit
 typedef ProductTile<limits::tall_narrow_product_rows, limits::tall_narrow_product_packs,
                     limits::tall_narrow_product_threads>
     NarrowProduct;
+// Where there are not even as many tiles as cores, more threads hide more of what each waits for.
+typedef ProductTile<limits::tall_narrow_product_rows, limits::tall_narrow_product_packs, limits::tall_threads>
+    FewProduct;
 
 // What a thread moves of a slice: packs of numbers of the left factor which follow each other in its rows or, where it
 // is read `across`, in its columns, and packs of rows of the right one.
