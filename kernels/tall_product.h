@@ -349,7 +349,7 @@ inline void sum_product(Factors<T> factors, WholePacks whole, threadgroup T* lef
     for (int r = 0; r < Tile::held_rows; ++r) sums.of[p][r] = zero_pack();
   }
   const Operand<T> left = factors.left;
-  const int summed = factors.end - factors.start;
+  const int summed = max(factors.end - factors.start, 0);
   const int all_slices = (summed + Tile::slice - 1) / Tile::slice;
   const bool has_all = left.rows >= Tile::rows && factors.right.columns >= Tile::packs * packed_count<T>();
   const int whole_slices = has_all && whole.left && whole.right ? summed / Tile::slice : 0;
