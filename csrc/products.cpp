@@ -47,7 +47,7 @@ Launch Products::launch(std::int64_t kind, const Matrices& left, const Matrices&
                         const torch::stable::Tensor& product, const Extras& extras) const {
   const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   const bool wide = is_wide(kind, left.m);
-  const bool few = !wide && batch_ * tiles(kind, left.m) <= cores_;
+  const bool few = !wide && batch_ * tiles_of_width(false, left.m) <= cores_;
   const std::string kernel = std::string(by_upper ? "product_upper" : "product") +
                              (wide  ? "_"
                               : few ? "_few_"

@@ -63,7 +63,8 @@ struct HeldWideStrip {
   float4 x[wide_strip_moved];
 };
 
-// How many fours of rows a column is behind the first one, or no_place where there is none.
+// How many fours of rows a column is behind the first one, or no_place where there is none: in 32 bits, as no grid has
+// more threads, of which each loads four rows of a column.
 enum : uint { no_place = 0xffffffffu };
 inline uint place_of_column(int column, long rows) {
   return column < 0 ? uint(no_place) : uint(column) * (uint(rows) / 4u);
