@@ -329,6 +329,7 @@ def test_the_most_rows_are_planned():
         ((2**32 - 1025) // (625 * 313 * 256), (20000, 1), {"full_matrices": True}, "thread"),
         ((2**32 - 1025) // (79 * 256), (20000, 1), {}, "thread"),
         ((2**32 - 1025) // 512, (8, 8), {"driver": "qr"}, "simdgroup"),
+        ((2**32 - 1025) // (2 * 1024), (60, 40), {"driver": "recover"}, "block"),
     ],
     ids=str,
 )
