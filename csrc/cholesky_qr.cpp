@@ -28,19 +28,13 @@ Launch CholeskyQr::launch(const std::string& kernel, std::int64_t threadgroups, 
   return {"cholesky", "cholesky_" + kernel + "_f32", B_.batch * threadgroups, threads, std::move(arguments)};
 }
 
-Matrices CholeskyQr::row_major(const Numbers& square) const {
-  return {square.tensor, B_.batch, square.stride, B_.n, B_.n, products_.stride(), 1};
+Matrices CholeskyQr::row_major(const Numbers& numbers, std::int64_t rows) const {
+  return {numbers.tensor, B_.batch, numbers.stride, rows, B_.n, products_.stride(), 1};
 }
 
 Launch CholeskyQr::product(std::int64_t kind, const Matrices& left, const Matrices& right,
                            const Tensor& product) const {
   return products_.launch(kind, left, right, product, {settled_, settled_, settled_});
-}
-
-Launch CholeskyQr::multiply(const Tensor& B, const Matrices& matrix, const Tensor& multiplied) const {
-  const std::int64_t stride = products_.stride();
-  const Matrices left{B, B_.batch, B_.m * stride, B_.m, B_.n, stride, 1};
-  return product(limits::tall_product_of_all, left, matrix, multiplied);
 }
 
 void CholeskyQr::factor_gram(const Tensor& of, bool is_second, std::vector<Launch>& launches) const {
@@ -56,14 +50,16 @@ void CholeskyQr::factor_gram(const Tensor& of, bool is_second, std::vector<Launc
 
 void CholeskyQr::factor(const Tensor& R, std::vector<Launch>& launches) const {
   factor_gram(B_.tensor, false, launches);
-  launches.push_back(multiply(B_.tensor, row_major(inverses_[0]), C_.tensor));
+  launches.push_back(product(limits::tall_product_of_all, B_, row_major(inverses_[0], B_.n), C_.tensor));
   factor_gram(C_.tensor, true, launches);
-  launches.push_back(product(limits::tall_product_of_upper, row_major(triangles_[1]), row_major(triangles_[0]), R));
+  launches.push_back(
+      product(limits::tall_product_of_upper, row_major(triangles_[1], B_.n), row_major(triangles_[0], B_.n), R));
 }
 
 void CholeskyQr::expand(const Matrices& vectors, const Tensor& P, std::vector<Launch>& launches) const {
-  launches.push_back(product(limits::tall_product_of_upper, row_major(inverses_[1]), vectors, multiplier_.tensor));
-  launches.push_back(multiply(C_.tensor, row_major(multiplier_), P));
+  launches.push_back(
+      product(limits::tall_product_of_upper, row_major(inverses_[1], B_.n), vectors, multiplier_.tensor));
+  launches.push_back(product(limits::tall_product_of_all, row_major(C_, B_.m), row_major(multiplier_, B_.n), P));
 }
 
 }  // namespace metalsvd

@@ -29,12 +29,9 @@ class CholeskyQr {
   void factor_gram(const torch::stable::Tensor& of, bool is_second, std::vector<Launch>& launches) const;
   Launch launch(const std::string& kernel, std::int64_t threadgroups, std::vector<Argument> arguments,
                 std::int64_t threads = limits::block_threads) const;
-  // B, or what has its shape, times a matrix of n x n.
-  Launch multiply(const torch::stable::Tensor& B, const Matrices& matrix,
-                  const torch::stable::Tensor& multiplied) const;
   Launch product(std::int64_t kind, const Matrices& left, const Matrices& right,
                  const torch::stable::Tensor& product) const;
-  Matrices row_major(const Numbers& square) const;
+  Matrices row_major(const Numbers& numbers, std::int64_t rows) const;
 
   Matrices B_;
   torch::stable::Tensor settled_;

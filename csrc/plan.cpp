@@ -415,12 +415,12 @@ std::int64_t reduction_threads(const Reduction& reduction, std::int64_t columns)
   const std::int64_t copied = copied_tiles(reduction.rows, width);
   const std::int64_t applied =
       reduction.panels.front().nodes.front() * divide_up(width, limits::tall_narrow_tile_packs * reduction.packed);
-  return std::max(
-      {copied * limits::tall_threads, applied * limits::tall_apply_threads,
-       reduction.panels.front().nodes.front() * reduction.panels.front().threads,
-       reduction.preconditions * divide_up(columns, limits::tall_copy_columns) * limits::threads_per_threadgroup,
-       divide_up(width, limits::tall_copy_columns) * divide_up(columns, limits::tall_finish_lines) *
-           limits::tall_finish_threads});
+  const std::int64_t sorted = reduction.preconditions ? divide_up(columns, limits::tall_copy_columns) : 0;
+  return std::max({copied * limits::tall_threads, applied * limits::tall_apply_threads,
+                   reduction.panels.front().nodes.front() * reduction.panels.front().threads,
+                   sorted * limits::threads_per_threadgroup,
+                   divide_up(width, limits::tall_copy_columns) * divide_up(columns, limits::tall_finish_lines) *
+                       limits::tall_finish_threads});
 }
 
 // Threads a matrix of the largest grid.

@@ -47,10 +47,11 @@ Launch Products::launch(std::int64_t kind, const Matrices& left, const Matrices&
                         const torch::stable::Tensor& product, const Extras& extras) const {
   const bool by_upper = kind == limits::tall_product_by_upper || kind == limits::tall_product_by_last_upper;
   const bool wide = is_wide(kind, left.m);
-  const bool few = !wide && batch_ * tiles_of_width(false, left.m) <= cores_;
+  const std::int64_t tiles = tiles_of_width(wide, left.m);
+  const bool few = !wide && batch_ * tiles <= cores_;
   const std::string tile = wide ? "_" : few ? "_few_" : "_narrow_";
   const std::string kernel = (by_upper ? "product_upper" : "product") + tile + number_;
-  return tall_launch(batch_, kernel, tiles(kind, left.m),
+  return tall_launch(batch_, kernel, tiles,
                      {left.tensor, right.tensor, product, columns_, stride_, left.batch_stride, left.row_stride,
                       left.column_stride, right.batch_stride, right.row_stride, right.column_stride, kind,
                       extras.values, extras.defects, extras.settled, left.m, left.n},

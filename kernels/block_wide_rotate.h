@@ -44,21 +44,16 @@ inline WideStack make_wide_stack(device float* W, device float* V, long rows, lo
 
 // Four rows of the first column, and how far they are from those of the next.
 struct WideRowsOfStack {
-  device char* first;
-  uint column_bytes;
+  device float* first;
+  int stride;
 };
 
 inline WideRowsOfStack rows_of_stack(WideStack stack, int row) {
   const bool is_in_W = row < stack.w_height;
   WideRowsOfStack rows;
-  rows.first = (device char*)(is_in_W ? stack.W + row : stack.V + (row - stack.w_height));
-  rows.column_bytes = uint(is_in_W ? stack.w_height : stack.height - stack.w_height) * uint(sizeof(float));
+  rows.first = is_in_W ? stack.W + row : stack.V + (row - stack.w_height);
+  rows.stride = is_in_W ? stack.w_height : stack.height - stack.w_height;
   return rows;
-}
-
-// Those of a column that there is. Its address is formed by one product of two words.
-inline device float4* rows_of_column(WideRowsOfStack rows, int column) {
-  return (device float4*)(rows.first + ulong(uint(column)) * rows.column_bytes);
 }
 
 struct HeldWideSlice {
@@ -75,7 +70,7 @@ inline void read_wide_slice(WideStack stack, threadgroup const int* seats, int s
   for (int k = 0; k < wide_moved_in_slice; ++k) {
     const int column = seats[thread_index / wide_fours_together + k * wide_fours];
     held.x[k] = float4(0.0f, 0.0f, 0.0f, 0.0f);
-    if (column >= 0 && row < end_row) held.x[k] = *rows_of_column(rows, column);
+    if (column >= 0 && row < end_row) held.x[k] = *(device const float4*)(rows.first + long(column) * rows.stride);
   }
 }
 
@@ -141,7 +136,8 @@ inline void rotate_wide_rows(WideStack stack, int first_row, int end_row, thread
       if (row >= end_row || column < 0) continue;
 #pragma unroll
       for (int r = 0; r < 4; ++r) change[c][r] += old[c][r];
-      *rows_of_column(out, column) = float4(change[c][0], change[c][1], change[c][2], change[c][3]);
+      *(device float4*)(out.first + long(column) * out.stride) =
+          float4(change[c][0], change[c][1], change[c][2], change[c][3]);
     }
   }
 }

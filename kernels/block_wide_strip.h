@@ -7,7 +7,6 @@
 
 #include "block_convergence.h"
 #include "block_wide.h"
-#include "block_wide_rotate.h"
 
 namespace metalsvd {
 
@@ -66,17 +65,17 @@ struct HeldWideStrip {
 // How many fours of rows a column is behind the first one, or no_place where there is none: in 32 bits, as no grid has
 // more threads, of which each loads four rows of a column.
 enum : uint { no_place = 0xffffffffu };
-inline uint place_of_column(int column, long rows) {
+inline uint place_of_column(int column, int rows) {
   return column < 0 ? uint(no_place) : uint(column) * (uint(rows) / 4u);
 }
 
 // Four rows of the columns that the lane moves, where these exist; else what was held stays.
-inline void read_wide_strip(device const float4* four_of_rows, thread const uint* moved, bool exist,
+inline void read_wide_strip(device const float4* four_of_rows, thread const uint* places, bool exist,
                             thread HeldWideStrip& held) {
   if (!exist) return;
 #pragma unroll
   for (int k = 0; k < wide_strip_moved; ++k) {
-    if (moved[k] != no_place) held.x[k] = four_of_rows[moved[k]];
+    if (places[k] != no_place) held.x[k] = four_of_rows[places[k]];
   }
 }
 

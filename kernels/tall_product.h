@@ -22,10 +22,16 @@ struct Operand {
   int rows, columns;  // that there are from there on, or more than are read
 };
 
+// Of which factors packs are whole, along the lines that they are read in.
+struct WholePacks {
+  bool left, right;
+};
+
 // What is summed up: columns `start` to `end` of the left one, and these rows of the right one, as it is or conjugated.
 template <typename T>
 struct Factors {
   Operand<T> left, right;
+  WholePacks whole;
   int start, end;
   bool conjugates;
 };
@@ -41,11 +47,6 @@ inline bool are_whole(long stride, long line_stride, long batch_stride) {
   const long count = packed_count<T>();
   return stride == 1 && line_stride % count == 0 && batch_stride % count == 0;
 }
-
-// Of which factors packs are whole, along the lines that they are read in.
-struct WholePacks {
-  bool left, right;
-};
 
 template <typename T>
 inline WholePacks find_whole_packs(Operand<T> left, long left_batch_stride, Operand<T> right, long right_batch_stride) {
@@ -96,36 +97,37 @@ struct HeldSlice {
 };
 
 // What a thread moves of slices, from one on, wherever the factors end: packs of lines, rows or columns, from some on
-// in steps of so many.
+// in steps of so many, and where they are staged.
 template <typename T, typename Tile>
 struct AnySlices {
-  Factors<T> factors;
+  Factors<T> factors;  // from the next slice on
   bool across;
-  bool whole_left, whole_right;
   int left_pack, left_line, left_step;
   int right_pack, right_k, right_pack_step, right_k_step;
-  int start;  // of the next one
+  int left_place, left_places_apart;
+  int right_place, right_places_apart;
 };
 
 template <typename Tile, typename T>
-inline AnySlices<T, Tile> make_any_slices(Factors<T> factors, WholePacks whole, bool across, int start,
-                                          int thread_index) {
+inline AnySlices<T, Tile> make_any_slices(Factors<T> factors, int thread_index) {
   AnySlices<T, Tile> slices;
   slices.factors = factors;
-  slices.across = across;
-  slices.whole_left = whole.left;
-  slices.whole_right = whole.right;
-  const int packs_of_line = (across ? int(Tile::rows) : int(Tile::slice)) / packed_count<T>();
+  slices.across = is_read_across(factors.left);
+  const int packs_of_line = (slices.across ? int(Tile::rows) : int(Tile::slice)) / packed_count<T>();
   slices.left_pack = thread_index % packs_of_line * packed_count<T>();
   slices.left_line = thread_index / packs_of_line;
   slices.left_step = int(Tile::threads) / packs_of_line;
+  slices.left_place = slices.across ? slices.left_line * Tile::stride + slices.left_pack
+                                    : slices.left_pack * Tile::stride + slices.left_line;
+  slices.left_places_apart = slices.left_step * (slices.across ? int(Tile::stride) : 1);
   // Threads side by side read the right factor along whichever side its numbers lie.
   const bool down = factors.right.row_stride < factors.right.column_stride;
   slices.right_k = down ? thread_index % Tile::slice : thread_index / Tile::packs;
   slices.right_pack = down ? thread_index / Tile::slice : thread_index % Tile::packs;
   slices.right_k_step = down ? 0 : int(Tile::threads) / Tile::packs;
   slices.right_pack_step = down ? int(Tile::threads) / Tile::slice : 0;
-  slices.start = start;
+  slices.right_place = slices.right_k * Tile::packs + slices.right_pack;
+  slices.right_places_apart = slices.right_k_step * Tile::packs + slices.right_pack_step;
   return slices;
 }
 
@@ -147,10 +149,11 @@ inline float4 fetch_pack(device const T* first, long stride, int there, bool who
 template <typename T, typename Tile>
 inline void fetch_next(thread AnySlices<T, Tile>& slices, thread HeldSlice<T, Tile>& held) {
   const int count = packed_count<T>();
-  const Operand<T> left = slices.factors.left;
-  const Operand<T> right = slices.factors.right;
-  const int there = min(slices.factors.end - slices.start, int(Tile::slice));  // of the slice
-  device const T* const left_slice = left.first + slices.start * left.column_stride;
+  const Factors<T> factors = slices.factors;
+  const Operand<T> left = factors.left;
+  const Operand<T> right = factors.right;
+  const int there = min(factors.end - factors.start, int(Tile::slice));  // of the slice
+  device const T* const left_slice = left.first + factors.start * left.column_stride;
 #pragma unroll
   for (int s = 0; s < Tile::moved / count; ++s) {
     const int line = slices.left_line + s * slices.left_step;
@@ -158,68 +161,36 @@ inline void fetch_next(thread AnySlices<T, Tile>& slices, thread HeldSlice<T, Ti
     const int row = slices.across ? slices.left_pack : line;
     const int exist = slices.across ? (k < there ? left.rows - row : 0) : (row < left.rows ? there - k : 0);
     held.left[s] = fetch_pack(left_slice + k * left.column_stride + row * left.row_stride,
-                              slices.across ? left.row_stride : left.column_stride, exist, slices.whole_left);
+                              slices.across ? left.row_stride : left.column_stride, exist, factors.whole.left);
   }
-  device const T* const right_slice = right.first + slices.start * right.row_stride;
+  device const T* const right_slice = right.first + factors.start * right.row_stride;
 #pragma unroll
   for (int s = 0; s < Tile::moved_packs; ++s) {
     const int k = slices.right_k + s * slices.right_k_step;
     const int column = (slices.right_pack + s * slices.right_pack_step) * count;
     held.right[s] = fetch_pack(right_slice + k * right.row_stride + column * right.column_stride, right.column_stride,
-                               k < there ? right.columns - column : 0, slices.whole_right);
+                               k < there ? right.columns - column : 0, factors.whole.right);
   }
-  slices.start += Tile::slice;
-}
-
-// A pack of a column of the left factor, if it is read across, or of a row.
-template <typename T, typename Tile>
-inline void stage_left_pack(float4 pack, bool across, threadgroup T* place) {
-  if (across) {
-    *(threadgroup float4*)place = pack;
-    return;
-  }
-#pragma unroll
-  for (int q = 0; q < packed_count<T>(); ++q) place[q * Tile::stride] = number_at<T>(pack, q);
-}
-
-template <typename T>
-inline float4 staged_right_pack(float4 pack, bool conjugates) {
-  return conjugates ? conjugate_of_pack(pack, T()) : pack;
-}
-
-template <typename T, typename Tile>
-inline void stage(thread const AnySlices<T, Tile>& slices, thread const HeldSlice<T, Tile>& held, threadgroup T* left,
-                  threadgroup float4* right) {
-#pragma unroll
-  for (int s = 0; s < Tile::moved / packed_count<T>(); ++s) {
-    const int line = slices.left_line + s * slices.left_step;
-    const int place = slices.across ? line * Tile::stride + slices.left_pack : slices.left_pack * Tile::stride + line;
-    stage_left_pack<T, Tile>(held.left[s], slices.across, left + place);
-  }
-#pragma unroll
-  for (int s = 0; s < Tile::moved_packs; ++s) {
-    const int k = slices.right_k + s * slices.right_k_step;
-    const int pack = slices.right_pack + s * slices.right_pack_step;
-    right[k * Tile::packs + pack] = staged_right_pack<T>(held.right[s], slices.factors.conjugates);
-  }
+  slices.factors.start += Tile::slice;
 }
 
 // The same of slices that the factors have all of, in whole packs: what is moved needs no look at where these end, and
 // addresses go on by steps.
-template <typename T, typename Tile, bool across>
+template <typename T, typename Tile, bool is_across>
 struct WholeSlices {
+  enum : bool { across = is_across };
   enum : int {
     packs_of_line = (across ? int(Tile::rows) : int(Tile::slice)) / packed_count<T>(),
     lines_apart = int(Tile::threads) / int(packs_of_line),
     left_places_apart = int(lines_apart) * (across ? int(Tile::stride) : 1),
-    right_rows_apart = int(Tile::threads) / int(Tile::packs)
+    right_rows_apart = int(Tile::threads) / int(Tile::packs),
+    right_places_apart = int(Tile::threads)
   };
   device const T* left;
   device const T* right;
   long left_apart, left_step;
   long right_apart, right_step;
   int left_place, right_place;
-  bool conjugates;
 };
 
 template <typename Tile, bool across, typename T>
@@ -242,7 +213,6 @@ inline WholeSlices<T, Tile, across> make_whole_slices(Factors<T> factors, int th
   slices.right_apart = Slices::right_rows_apart * right.row_stride;
   slices.right_step = Tile::slice * right.row_stride;
   slices.right_place = thread_index;
-  slices.conjugates = factors.conjugates;
   return slices;
 }
 
@@ -260,17 +230,25 @@ inline void fetch_next(thread WholeSlices<T, Tile, across>& slices, thread HeldS
   slices.right += slices.right_step;
 }
 
-template <typename T, typename Tile, bool across>
-inline void stage(thread const WholeSlices<T, Tile, across>& slices, thread const HeldSlice<T, Tile>& held,
+// What is held of the left factor are packs of its columns, if it is read across, or of rows.
+template <typename T, typename Tile, typename Slices>
+inline void stage(thread const Slices& slices, thread const HeldSlice<T, Tile>& held, bool conjugates,
                   threadgroup T* left, threadgroup float4* right) {
-  typedef WholeSlices<T, Tile, across> Slices;
+  const int count = packed_count<T>();
 #pragma unroll
-  for (int s = 0; s < Tile::moved / packed_count<T>(); ++s) {
-    stage_left_pack<T, Tile>(held.left[s], across, left + slices.left_place + s * Slices::left_places_apart);
+  for (int s = 0; s < Tile::moved / count; ++s) {
+    threadgroup T* const place = left + slices.left_place + s * slices.left_places_apart;
+    if (slices.across) {
+      *(threadgroup float4*)place = held.left[s];
+      continue;
+    }
+#pragma unroll
+    for (int q = 0; q < count; ++q) place[q * Tile::stride] = number_at<T>(held.left[s], q);
   }
 #pragma unroll
   for (int s = 0; s < Tile::moved_packs; ++s) {
-    right[slices.right_place + s * Tile::threads] = staged_right_pack<T>(held.right[s], slices.conjugates);
+    right[slices.right_place + s * slices.right_places_apart] =
+        conjugates ? conjugate_of_pack(held.right[s], T()) : held.right[s];
   }
 }
 
@@ -324,7 +302,7 @@ inline void add_slice(threadgroup const T* left, threadgroup const float4* right
 // Adds the products of the slices from number `first` to `end`. One barrier a slice, between where it is staged and
 // where it is read.
 template <typename T, typename Tile, typename Slices>
-inline void add_slices(thread Slices& slices, int first, int end, bool has_rows, PartOfTile part,
+inline void add_slices(thread Slices& slices, int first, int end, bool conjugates, bool has_rows, PartOfTile part,
                        threadgroup T* left_room, threadgroup float4* right_room, thread SumsOfTile<Tile>& sums) {
   if (first >= end) return;
   HeldSlice<T, Tile> held;
@@ -332,38 +310,41 @@ inline void add_slices(thread Slices& slices, int first, int end, bool has_rows,
   for (int slice = first; slice < end; ++slice) {
     threadgroup T* const left = left_room + slice % 2 * Tile::left_numbers;
     threadgroup float4* const right = right_room + slice % 2 * Tile::right_packs;
-    stage(slices, held, left, right);
+    stage(slices, held, conjugates, left, right);
     threadgroup_barrier(mem_flags::mem_threadgroup);
     if (slice + 1 < end) fetch_next(slices, held);
     if (has_rows) add_slice<T, Tile>(left, right, part, sums);
   }
 }
 
-// The sums of a thread's part of a tile. One barrier a slice.
+// The sums of a thread's part of a tile. One barrier a slice. `end` is not before `start`, as every tile begins at a
+// column that there is.
 template <typename Tile, typename T>
-inline void sum_product(Factors<T> factors, WholePacks whole, threadgroup T* left_room, threadgroup float4* right_room,
-                        PartOfTile part, int thread_index, thread SumsOfTile<Tile>& sums) {
+inline void sum_product(Factors<T> factors, threadgroup T* left_room, threadgroup float4* right_room, PartOfTile part,
+                        int thread_index, thread SumsOfTile<Tile>& sums) {
 #pragma unroll
   for (int p = 0; p < Tile::held_packs; ++p) {
 #pragma unroll
     for (int r = 0; r < Tile::held_rows; ++r) sums.of[p][r] = zero_pack();
   }
   const Operand<T> left = factors.left;
-  const int summed = max(factors.end - factors.start, 0);
+  const bool conjugates = factors.conjugates;
+  const int summed = factors.end - factors.start;
   const int all_slices = (summed + Tile::slice - 1) / Tile::slice;
   const bool has_all = left.rows >= Tile::rows && factors.right.columns >= Tile::packs * packed_count<T>();
-  const int whole_slices = has_all && whole.left && whole.right ? summed / Tile::slice : 0;
-  const bool across = is_read_across(left);
-  if (across) {
+  const int whole_slices = has_all && factors.whole.left && factors.whole.right ? summed / Tile::slice : 0;
+  if (is_read_across(left)) {
     auto slices = make_whole_slices<Tile, true>(factors, thread_index);
-    add_slices<T, Tile>(slices, 0, whole_slices, true, part, left_room, right_room, sums);
+    add_slices<T, Tile>(slices, 0, whole_slices, conjugates, true, part, left_room, right_room, sums);
   } else {
     auto slices = make_whole_slices<Tile, false>(factors, thread_index);
-    add_slices<T, Tile>(slices, 0, whole_slices, true, part, left_room, right_room, sums);
+    add_slices<T, Tile>(slices, 0, whole_slices, conjugates, true, part, left_room, right_room, sums);
   }
-  auto rest = make_any_slices<Tile>(factors, whole, across, factors.start + whole_slices * Tile::slice, thread_index);
+  factors.start += whole_slices * Tile::slice;
+  auto rest = make_any_slices<Tile>(factors, thread_index);
   // At the last rows most SIMD-groups may have none.
-  add_slices<T, Tile>(rest, whole_slices, all_slices, part.row < left.rows, part, left_room, right_room, sums);
+  const bool has_rows = part.row < left.rows;
+  add_slices<T, Tile>(rest, whole_slices, all_slices, conjugates, has_rows, part, left_room, right_room, sums);
 }
 
 // The first numbers of a pack, and zeros.

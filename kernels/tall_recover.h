@@ -132,7 +132,7 @@ inline bool is_trimmed(device const float* multiplied, long first, long end, int
 // Of matrices that are settled by then the last Gram matrix is not formed, and by_last_upper copies the left factor.
 // It is row-major, its rows whole packs. Of a triangular factor, numbers beyond the tiles that meet it are not read.
 //
-// Grid: one threadgroup a tile of the product, across first, or by an upper triangle down first, from
+// Grid: one threadgroup of Tile::threads a tile of the product, across first, or by an upper triangle down first, from
 // the last column on. Ownership: a thread owns packs of the rows that follow each other. Barriers: those of
 // sum_product, and one for the defect.
 template <typename T, typename Tile, bool by_upper>
@@ -181,11 +181,11 @@ template <typename T, typename Tile, bool by_upper>
                               left_column_stride, int(rows - first_row), 0};
   const Operand<T> of_right = {right + matrix * right_batch_stride + first_column * right_column_stride,
                                right_row_stride, right_column_stride, 0, int(columns - first_column)};
-  const Factors<T> factors = {of_left, of_right, first, end, !by_upper};
   const WholePacks whole = find_whole_packs(of_left, left_batch_stride, of_right, right_batch_stride);
+  const Factors<T> factors = {of_left, of_right, whole, first, end, !by_upper};
   const PartOfTile part = make_part_of_tile<Tile>(team);
   SumsOfTile<Tile> sums;
-  sum_product<Tile>(factors, whole, (threadgroup T*)left_packs, right_packs, part, team.index, sums);
+  sum_product<Tile>(factors, (threadgroup T*)left_packs, right_packs, part, team.index, sums);
 
   if (by_upper || kind == limits::tall_product_of_upper || kind == limits::tall_product_of_all) {
     store_sums<Tile>(sums, part, product + (matrix * rows + first_row) * stride + first_column, stride,
