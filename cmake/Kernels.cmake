@@ -6,6 +6,7 @@ set(METALSVD_METAL_FILES
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/reflectors.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/skeleton.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup.metal
+  ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup_apart.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/simdgroup_recover.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/tall.metal
   ${CMAKE_CURRENT_SOURCE_DIR}/kernels/thread.metal

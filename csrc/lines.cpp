@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <span>
+#include <stdexcept>
+#include <string>
 
 namespace metalsvd {
 namespace {
@@ -11,7 +13,7 @@ namespace {
 bool has_room(const Problem& problem, const Line& line, std::int64_t simdgroups, std::int64_t matrices) {
   if (simdgroups * limits::simd_width > limits::simdgroup_spread_threads) return false;
   const int number_bytes = (is_complex(problem) ? 2 : 1) * limits::word_bytes;
-  if (line.recovers) {
+  if (line.vectors != Vectors::held) {
     return limits::simdgroup_recovering_bytes(line.entries, number_bytes, line.parts, simdgroups) <=
            limits::simdgroup_recovering_tile(line.entries, number_bytes);
   }
@@ -41,7 +43,7 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
     for (const bool is_spread : {false, true}) {
       if (is_spread && entries == 8 && !is_complex(problem)) continue;
       const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
-                      is_spread, false};
+                      is_spread, Vectors::held};
       if (line.parts > limits::simd_width) continue;
       if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
       if (!best || cost_of(line, spread_cost) < cost_of(*best, spread_cost)) best = line;
@@ -54,12 +56,8 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
 Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
   constexpr std::array<int, 6> rows_of_kernels{56, 64, 80, 96, 112, limits::simdgroup_recovering_most};
   const int most_rows = *std::ranges::lower_bound(rows_of_kernels, rows);
-  return Line{limits::simdgroup_block_entries(most_rows),
-              limits::simdgroup_block_parts(most_rows),
-              divide_up(columns, 2 * limits::simdgroup_block_columns),
-              true,
-              true,
-              most_rows};
+  return Line{limits::simdgroup_block_entries(most_rows), limits::simdgroup_block_parts(most_rows),
+              divide_up(columns, 2 * limits::simdgroup_block_columns), true, Vectors::recovered_by_blocks};
 }
 
 // In pairs of columns the fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of
@@ -82,7 +80,7 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
   std::optional<Line> best;
   for (const auto [entries, is_spread] : kernels) {
     const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2), is_spread,
-                    true};
+                    Vectors::recovered};
     if (is_spread ? !has_room(problem, line, line.simdgroups(), 1) : line.simdgroups() > 1) continue;
     if (!best || line.simdgroups() <= best->simdgroups()) best = line;
   }
@@ -102,26 +100,48 @@ std::optional<Line> line_of_many(const Problem& problem) {
 
 namespace {
 
-// The same columns in lanes of so few entries, if there is room.
-std::optional<Line> line_of_entries(const Problem& problem, const Line& line, int entries) {
-  const std::int64_t parts =
-      line.parts * limits::simdgroup_few_lanes(line.entries) / limits::simdgroup_few_lanes(entries);
-  const Line few{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.recovers};
-  if (parts > limits::simd_width) return std::nullopt;
-  return !few.is_spread || has_room(problem, few, few.simdgroups(), 1) ? std::optional(few) : std::nullopt;
+// The lanes of so many entries that hold a column and add up its entries in the same order.
+std::int64_t parts_of_few(const Line& line, int entries) {
+  return line.parts * limits::simdgroup_few_lanes(line.entries) / limits::simdgroup_few_lanes(entries);
 }
 
-}  // namespace
+// The same columns in one SIMD-group of lanes of the fewest entries for which there is a kernel that turns Q apart.
+std::optional<Line> apart_line(const Problem& problem, const Line& line) {
+  const std::int64_t rows = std::max(problem.m, problem.n);
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  if (is_complex(problem) || line.vectors != Vectors::held || columns < limits::simdgroup_apart_fewest) {
+    return std::nullopt;
+  }
+  for (const int entries : {12, 16, 20}) {
+    const Line apart{entries, parts_of_few(line, entries), line.pairs, false, Vectors::apart};
+    const bool has_room = apart.parts * entries >= rows && columns <= limits::simdgroup_apart_columns(entries);
+    if (apart.parts == limits::simdgroup_apart_parts && has_room) return apart;
+  }
+  return std::nullopt;
+}
 
+// The same columns in lanes of the fewest entries, if there is room.
+std::optional<Line> thin_line(const Problem& problem, const Line& line) {
+  const int entries = limits::simdgroup_few_entries;
+  const std::int64_t parts = parts_of_few(line, entries);
+  const Line thin{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.vectors};
+  if (line.vectors == Vectors::recovered_by_blocks || parts > limits::simd_width) return std::nullopt;
+  return !thin.is_spread || has_room(problem, thin, thin.simdgroups(), 1) ? std::optional(thin) : std::nullopt;
+}
+
+// The line for few matrices, if these are few. The sums over a column are the same.
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
-  if (line.most_rows > 0) return std::nullopt;
-  const std::optional<Line> few = line_of_entries(problem, line, limits::simdgroup_few_entries);
+  const std::optional<Line> apart = apart_line(problem, line);
+  const std::optional<Line> few = apart ? apart : thin_line(problem, line);
   if (!few) return std::nullopt;
-  const std::int64_t simdgroups =
-      few->is_spread ? problem.batch * few->simdgroups() : divide_up(problem.batch, few->matrices(1));
+  const std::int64_t simdgroups = apart            ? 2 * problem.batch
+                                  : few->is_spread ? problem.batch * few->simdgroups()
+                                                   : divide_up(problem.batch, few->matrices(1));
   return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;
 }
 
+// How many SIMD-groups of a threadgroup share lines that are spread: where there are matrices enough, so many that the
+// fewest lanes are left over.
 std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
   std::int64_t best = line.simdgroups();
   std::int64_t best_matrices = line.matrices(best);
@@ -135,6 +155,50 @@ std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
     }
   }
   return best;
+}
+
+// SIMD-groups of a threadgroup.
+std::int64_t simdgroups_of(const Problem& problem, const Line& line, bool has_vectors) {
+  if (line.vectors == Vectors::apart) return has_vectors ? 2 : 1;
+  if (line.vectors != Vectors::held) return line.simdgroups();
+  if (line.is_spread) return sharing_simdgroups(problem, line);
+  return std::clamp<std::int64_t>(divide_up(problem.batch, line.matrices(1)) / limits::simdgroup_enough_threadgroups, 1,
+                                  limits::simdgroup_method_simdgroups);
+}
+
+struct KernelName {
+  std::string library, prefix;
+};
+
+KernelName kernel_of(const Line& line) {
+  const std::string spread = line.is_spread ? "s_" : "_";
+  switch (line.vectors) {
+    case Vectors::held: return {"simdgroup", "svd_simdgroup" + spread + std::to_string(line.entries)};
+    case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup_apart_" + std::to_string(line.entries)};
+    case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + spread + std::to_string(line.entries)};
+    case Vectors::recovered_by_blocks:
+      return {"simdgroup_recover", "svd_recovering_blocks_" + std::to_string(line.entries * line.parts)};
+  }
+  throw std::logic_error("kernel_of: not a line");
+}
+
+}  // namespace
+
+void plan_simdgroup(const Problem& problem, Plan& plan) {
+  const Line of_many = *line_of_many(problem);
+  const Line line = line_of_few(problem, of_many).value_or(of_many);
+  const bool recovers = line.vectors == Vectors::recovered || line.vectors == Vectors::recovered_by_blocks;
+  const std::int64_t simdgroups = simdgroups_of(problem, line, plan.left_columns > 0);
+  const KernelName name = kernel_of(line);
+  plan.parts = line.parts;
+  plan.library = name.library;
+  plan.kernel = name.prefix + "_" + plan.suffix;
+  if (recovers) {
+    plan.scratch_numbers =
+        problem.batch * limits::simdgroup_recovering_numbers(plan.columns, line.parts * line.entries);
+  }
+  plan.deal(problem.batch, line.vectors == Vectors::held ? line.matrices(simdgroups) : 1,
+            simdgroups * limits::simd_width);
 }
 
 std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {

@@ -149,42 +149,13 @@ Method choose_method(const Problem& problem, const std::optional<std::string>& d
   return method;
 }
 
-// The batch dealt to threadgroups that factor several matrices each.
-void share_threadgroups(const Problem& problem, std::int64_t matrices_per_threadgroup, std::int64_t threads,
-                        Plan& plan) {
-  plan.matrices_per_threadgroup = matrices_per_threadgroup;
-  plan.threadgroups = divide_up(problem.batch, matrices_per_threadgroup);
-  plan.threads_per_threadgroup = threads;
-}
-
 void plan_thread(const Problem& problem, Plan& plan) {
   const std::int64_t size = std::max<std::int64_t>(plan.rows, 2);
   plan.kernel = "svd_thread_" + std::to_string(size) + "_" + plan.suffix;
   const std::int64_t threads =
       std::clamp<std::int64_t>(divide_up(problem.batch, limits::simd_width) * limits::simd_width, limits::simd_width,
                                limits::thread_method_threads);
-  share_threadgroups(problem, threads, threads, plan);
-}
-
-void plan_simdgroup(const Problem& problem, Plan& plan) {
-  const Line of_many = *line_of_many(problem);
-  const Line line = line_of_few(problem, of_many).value_or(of_many);
-  plan.parts = line.parts;
-  const std::string lanes = line.most_rows > 0 ? "_blocks_" + std::to_string(line.most_rows)
-                                               : (line.is_spread ? "s_" : "_") + std::to_string(line.entries);
-  plan.kernel = (line.recovers ? "svd_recovering" : "svd_simdgroup") + lanes + "_" + plan.suffix;
-  if (line.recovers) {
-    plan.library = "simdgroup_recover";
-    const std::int64_t numbers = limits::simdgroup_recovering_numbers(plan.columns, line.parts * line.entries);
-    plan.scratch_numbers = problem.batch * numbers;
-    return share_threadgroups(problem, 1, line.simdgroups() * limits::simd_width, plan);
-  }
-  const std::int64_t simdgroups =
-      line.is_spread
-          ? sharing_simdgroups(problem, line)
-          : std::clamp<std::int64_t>(divide_up(problem.batch, line.matrices(1)) / limits::simdgroup_enough_threadgroups,
-                                     1, limits::simdgroup_method_simdgroups);
-  share_threadgroups(problem, line.matrices(simdgroups), simdgroups * limits::simd_width, plan);
+  plan.deal(problem.batch, threads, threads);
 }
 
 // A team of lanes for each four columns. Few matrices, and tall ones, get some more to load, factor and store with:
@@ -216,7 +187,7 @@ void plan_threadgroup(const Problem& problem, Plan& plan) {
   plan.kernel = "svd_" + plan.library + "_" + tile + "_" + plan.suffix;
   plan.scratch_numbers = problem.batch * ((is_split ? (plan.columns + (vectors ? plan.rows : 0)) * plan.columns : 0) +
                                           (completes ? plan.rows * plan.left_columns : 0));
-  share_threadgroups(problem, 1, threadgroup_threads(problem, plan.rows, plan.columns), plan);
+  plan.deal(problem.batch, 1, threadgroup_threads(problem, plan.rows, plan.columns));
 }
 
 // Sweeps in full dispatches: what random matrices of so many columns need, and some more.

@@ -127,6 +127,12 @@ struct Plan {
   std::string number_suffix;        // of kernels that see only what is computed with
   std::string real_suffix;          // of kernels that write S
 
+  // The batch dealt to threadgroups that factor so many matrices each.
+  void deal(std::int64_t batch, std::int64_t matrices, std::int64_t threads) {
+    matrices_per_threadgroup = matrices;
+    threadgroups = (batch + matrices - 1) / matrices;
+    threads_per_threadgroup = threads;
+  }
   // Whether `block` rotates the columns of Q with those of B.
   bool block_accumulates() const { return left_columns > 0 && !recovery; }
   // Whether the left vectors are recovered from B itself rather than from R, so that Q is not needed.

@@ -64,6 +64,10 @@ enum : int {
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
+  // Its kernels that turn Q apart (simdgroup_apart.h), one SIMD-group for W and one for Q, take so many columns.
+  simdgroup_apart_threads = 2 * simd_width,
+  simdgroup_apart_parts = 2,  // lanes that hold a column
+  simdgroup_apart_fewest = 17,
   // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, for which
   // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,
@@ -306,6 +310,11 @@ constexpr int simdgroup_parts(int rows, int entries) {
   int parts = 1;
   while (parts * entries < rows) parts *= 2;
   return parts;
+}
+
+// The most columns of a kernel that turns Q apart: no more than rows, and rows of Q than a SIMD-group has lanes.
+constexpr int simdgroup_apart_columns(int entries) {
+  return simdgroup_apart_parts * entries < simd_width ? simdgroup_apart_parts * entries : int(simd_width);
 }
 
 // The lanes that take the place of one of so many entries where there are few matrices: a power of two. With as many

@@ -17,7 +17,8 @@
 // one column gains and the other loses.
 //
 // Few matrices leave a GPU waiting for one round after the other: kernels of simdgroup_few_entries a lane share the
-// entries of a column out to two to eight lanes for one, and give the same bits.
+// entries of a column out to two to eight lanes for one, or others turn Q apart (kernels/simdgroup_apart.h), and give
+// the same bits.
 //
 // A group of lanes, a SIMD-group or where lines are spread a threadgroup, has as many matrices as it has lanes for. All
 // its lanes take part in all its SIMD operations and barriers until the last of its matrices is done; a matrix that is
@@ -93,12 +94,17 @@ inline void store_factors(thread Columns<T, entries>& columns, thread const floa
   }
 }
 
-// The matrix of this lane, together with all lanes of its group. Where it does not exist, nothing is stored.
-template <typename Storage, int entries, bool is_spread>
-inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, Stand<is_spread> stand) {
-  typedef typename StorageTraits<Storage>::Number T;
-  const bool is_first = exists && stand.pair == 0 && stand.part == 0;
-  Columns<T, entries> columns;
+// What is known of a matrix that has been loaded.
+struct Loaded {
+  bool exists;     // where it does not, nothing is stored
+  bool is_finite;  // where it is not, its factors are NaN, and stored already
+  int exponent;    // by which it was scaled
+};
+
+// W = B, scaled, of the matrix of this lane, together with all lanes of its group.
+template <typename Storage, typename T, int entries, bool is_spread>
+inline Loaded load_matrix(Tensors<Storage> tensors, bool exists, Shape shape, thread Columns<T, entries>& columns,
+                          Stand<is_spread> stand) {
   uint largest_of_pair = 0u;
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) {
@@ -106,15 +112,45 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
     largest_of_pair = max(largest_of_pair, load_column<entries>(tensors, j, exists, shape, stand, columns.W[c]));
   }
   const uint largest = max_over_matrix(largest_of_pair, stand);
-  const bool is_finite = largest < not_finite_bits;
-  const bool has_factors = exists && is_finite;
-  const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
-  scale_columns<entries>(columns.W, exponent, is_finite, shape.transposed);
-  if (exists && !is_finite) {
+  Loaded loaded;
+  loaded.exists = exists;
+  loaded.is_finite = largest < not_finite_bits;
+  loaded.exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
+  scale_columns<entries>(columns.W, loaded.exponent, loaded.is_finite, shape.transposed);
+  if (exists && !loaded.is_finite) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, stand.pair * stand.parts + stand.part,
               stand.pairs_in_line * stand.parts);
   }
+  return loaded;
+}
 
+// What is known of it after the sweeps.
+struct Swept {
+  int sweeps;
+  bool is_unfinished;
+};
+
+// The factors of the matrix, from the columns that the sweeps have left, and what happened to it.
+template <typename Storage, typename T, int entries, bool is_spread>
+inline void finish_matrix(thread Columns<T, entries>& columns, Loaded loaded, Swept swept, Tensors<Storage> tensors,
+                          Shape shape, Stand<is_spread> stand) {
+  const bool has_factors = loaded.exists && loaded.is_finite;
+  if (loaded.exists && stand.pair == 0 && stand.part == 0) {
+    *tensors.info = !loaded.is_finite ? info_not_finite : swept.is_unfinished ? info_not_converged : info_ok;
+  }
+  float sigmas[pair_columns];
+  norms_of_columns(columns, sigmas, stand);
+  const HeldPlaces<pair_columns> places = rank_columns<pair_columns>(sigmas, swept.sweeps % 2 != 0, stand);
+  if (has_factors && stand.part == 0) store_values(sigmas, places, loaded.exponent, tensors, shape);
+  if (stand.q_used > 0) store_factors(columns, sigmas, places, has_factors, tensors, shape, stand);
+}
+
+// The matrix of this lane, together with all lanes of its group.
+template <typename Storage, int entries, bool is_spread>
+inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, Stand<is_spread> stand) {
+  typedef typename StorageTraits<Storage>::Number T;
+  Columns<T, entries> columns;
+  const Loaded loaded = load_matrix(tensors, exists, shape, columns, stand);
   if (stand.factors) {
     factor_line(columns, stand);
   } else {
@@ -122,22 +158,16 @@ inline void factor_matrix(Tensors<Storage> tensors, bool exists, Shape shape, St
   }
 
   const Tolerances tolerances = make_tolerances(stand.factors ? shape.columns : shape.rows, shape.columns);
-  bool active = has_factors;
-  bool is_unfinished = true;
-  int sweeps = 0;
-  for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep(columns, tolerances, active, stand);
+  Swept swept;
+  swept.is_unfinished = exists && loaded.is_finite;
+  bool is_group_unfinished = true;
+  for (swept.sweeps = 0; swept.sweeps < limits::jacobi_max_sweeps && is_group_unfinished; ++swept.sweeps) {
+    const uint found = sweep(columns, tolerances, swept.is_unfinished, stand);
     const Holds unfinished = where_it_holds(found == found_large, stand);
-    is_unfinished = unfinished.in_group;
-    active = unfinished.in_matrix;
+    is_group_unfinished = unfinished.in_group;
+    swept.is_unfinished = unfinished.in_matrix;
   }
-  if (is_first) *tensors.info = !is_finite ? info_not_finite : active ? info_not_converged : info_ok;
-
-  float sigmas[pair_columns];
-  norms_of_columns(columns, sigmas, stand);
-  const HeldPlaces<pair_columns> places = rank_columns<pair_columns>(sigmas, sweeps % 2 != 0, stand);
-  if (has_factors && stand.part == 0) store_values(sigmas, places, exponent, tensors, shape);
-  if (stand.q_used > 0) store_factors(columns, sigmas, places, has_factors, tensors, shape, stand);
+  finish_matrix(columns, loaded, swept, tensors, shape, stand);
 }
 
 // The matrices of a group, which are `first` and following, as far as there are any. Lanes that have none stand in for

@@ -104,7 +104,8 @@ inline void normalize_columns(thread Columns<T, entries>& columns, thread const 
   for (int c = 0; c < pair_columns; ++c) correct_entries<entries>(columns.W[c], sigmas[c] > 0.0f ? squares[c] : 1.0f);
 }
 
-// Stores this lane's entries of column k of a factor, where that is wanted.
+// Stores this lane's entries of column k of a factor, where that is wanted. Zeros have no sign: that would tell whether
+// rotations by nothing were left out.
 template <int entries, typename Storage, typename T, bool is_spread>
 inline void store_entries(thread const T* x, int k, Factor<Storage> factor, Stand<is_spread> stand) {
   if (k >= factor.columns) return;
@@ -116,7 +117,8 @@ inline void store_entries(thread const T* x, int k, Factor<Storage> factor, Stan
     if (row_of(stand, t) >= factor.rows) continue;
     const long place =
         factor.origins == nullptr ? first + t * step : row_of_factor(t, factor, stand) * factor.place.row_stride;
-    column[place] = to_storage<Storage>(factor.place.conjugated ? conjugate(x[t]) : x[t]);
+    const T entry = factor.place.conjugated ? conjugate(x[t]) : x[t];
+    column[place] = to_storage<Storage>(entry + from_real<T>(0.0f));
   }
 }
 

@@ -32,7 +32,8 @@ CASES = {
     "simdgroup, tall": ("simdgroup", (30, 7), ["normal", "zero_columns", "half_rank"]),
     "simdgroup, one matrix": ("simdgroup", (18, 18), ["normal", "zero_columns", "uniform"]),
     "simdgroup, few": ("simdgroup", (10, 12), ["normal", "half_rank", "zero"]),
-    "simdgroup, few and spread": ("simdgroup", (18, 17), ["normal", "zero_columns"]),
+    "simdgroup, few and spread, or Q apart": ("simdgroup", (18, 17), ["normal", "zero_columns"]),
+    "simdgroup, Q apart, most rows": ("simdgroup", (21, 40), ["normal", "half_rank"]),
     "simdgroup, spread": ("simdgroup", (34, 33), ["normal", "half_rank"]),
     "simdgroup, spread and factored": ("simdgroup", (42, 41), ["half_rank", "normal"]),
 }

@@ -246,8 +246,11 @@ def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, ker
         (32, (8, 8), torch.float32, "simdgroup_4_f32", "simdgroup_8_f32"),  # four matrices a SIMD-group, of eight
         (8, (12, 12), torch.bfloat16, "simdgroup_4_bf16", "simdgroup_12_bf16"),
         (8, (16, 16), torch.float32, "simdgroup_4_f32", "simdgroup_16_f32"),
-        (2, (20, 20), torch.float16, "simdgroups_4_f16", "simdgroup_20_f16"),
-        (2, (32, 32), torch.float32, "simdgroups_4_f32", "simdgroup_16_f32"),
+        (4, (17, 17), torch.float16, "simdgroup_apart_12_f16", "simdgroup_20_f16"),  # a SIMD-group for W and one for Q
+        (4, (24, 24), torch.float32, "simdgroup_apart_12_f32", "simdgroup_12_f32"),
+        (4, (32, 32), torch.float32, "simdgroup_apart_16_f32", "simdgroup_16_f32"),
+        (4, (20, 40), torch.bfloat16, "simdgroup_apart_20_bf16", "simdgroup_20_bf16"),
+        (1, (24, 41), torch.float32, "simdgroups_4_f32", "simdgroups_12_f32"),
         (8, (10, 10), torch.complex64, "simdgroup_4_c64", "simdgroup_10_c64"),
         (2, (17, 17), torch.complex64, "simdgroups_4_c64", "simdgroups_10_c64"),
         (0, (33, 33), torch.float32, "", "simdgroups_20_f32"),  # one would take more than a few SIMD-groups

@@ -43,6 +43,7 @@ LAPACK = {"lapack": (20, 8)}
 LIBRARIES = [
     "thread",
     "simdgroup",
+    "simdgroup_apart",
     "simdgroup_recover",
     "threadgroup",
     "block",
