@@ -112,7 +112,7 @@ std::optional<Line> apart_line(const Problem& problem, const Line& line) {
   if (is_complex(problem) || line.vectors != Vectors::held || columns < limits::simdgroup_apart_fewest) {
     return std::nullopt;
   }
-  for (const int entries : {12, 16, 20}) {
+  for (const int entries : {8, 12, 16, 20}) {
     const Line apart{entries, parts_of_few(line, entries), line.pairs, false, Vectors::apart};
     const bool has_room = apart.parts * entries >= rows && columns <= limits::simdgroup_apart_columns(entries);
     if (apart.parts == limits::simdgroup_apart_parts && has_room) return apart;
@@ -132,12 +132,12 @@ std::optional<Line> thin_line(const Problem& problem, const Line& line) {
 // The line for few matrices, if these are few. The sums over a column are the same.
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
   const std::optional<Line> apart = apart_line(problem, line);
-  const std::optional<Line> few = apart ? apart : thin_line(problem, line);
-  if (!few) return std::nullopt;
-  const std::int64_t simdgroups = apart            ? 2 * problem.batch
-                                  : few->is_spread ? problem.batch * few->simdgroups()
-                                                   : divide_up(problem.batch, few->matrices(1));
-  return simdgroups <= problem.device.few_simdgroups ? few : std::nullopt;
+  if (apart && 2 * problem.batch <= problem.device.few_simdgroups) return apart;
+  const std::optional<Line> thin = thin_line(problem, line);
+  if (!thin) return std::nullopt;
+  const std::int64_t simdgroups =
+      thin->is_spread ? problem.batch * thin->simdgroups() : divide_up(problem.batch, thin->matrices(1));
+  return simdgroups <= problem.device.few_simdgroups ? thin : std::nullopt;
 }
 
 // How many SIMD-groups of a threadgroup share lines that are spread: where there are matrices enough, so many that the

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ enum class Method { thread, simdgroup, threadgroup, block };
 // What a device offers to a threadgroup. Method `threadgroup` has a kernel with a larger tile for devices that have
 // more than limits::threadgroup_bytes (kernels/cuda).
 struct DeviceLimits {
+  bool operator==(const DeviceLimits&) const = default;
+
   std::int64_t threadgroup_bytes;
   std::int64_t cores;  // where they are assumed: all that depends on them is speed
   // SIMD-groups up to which a dispatch waits for one round after the other rather than for cores: method `simdgroup`
@@ -41,6 +44,8 @@ inline constexpr DeviceLimits apple_gpu{32 * 1024, 40, 8, false};  // an M4 Max,
 inline constexpr DeviceLimits gpu_with_wide_lanes{32 * 1024, 1, 16, true};
 
 struct Problem {
+  bool operator==(const Problem&) const = default;
+
   std::int64_t batch;
   std::int64_t m;  // rows of A
   std::int64_t n;  // columns of A
@@ -152,6 +157,9 @@ struct Plan {
 // `driver` is the name of a method, or "qr" for the tall QR and the method that the planner chooses for its R, or
 // "recover" for the tall QR, `block` and the recovery, or nothing to let the planner choose altogether.
 Plan make_plan(const Problem& problem, const std::optional<std::string>& driver = std::nullopt);
+
+// The same, of the last problem that this thread has asked for without making it anew: the same one mostly comes again.
+std::shared_ptr<const Plan> find_plan(const Problem& problem, const std::optional<std::string>& driver);
 
 std::string_view name_of(Method method);
 

@@ -12,6 +12,7 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "aten.h"
@@ -200,7 +201,9 @@ Factors svd_by_kernels(const Tensor& A, bool full_matrices, bool compute_uv, con
 
   // 3. plan
   const Matrices matrices = flatten_batch(A);
-  const Plan plan = make_plan({matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits(A)}, driver);
+  const Problem problem{matrices.batch, matrices.m, matrices.n, scalar, job, backend.limits(A)};
+  const std::shared_ptr<const Plan> known = find_plan(problem, driver);
+  const Plan& plan = *known;
 
   // 4. launch: the method, or where B is tall B = Q R, the method for R, and with Q the factors of B
   if (plan.reduction) {

@@ -67,7 +67,7 @@ enum : int {
   // Its kernels that turn Q apart (simdgroup_apart.h), one SIMD-group for W and one for Q, take so many columns.
   simdgroup_apart_threads = 2 * simd_width,
   simdgroup_apart_parts = 2,  // lanes that hold a column
-  simdgroup_apart_fewest = 17,
+  simdgroup_apart_fewest = 9,
   // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, for which
   // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,

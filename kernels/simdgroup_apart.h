@@ -145,6 +145,7 @@ inline Swept sweep_apart(thread Columns<float, entries>& columns, Tolerances tol
   if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
   Swept swept;
   swept.is_unfinished = true;
+  const bool drifts = stand.columns > limits::simdgroup_steady_columns;
   int now = 0;  // which of `turns`
   for (swept.sweeps = 0; swept.sweeps < limits::jacobi_max_sweeps && swept.is_unfinished; ++swept.sweeps) {
     uint found = found_nothing;
@@ -161,7 +162,7 @@ inline Swept sweep_apart(thread Columns<float, entries>& columns, Tolerances tol
         }
       } else if (round + swept.sweeps > 0) {
         follow_round(row, memory.turns[1 - now], stand.pairs_in_line);
-        if (round == 0) renormalize_rows<entries>(row, stand.lane, memory);
+        if (round == 0 && drifts) renormalize_rows<entries>(row, stand.lane, memory);
       }
       threadgroup_barrier(mem_flags::mem_threadgroup);
       now = 1 - now;

@@ -3,6 +3,12 @@
 namespace metalsvd {
 
 template [[host_name(
+    "svd_simdgroup_apart_8_f32")]] [[kernel]] decltype(svd_simdgroup_apart<float, 8>) svd_simdgroup_apart<float, 8>;
+template [[host_name(
+    "svd_simdgroup_apart_8_f16")]] [[kernel]] decltype(svd_simdgroup_apart<half, 8>) svd_simdgroup_apart<half, 8>;
+template [[host_name("svd_simdgroup_apart_8_bf16")]] [[kernel]] decltype(svd_simdgroup_apart<BFloat16, 8>)
+    svd_simdgroup_apart<BFloat16, 8>;
+template [[host_name(
     "svd_simdgroup_apart_12_f32")]] [[kernel]] decltype(svd_simdgroup_apart<float, 12>) svd_simdgroup_apart<float, 12>;
 template [[host_name(
     "svd_simdgroup_apart_12_f16")]] [[kernel]] decltype(svd_simdgroup_apart<half, 12>) svd_simdgroup_apart<half, 12>;

@@ -69,7 +69,7 @@ def svd(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, driv
         RuntimeError: fewer than two dimensions, a dtype that the device has no kernel for, an unknown driver, or a
             matrix too large for the method that `driver` names (the message names the limit).
     """
-    U, S, Vh = torch.ops.metalsvd.svd(A, full_matrices, compute_uv, driver=driver)
+    U, S, Vh = _dispatch.call(torch.ops.metalsvd.svd.default, A, full_matrices, compute_uv, driver=driver)
     return SVD(U, S, _with_v(Vh))
 
 
@@ -86,4 +86,4 @@ def svd_ex(A: Tensor, full_matrices: bool = False, compute_uv: bool = True, *, d
 
 def svdvals(A: Tensor, *, driver: str | None = None) -> Tensor:
     """Singular values of each matrix, shape ``(*, k)``, descending: :func:`svd` without computing vectors."""
-    return torch.ops.metalsvd.svd(A, False, False, driver=driver)[1]
+    return _dispatch.call(torch.ops.metalsvd.svd.default, A, False, False, driver=driver)[1]
