@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import metalsvd
 import pytest
 import torch
 
@@ -33,6 +34,12 @@ def test_gradcheck(shape, dtype, full_matrices):
 def test_gradgradcheck(shape, dtype):
     A = sample(shape, dtype).requires_grad_()
     assert torch.autograd.gradgradcheck(factors_without_phase, A)
+
+
+def test_a_gradient_that_torch_cannot_give_is_refused_and_not_zero():
+    """torch.func.grad marks no tensor of its own, so that one could think none was asked for."""
+    with pytest.raises(RuntimeError, match="setup_context"):
+        torch.func.grad(lambda A: metalsvd.svdvals(A).sum())(sample((3, 2), torch.float32))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])

@@ -244,9 +244,11 @@ def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, ker
     ("most", "shape", "dtype", "kernel", "kernel_of_many"),
     [
         (32, (8, 8), torch.float32, "simdgroup_4_f32", "simdgroup_8_f32"),  # four matrices a SIMD-group, of eight
+        (4, (12, 12), torch.bfloat16, "simdgroup_apart_8_bf16", "simdgroup_4_bf16"),  # a SIMD-group for W, one for Q
         (8, (12, 12), torch.bfloat16, "simdgroup_4_bf16", "simdgroup_12_bf16"),
+        (4, (16, 9), torch.float32, "simdgroup_apart_8_f32", "simdgroup_4_f32"),
         (8, (16, 16), torch.float32, "simdgroup_4_f32", "simdgroup_16_f32"),
-        (4, (17, 17), torch.float16, "simdgroup_apart_12_f16", "simdgroup_20_f16"),  # a SIMD-group for W and one for Q
+        (4, (17, 17), torch.float16, "simdgroup_apart_12_f16", "simdgroup_20_f16"),
         (4, (24, 24), torch.float32, "simdgroup_apart_12_f32", "simdgroup_12_f32"),
         (4, (32, 32), torch.float32, "simdgroup_apart_16_f32", "simdgroup_16_f32"),
         (4, (20, 40), torch.bfloat16, "simdgroup_apart_20_bf16", "simdgroup_20_bf16"),
