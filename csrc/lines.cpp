@@ -105,19 +105,33 @@ std::int64_t parts_of_few(const Line& line, int entries) {
   return line.parts * limits::simdgroup_few_lanes(line.entries) / limits::simdgroup_few_lanes(entries);
 }
 
-// The same columns in one SIMD-group of lanes of the fewest entries for which there is a kernel that turns Q apart.
+// The same columns in the fewest lanes of the fewest entries for which there is a kernel that turns Q apart.
 std::optional<Line> apart_line(const Problem& problem, const Line& line) {
+  struct Kernel {
+    int entries, parts;
+    bool is_spread;
+  };
+  constexpr std::array<Kernel, 7> kernels{
+      {{8, 2, false}, {12, 2, false}, {16, 2, false}, {20, 2, false}, {20, 2, true}, {12, 4, true}, {16, 4, true}}};
   const std::int64_t rows = std::max(problem.m, problem.n);
   const std::int64_t columns = std::min(problem.m, problem.n);
   if (is_complex(problem) || line.vectors != Vectors::held || columns < limits::simdgroup_apart_fewest) {
     return std::nullopt;
   }
-  for (const int entries : {8, 12, 16, 20}) {
-    const Line apart{entries, parts_of_few(line, entries), line.pairs, false, Vectors::apart};
-    const bool has_room = apart.parts * entries >= rows && columns <= limits::simdgroup_apart_columns(entries);
-    if (apart.parts == limits::simdgroup_apart_parts && has_room) return apart;
+  for (const auto [entries, parts, is_spread] : kernels) {
+    const int simdgroups = is_spread ? limits::simdgroup_apart_leaders : 1;
+    const bool has_room =
+        parts * entries >= rows && columns <= limits::simdgroup_apart_columns(entries, parts, simdgroups);
+    if (has_room && parts_of_few(line, entries) == parts) {
+      return Line{entries, parts, line.pairs, is_spread, Vectors::apart};
+    }
   }
   return std::nullopt;
+}
+
+// SIMD-groups for one matrix with Q turned apart.
+std::int64_t apart_simdgroups(const Problem& problem, const Line& line, bool has_vectors) {
+  return line.simdgroups() + (has_vectors ? divide_up(std::min(problem.m, problem.n), limits::simd_width) : 0);
 }
 
 // The same columns in lanes of the fewest entries, if there is room.
@@ -132,7 +146,7 @@ std::optional<Line> thin_line(const Problem& problem, const Line& line) {
 // The line for few matrices, if these are few. The sums over a column are the same.
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
   const std::optional<Line> apart = apart_line(problem, line);
-  if (apart && 2 * problem.batch <= problem.device.few_simdgroups) return apart;
+  if (apart && apart_simdgroups(problem, *apart, true) * problem.batch <= problem.device.few_simdgroups) return apart;
   const std::optional<Line> thin = thin_line(problem, line);
   if (!thin) return std::nullopt;
   const std::int64_t simdgroups =
@@ -159,7 +173,7 @@ std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
 
 // SIMD-groups of a threadgroup.
 std::int64_t simdgroups_of(const Problem& problem, const Line& line, bool has_vectors) {
-  if (line.vectors == Vectors::apart) return has_vectors ? 2 : 1;
+  if (line.vectors == Vectors::apart) return apart_simdgroups(problem, line, has_vectors);
   if (line.vectors != Vectors::held) return line.simdgroups();
   if (line.is_spread) return sharing_simdgroups(problem, line);
   return std::clamp<std::int64_t>(divide_up(problem.batch, line.matrices(1)) / limits::simdgroup_enough_threadgroups, 1,
@@ -171,11 +185,11 @@ struct KernelName {
 };
 
 KernelName kernel_of(const Line& line) {
-  const std::string spread = line.is_spread ? "s_" : "_";
+  const std::string s = line.is_spread ? "s_" : "_";
   switch (line.vectors) {
-    case Vectors::held: return {"simdgroup", "svd_simdgroup" + spread + std::to_string(line.entries)};
-    case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup_apart_" + std::to_string(line.entries)};
-    case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + spread + std::to_string(line.entries)};
+    case Vectors::held: return {"simdgroup", "svd_simdgroup" + s + std::to_string(line.entries)};
+    case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup" + s + "apart_" + std::to_string(line.entries)};
+    case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + s + std::to_string(line.entries)};
     case Vectors::recovered_by_blocks:
       return {"simdgroup_recover", "svd_recovering_blocks_" + std::to_string(line.entries * line.parts)};
   }

@@ -64,10 +64,10 @@ enum : int {
   simdgroup_method_simdgroups = 4,
   simdgroup_method_threads = simdgroup_method_simdgroups * simd_width,
   simdgroup_enough_threadgroups = 128,
-  // Its kernels that turn Q apart (simdgroup_apart.h), one SIMD-group for W and one for Q, take so many columns.
-  simdgroup_apart_threads = 2 * simd_width,
-  simdgroup_apart_parts = 2,  // lanes that hold a column
-  simdgroup_apart_fewest = 9,
+  // Its kernels that turn Q apart (simdgroup_apart.h): one or two SIMD-groups for W, and one for each 32 rows of Q.
+  simdgroup_apart_leaders = 2,
+  simdgroup_apart_threads = 4 * simd_width,
+  simdgroup_apart_fewest = 9,  // columns
   // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, for which
   // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
   simdgroup_recovering_long_rows = 48,
@@ -312,11 +312,6 @@ constexpr int simdgroup_parts(int rows, int entries) {
   return parts;
 }
 
-// The most columns of a kernel that turns Q apart: no more than rows, and rows of Q than a SIMD-group has lanes.
-constexpr int simdgroup_apart_columns(int entries) {
-  return simdgroup_apart_parts * entries < simd_width ? simdgroup_apart_parts * entries : int(simd_width);
-}
-
 // The lanes that take the place of one of so many entries where there are few matrices: a power of two. With as many
 // partial sums that one lane adds up its entries in the same order as they do.
 constexpr int simdgroup_few_lanes(int entries) {
@@ -328,6 +323,17 @@ constexpr int simdgroup_few_lanes(int entries) {
 // What a lane puts there of a column of W, and of Q if that is told too: numbers of so many bytes, and 16 bytes more.
 constexpr int simdgroup_box_bytes(int entries, int number_bytes, bool tells_Q) {
   return (tells_Q ? 2 : 1) * entries * number_bytes + 16;
+}
+
+// The most columns of a kernel that turns Q apart, a column of W in so many lanes of that many SIMD-groups.
+constexpr int simdgroup_apart_columns(int entries, int parts, int simdgroups) {
+  const int held = 2 * simdgroups * simd_width / parts;
+  return parts * entries < held ? parts * entries : held;
+}
+
+// And its boxes where that are two, enough for as many lines as all its threads could hold.
+constexpr int simdgroup_apart_boxes_bytes(int entries, int parts) {
+  return 2 * simdgroup_apart_threads / simd_width * parts * simdgroup_box_bytes(entries, word_bytes, true);
 }
 
 // So many bytes in whole vectors of 16, of which there is an odd number: with these lanes side by side, which have what

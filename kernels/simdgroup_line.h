@@ -434,28 +434,42 @@ inline void put_unit_vectors(thread Columns<T, entries>& columns, Stand<is_sprea
 }
 
 // After an even round: the first column of each pair stays, the second is that of the next pair, of the first where the
-// line ends. A barrier where lines are spread.
+// line ends. A pair gives it before a barrier, where lines are spread, and takes it behind that.
 template <typename T, int entries, bool is_spread>
-inline void move_second_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
-  if (is_spread) {
-    if (stand.box_before != no_box) put_into_box<1>(columns, stand.box_before, stand);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+inline void give_second_column(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+  if (is_spread && stand.box_before != no_box) put_into_box<1>(columns, stand.box_before, stand);
+}
+template <typename T, int entries, bool is_spread>
+inline void take_second_column(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
   shuffle_column<1>(columns, stand.lane_after, stand);
   if (is_spread && stand.box_after != no_box) take_from_box<1>(columns, stand.box_after, stand);
 }
 
 // After an odd round: back, so that each pair has the first columns of the pairs that met, before and behind it. Where
-// the line ends they are the two ends of the line, in each other's place. A barrier where lines are spread.
+// the line ends they are the two ends of the line, in each other's place.
 template <typename T, int entries, bool is_spread>
-inline void move_first_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+inline void give_first_column(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
   if (!is_spread || stand.has_end) exchange_columns(columns, stands_last(stand), stand);
-  if (is_spread) {
-    if (stand.box_after != no_box) put_into_box<0>(columns, stand.box_after, stand);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-  }
+  if (is_spread && stand.box_after != no_box) put_into_box<0>(columns, stand.box_after, stand);
+}
+template <typename T, int entries, bool is_spread>
+inline void take_first_column(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
   shuffle_column<0>(columns, stand.lane_before, stand);
   if (is_spread && stand.box_before != no_box) take_from_box<0>(columns, stand.box_before, stand);
+}
+
+// Both at once. A barrier where lines are spread.
+template <typename T, int entries, bool is_spread>
+inline void move_second_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+  give_second_column(columns, stand);
+  if (is_spread) threadgroup_barrier(mem_flags::mem_threadgroup);
+  take_second_column(columns, stand);
+}
+template <typename T, int entries, bool is_spread>
+inline void move_first_columns(thread Columns<T, entries>& columns, Stand<is_spread> stand) {
+  give_first_column(columns, stand);
+  if (is_spread) threadgroup_barrier(mem_flags::mem_threadgroup);
+  take_first_column(columns, stand);
 }
 
 }  // namespace metalsvd

@@ -35,7 +35,7 @@ metalsvd.emulator.enable()  # for tensors on mps: the shim that was loaded first
 shapes = [(n, n) for n in (*range(1, 34), *range(34, 130, 5))] + [(n + 9, n) for n in range(3, 130, 25)]
 shapes += [(600, 3), (512, 8), (700, 12), (200, 40), (130, 129), (350, 300), (9, 600), (40, 200)]
 dtypes = (torch.float32, torch.float16, torch.bfloat16, torch.complex64, torch.complex32)
-sizes = [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)] + [(1, 48, 24)]
+sizes = [(2, *shape) for shape in shapes] + [(40, n, n) for n in range(7, 34)] + [(1, 70, 16), (2, 48, 24), (2, 64, 24)]
 wide_sizes = [(1, 41, 41), (1, 65, 65), (9, 21, 21), (9, 25, 25), (1, 200, 200)]
 wide_sizes += [(2, n, n) for n in range(41, 128, 7)]
 cases = [(False, dtype, *size) for dtype in dtypes for size in sizes]

@@ -82,7 +82,9 @@ def test_methods_agree(shape, drivers, dtype, target):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
 @pytest.mark.parametrize(
-    "shape", [(8, 8), (7, 12), (16, 16), (30, 5), (18, 18), (20, 17), (24, 23), (32, 32), (40, 21)], ids=str
+    "shape",
+    [(8, 8), (7, 12), (16, 16), (30, 5), (18, 18), (20, 17), (24, 23), (32, 32), (40, 21), (33, 36), (50, 12)],
+    ids=str,
 )
 def test_few_matrices_have_the_bits_that_they_have_among_many(shape, dtype, target):
     """They are held by more lanes, and have neighbours that take fewer sweeps or more. Zeros have no signs."""

@@ -252,10 +252,13 @@ def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, ker
         (4, (24, 24), torch.float32, "simdgroup_apart_12_f32", "simdgroup_12_f32"),
         (4, (32, 32), torch.float32, "simdgroup_apart_16_f32", "simdgroup_16_f32"),
         (4, (20, 40), torch.bfloat16, "simdgroup_apart_20_bf16", "simdgroup_20_bf16"),
-        (1, (24, 41), torch.float32, "simdgroups_4_f32", "simdgroups_12_f32"),
+        (2, (33, 33), torch.float32, "simdgroups_apart_20_f32", "simdgroups_20_f32"),  # two for each
+        (2, (24, 41), torch.float32, "simdgroups_apart_12_f32", "simdgroups_12_f32"),
+        (2, (64, 32), torch.float16, "simdgroups_apart_16_f16", "simdgroups_16_f16"),
+        (1, (70, 16), torch.float32, "simdgroups_4_f32", "simdgroup_20_f32"),
         (8, (10, 10), torch.complex64, "simdgroup_4_c64", "simdgroup_10_c64"),
         (2, (17, 17), torch.complex64, "simdgroups_4_c64", "simdgroups_10_c64"),
-        (0, (33, 33), torch.float32, "", "simdgroups_20_f32"),  # one would take more than a few SIMD-groups
+        (0, (41, 41), torch.float32, "", "simdgroups_12_f32"),  # one would take more than a few SIMD-groups
     ],
     ids=str,
 )

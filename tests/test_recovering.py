@@ -125,7 +125,8 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(shape, dtype, 
 @pytest.mark.parametrize(
     ("shape", "kernel"),
     [
-        ((2, 40, 40), "svd_simdgroups_20_f32"),
+        ((4, 40, 40), "svd_simdgroups_apart_20_f32"),
+        ((5, 40, 40), "svd_simdgroups_20_f32"),
         ((2, 41, 41), "svd_recovering_48_f32"),
         ((1, 41, 41), "svd_recoverings_4_f32"),
         ((2, 48, 48), "svd_recovering_48_f32"),
