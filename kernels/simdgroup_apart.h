@@ -4,8 +4,8 @@
 // The SIMD-groups that lead, one or two, hold the columns of W, which is B, in a line, and find the rotations. Each
 // thread of those that follow has a row of Q, a number for each place of the line, and makes the same rotations a round
 // later, as they are left in threadgroup memory. So rotations do not wait for Q, and nothing of it goes from lane to
-// lane. For one matrix that takes half to two thirds of the time; for thousands it takes longer, since there are more
-// instructions in all. In the end the columns of Q go to the lanes that hold those of W.
+// lane. One matrix takes half to three quarters of the time; thousands take longer, since there are more instructions
+// in all. In the end the columns of Q go to the lanes that hold those of W.
 #pragma once
 #include <metal_stdlib>
 
@@ -39,7 +39,7 @@ template <int most_columns>
 struct ApartMemory {
   Turns<most_columns> turns[2];             // of this round and of the one before
   float Q[most_columns][most_columns + 1];  // columns, in the order of the line; padded against bank conflicts
-  float missing[most_columns];              // of their lengths
+  float missing[most_columns];              // half of what their squares lack of 1
   uint is_unfinished[limits::simdgroup_apart_leaders];
 };
 
@@ -136,7 +136,7 @@ inline void put_row(thread const float* row, int i, threadgroup ApartMemory<most
   for (int j = 0; j < most_columns; ++j) memory.Q[j][i] = row[j];
 }
 
-// What the length of column i of Q lacks. As in renormalize_columns, where lanes sum up over every so many-th row.
+// What column i of Q lacks. As in renormalize_columns, where lanes sum up over every so many-th row.
 template <int sums, int most_columns>
 inline void find_missing(int i, threadgroup ApartMemory<most_columns>& memory) {
   if (i >= most_columns) return;
