@@ -54,6 +54,13 @@ inline void clear_turns(threadgroup ApartMemory<most_columns>& memory, Team team
   }
 }
 
+// Where a thread that follows has its row: in the registers for columns of W and, as far as it is longer, of Q.
+template <int most_columns, int entries>
+inline thread float* row_in(thread Columns<float, entries>& columns) {
+  static_assert(most_columns <= 2 * pair_columns * entries, "a row finds room where columns do");
+  return (thread float*)&columns;
+}
+
 // What the registers of a thread are for.
 struct Role {
   bool leads;   // columns of W, rather than a row of Q
@@ -196,11 +203,11 @@ inline uint lead_second_half(thread Columns<float, entries>& columns, uint found
 }
 
 // Makes the columns of W orthogonal, of which the threads that lead stand in a line, and turns the rows of Q with them,
-// which those that follow have in columns.W. A barrier a round, two where lines are spread.
+// which those that follow have in their place. A barrier a round, two where lines are spread.
 template <int sums, int entries, int most_columns, bool is_spread>
 inline Swept sweep_apart(thread Columns<float, entries>& columns, Tolerances tolerances, Role role,
                          threadgroup ApartMemory<most_columns>& memory, Stand<is_spread> stand) {
-  thread float* const row = columns.W[0];
+  thread float* const row = row_in<most_columns>(columns);
   // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
   Tolerances in_odd_rounds = tolerances;
   if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
@@ -268,16 +275,17 @@ inline void factor_apart(Tensors<Storage> tensors, Shape shape, Team team, LineM
   Columns<float, entries> columns;
   Loaded loaded = {false, true, 0};
   if (takes_part) loaded = load_matrix(tensors, has_only_matrix(stand), shape, columns, stand);
+  thread float* const row = row_in<most_columns>(columns);
   if (!role.leads) {
 #pragma unroll
-    for (int j = 0; j < most_columns; ++j) columns.W[0][j] = j == role.row ? 1.0f : 0.0f;
+    for (int j = 0; j < most_columns; ++j) row[j] = j == role.row ? 1.0f : 0.0f;
   }
   clear_turns(memory, team);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   const Tolerances tolerances = loaded.is_finite ? make_tolerances(shape.rows, shape.columns) : no_tolerances();
   constexpr int sums = parts * limits::simdgroup_few_lanes(entries);
   const Swept swept = sweep_apart<sums>(columns, tolerances, role, memory, of_W);
-  if (!role.leads) put_row(columns.W[0], role.row, memory);
+  if (!role.leads) put_row(row, role.row, memory);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (!takes_part) return;
   if (has_only_matrix(stand) && stand.q_used > 0) {
@@ -287,7 +295,7 @@ inline void factor_apart(Tensors<Storage> tensors, Shape shape, Team team, LineM
   }
   if (!role.leads) {
 #pragma unroll
-    for (int j = 0; j < pair_columns * entries; ++j) columns.W[0][j] = 0.0f;
+    for (int t = 0; t < entries; ++t) columns.W[0][t] = columns.W[1][t] = 0.0f;
   }
   finish_matrix(columns, loaded, swept, tensors, shape, stand);
 }
