@@ -58,6 +58,9 @@ inline bool is_complex(const Problem& problem) {
   return problem.scalar == Scalar::complex64 || problem.scalar == Scalar::complex32;
 }
 
+// a / b, rounded up, of positive numbers.
+constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
 // A panel of columns of the tall QR and the tree over its rows (kernels/tall.h).
 struct Panel {
   std::int64_t first;               // column, and row
@@ -135,7 +138,7 @@ struct Plan {
   // The batch dealt to threadgroups that factor so many matrices each.
   void deal(std::int64_t batch, std::int64_t matrices, std::int64_t threads) {
     matrices_per_threadgroup = matrices;
-    threadgroups = (batch + matrices - 1) / matrices;
+    threadgroups = divide_up(batch, matrices);
     threads_per_threadgroup = threads;
   }
   // Whether `block` rotates the columns of Q with those of B.
@@ -162,9 +165,6 @@ Plan make_plan(const Problem& problem, const std::optional<std::string>& driver 
 std::shared_ptr<const Plan> find_plan(const Problem& problem, const std::optional<std::string>& driver);
 
 std::string_view name_of(Method method);
-
-// a / b, rounded up, of positive numbers.
-constexpr std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 // Threadgroups that copy rows x columns in tiles (kernels/tall_copy.h).
 std::int64_t copied_tiles(std::int64_t rows, std::int64_t columns);

@@ -96,7 +96,7 @@ inline uint meet_and_tell(thread Columns<float, entries>& columns, Tolerances to
   Rotation<float> rotation = orthogonalizing_rotation(squares[0], squares[1], dot);
   rotation.sigma = is_turned ? rotation.sigma : 0.0f;
   rotation.sigma_by_1pc = is_turned ? rotation.sigma_by_1pc : 0.0f;
-  const float gain = !is_turned ? 0.0f : squares[1] > squares[0] ? -rotation.gain : rotation.gain;
+  const float gain = gain_of_first(rotation, squares[0], squares[1], is_turned);
   squares[0] += gain;
   squares[1] -= gain;
   rotate_all<entries>(columns.W[0], columns.W[1], rotation);
@@ -147,11 +147,10 @@ inline void put_row(thread const float* row, int i, threadgroup ApartMemory<most
 template <int sums, int most_columns>
 inline void find_missing(int i, threadgroup ApartMemory<most_columns>& memory) {
   if (i >= most_columns) return;
-  PartialSums<float, sums> squares;
-  clear_sums(squares);
+  float column[most_columns];
 #pragma unroll
-  for (int k = 0; k < most_columns; ++k) squares.at[k % sums] = square_add(memory.Q[i][k], squares.at[k % sums]);
-  memory.missing[i] = 0.5f * (1.0f - total(squares));
+  for (int k = 0; k < most_columns; ++k) column[k] = memory.Q[i][k];
+  memory.missing[i] = 0.5f * (1.0f - square_of_entries<most_columns, sums>(column));
 }
 
 template <int most_columns>

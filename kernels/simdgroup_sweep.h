@@ -75,7 +75,7 @@ inline uint meet(thread Columns<T, entries>& columns, Tolerances tolerances, Sta
   const bool is_one_of_few = entries == limits::simdgroup_few_entries;
   if (!is_one_of_few && found == found_nothing) return found;
   const Rotation<T> rotation = orthogonalizing_rotation(squares[0], squares[1], dot);
-  const float gain = found == found_nothing ? 0.0f : squares[1] > squares[0] ? -rotation.gain : rotation.gain;
+  const float gain = gain_of_first(rotation, squares[0], squares[1], found != found_nothing);
   squares[0] += gain;
   squares[1] -= gain;
   if (found != found_nothing) rotate_pair(columns, rotation, stand);

@@ -83,6 +83,12 @@ inline Rotation<T> orthogonalizing_rotation(float alpha, float beta, T gamma) {
   return orthogonalizing_rotation(alpha, beta, gamma, inverse_power(max(alpha, beta)));
 }
 
+// What |p|^2, of alpha = |p|^2 and beta = |q|^2, gains where they are turned, and |q|^2 loses.
+template <typename T>
+inline float gain_of_first(Rotation<T> rotation, float alpha, float beta, bool is_turned) {
+  return !is_turned ? 0.0f : beta > alpha ? -rotation.gain : rotation.gain;
+}
+
 // One entry of each column: the rotation as three shears, each of which rounds relative to what it adds.
 template <typename T>
 inline void rotate_entries(thread T& x, thread T& y, Rotation<T> rotation) {
