@@ -59,7 +59,7 @@ inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquar
   const uint found = found_in_pair(squares.first, squares.second, rough_magnitude(dot), tolerances);
   const bool turns = is_turned(found, tolerances);
   const Rotation<T> rotation = orthogonalizing_rotation(squares.first, squares.second, dot);
-  const float gain = gain_of_first(rotation, squares.first, squares.second, turns);
+  const float gain = turns ? (squares.second > squares.first ? -rotation.gain : rotation.gain) : 0.0f;
   squares.first += gain;
   squares.second -= gain;
   T sigmas[block_width];
