@@ -52,16 +52,28 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
   return best;
 }
 
-// Columns of so many rows, in pairs of blocks.
-Line line_of_blocks(std::int64_t rows, std::int64_t columns) {
-  constexpr std::array<int, 6> rows_of_kernels{56, 64, 80, 96, 112, limits::simdgroup_recovering_most};
-  const int most_rows = *std::ranges::lower_bound(rows_of_kernels, rows);
-  return Line{limits::simdgroup_block_entries(most_rows), limits::simdgroup_block_parts(most_rows),
-              divide_up(columns, 2 * limits::simdgroup_block_columns), true, Vectors::recovered_by_blocks};
+// In eight blocks columns of up to so many rows, of the kernels that there are.
+int rows_of_eighths(std::int64_t rows) {
+  constexpr std::array<int, 4> rows_of_kernels{40, 48, 56, limits::simdgroup_eighths_most};
+  return *std::ranges::lower_bound(rows_of_kernels, rows);
+}
+Line line_of_eighths(std::int64_t rows, int lanes) {
+  constexpr int pairs = limits::simdgroup_eighth_pairs;
+  return Line{limits::simdgroup_eighth_entries(rows_of_eighths(rows), lanes), lanes, pairs,
+              pairs * lanes > limits::simd_width, Vectors::recovered_by_eighths};
 }
 
-// In pairs of columns the fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of
-// a SIMD-group hold half a complex column each, or a real one.
+// Columns of so many rows, in pairs of blocks of four.
+Line line_of_fours(std::int64_t rows, std::int64_t columns) {
+  constexpr std::array<int, 4> rows_of_kernels{80, 96, 112, limits::simdgroup_recovering_most};
+  const int most_rows = *std::ranges::lower_bound(rows_of_kernels, rows);
+  return Line{limits::simdgroup_block_entries(most_rows), limits::simdgroup_block_parts(most_rows),
+              divide_up(columns, 2 * limits::simdgroup_block_columns), true, Vectors::recovered_by_fours};
+}
+
+// Of real columns blocks, but none of so few that take less time held where they have many rows; of complex ones, in
+// pairs, the fewest entries in the fewest SIMD-groups, of the lines for which there is a kernel: lanes of a SIMD-group
+// hold half a column each.
 std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   const bool is_of_complex = is_complex(problem);
   const std::int64_t fewest =
@@ -69,14 +81,17 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
   const std::int64_t most =
       is_of_complex ? limits::simdgroup_recovering_complex_most : limits::simdgroup_recovering_most;
   if (!problem.device.has_wide_lanes || rows > most || columns > rows || columns < fewest) return std::nullopt;
-  if (!is_of_complex && rows > limits::simdgroup_recovering_long_rows) return line_of_blocks(rows, columns);
+  if (!is_of_complex) {
+    if (columns <= limits::simdgroup_plain_columns && rows > limits::simdgroup_recovering_long_rows)
+      return std::nullopt;
+    return rows <= limits::simdgroup_eighths_most ? line_of_eighths(rows, limits::simdgroup_eighth_lanes)
+                                                  : line_of_fours(rows, columns);
+  }
   struct Kernel {
     int entries;
     bool is_spread;
   };
-  constexpr std::array complex_kernels{Kernel{32, true}, Kernel{24, true}, Kernel{16, false}, Kernel{12, false}};
-  constexpr std::array real_kernels{Kernel{limits::simdgroup_recovering_long_rows, false}};
-  const auto kernels = is_of_complex ? std::span<const Kernel>(complex_kernels) : std::span<const Kernel>(real_kernels);
+  constexpr std::array kernels{Kernel{32, true}, Kernel{24, true}, Kernel{16, false}, Kernel{12, false}};
   std::optional<Line> best;
   for (const auto [entries, is_spread] : kernels) {
     const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2), is_spread,
@@ -139,7 +154,7 @@ std::optional<Line> thin_line(const Problem& problem, const Line& line) {
   const int entries = limits::simdgroup_few_entries;
   const std::int64_t parts = parts_of_few(line, entries);
   const Line thin{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.vectors};
-  if (line.vectors == Vectors::recovered_by_blocks || parts > limits::simd_width) return std::nullopt;
+  if (line.vectors == Vectors::recovered_by_fours || parts > limits::simd_width) return std::nullopt;
   return !thin.is_spread || has_room(problem, thin, thin.simdgroups(), 1) ? std::optional(thin) : std::nullopt;
 }
 
@@ -147,7 +162,10 @@ std::optional<Line> thin_line(const Problem& problem, const Line& line) {
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
   const std::optional<Line> apart = apart_line(problem, line);
   if (apart && apart_simdgroups(problem, *apart, true) * problem.batch <= problem.device.few_simdgroups) return apart;
-  const std::optional<Line> thin = thin_line(problem, line);
+  const std::optional<Line> thin =
+      line.vectors == Vectors::recovered_by_eighths
+          ? std::optional(line_of_eighths(std::max(problem.m, problem.n), limits::simdgroup_eighth_few_lanes))
+          : thin_line(problem, line);
   if (!thin) return std::nullopt;
   const std::int64_t simdgroups =
       thin->is_spread ? problem.batch * thin->simdgroups() : divide_up(problem.batch, thin->matrices(1));
@@ -174,6 +192,11 @@ std::int64_t sharing_simdgroups(const Problem& problem, const Line& line) {
 // SIMD-groups of a threadgroup.
 std::int64_t simdgroups_of(const Problem& problem, const Line& line, bool has_vectors) {
   if (line.vectors == Vectors::apart) return apart_simdgroups(problem, line, has_vectors);
+  if (line.vectors == Vectors::recovered_by_eighths && !line.is_spread) {
+    const int rows = rows_of_eighths(std::max(problem.m, problem.n));
+    return std::min<std::int64_t>(divide_up(2 * problem.batch, problem.device.few_simdgroups),
+                                  limits::simdgroup_eighth_matrices(rows, static_cast<int>(line.parts)));
+  }
   if (line.vectors != Vectors::held) return line.simdgroups();
   if (line.is_spread) return sharing_simdgroups(problem, line);
   return std::clamp<std::int64_t>(divide_up(problem.batch, line.matrices(1)) / limits::simdgroup_enough_threadgroups, 1,
@@ -184,14 +207,17 @@ struct KernelName {
   std::string library, prefix;
 };
 
-KernelName kernel_of(const Line& line) {
+KernelName kernel_of(const Line& line, std::int64_t rows) {
   const std::string s = line.is_spread ? "s_" : "_";
   switch (line.vectors) {
     case Vectors::held: return {"simdgroup", "svd_simdgroup" + s + std::to_string(line.entries)};
     case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup" + s + "apart_" + std::to_string(line.entries)};
     case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + s + std::to_string(line.entries)};
-    case Vectors::recovered_by_blocks:
-      return {"simdgroup_recover", "svd_recovering_blocks_" + std::to_string(line.entries * line.parts)};
+    case Vectors::recovered_by_fours:
+      return {"simdgroup_recover", "svd_recovering_fours_" + std::to_string(line.entries * line.parts)};
+    case Vectors::recovered_by_eighths:
+      return {"simdgroup_recover",
+              "svd_recovering_eighths_" + std::to_string(rows_of_eighths(rows)) + "_" + std::to_string(line.parts)};
   }
   throw std::logic_error("kernel_of: not a line");
 }
@@ -201,9 +227,9 @@ KernelName kernel_of(const Line& line) {
 void plan_simdgroup(const Problem& problem, Plan& plan) {
   const Line of_many = *line_of_many(problem);
   const Line line = line_of_few(problem, of_many).value_or(of_many);
-  const bool recovers = line.vectors == Vectors::recovered || line.vectors == Vectors::recovered_by_blocks;
+  const bool recovers = line.vectors != Vectors::held && line.vectors != Vectors::apart;
   const std::int64_t simdgroups = simdgroups_of(problem, line, plan.left_columns > 0);
-  const KernelName name = kernel_of(line);
+  const KernelName name = kernel_of(line, std::max(problem.m, problem.n));
   plan.parts = line.parts;
   plan.library = name.library;
   plan.kernel = name.prefix + "_" + plan.suffix;
@@ -211,8 +237,8 @@ void plan_simdgroup(const Problem& problem, Plan& plan) {
     plan.scratch_numbers =
         problem.batch * limits::simdgroup_recovering_numbers(plan.columns, line.parts * line.entries);
   }
-  plan.deal(problem.batch, line.vectors == Vectors::held ? line.matrices(simdgroups) : 1,
-            simdgroups * limits::simd_width);
+  const bool shares = line.vectors == Vectors::held || line.vectors == Vectors::recovered_by_eighths;
+  plan.deal(problem.batch, shares ? line.matrices(simdgroups) : 1, simdgroups * limits::simd_width);
 }
 
 std::int64_t most_simdgroup_rows(const Problem& problem, std::int64_t columns) {

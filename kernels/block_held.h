@@ -89,15 +89,16 @@ inline void put_pair(thread const HeldBlocks<T, entries>& held, PairColumns colu
 // The barriers of move_block for all fours but one.
 template <typename T, int entries, bool is_spread>
 inline uint meet_rings(thread HeldBlocks<T, entries>& held, BlockTolerances tolerances, Stand<is_spread> stand) {
-  SharedSquares squares = measure_shares<across, 0>(held, stand);
+  SharedSquares squares = measure_shares<PairsOfFours<across, 0>>(held, stand);
   uint found = found_nothing;
-  for (int met = 0; met < stand.pairs_in_line; met += 2) {
+  for (int met = 1;; ++met) {
     found |= meet_blocks(held, squares, tolerances, stand);
-    if (met + 1 == stand.pairs_in_line) break;
-    move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
-    found |= meet_blocks(held, squares, tolerances, stand);
-    if (met + 2 == stand.pairs_in_line) break;
-    move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
+    if (met == stand.pairs_in_line) break;
+    if (met % 2 != 0) {
+      move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
+    } else {
+      move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
+    }
   }
   return found;
 }
@@ -128,7 +129,8 @@ template <typename T, int most_rows>
   const LineMemory memory = make_line_memory(boxes, float4s, nullptr, marks);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Shape shape = make_shape(rows, 2 * width, 0, 0);
-  const Stand<true> stand = make_stand<true>(shape, pair_width, limits::block_held_parts(most_rows), memory, team);
+  const Stand<true> stand =
+      make_stand<true>(shape, pairs_of(shape.columns, pair_width), limits::block_held_parts(most_rows), memory, team);
   const BlockTolerances tolerances = make_block_tolerances(int(rows), padded_columns(blocks), false);
   HeldBlocks<T, limits::block_held_entries(most_rows)> held;
   const bool in_line = round == 0;

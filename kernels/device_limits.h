@@ -68,13 +68,19 @@ enum : int {
   simdgroup_apart_leaders = 2,
   simdgroup_apart_threads = 4 * simd_width,
   simdgroup_apart_fewest = 9,  // columns
-  // Its recovering kernels (simdgroup_recover.h) hold two columns of W only, up to 48 entries of each a lane, for which
-  // a lane needs more than 128 words in all; of real columns of more than so many rows two blocks of four.
-  simdgroup_recovering_long_rows = 48,
+  // Its recovering kernels (simdgroup_recover.h) hold columns of W only, but more of them, for which a lane needs more
+  // than 128 words in all: of complex matrices pairs; of real ones of up to so many rows pairs of eight blocks, in so
+  // many lanes each, or in more where there are few matrices; of more rows pairs of blocks of four columns.
+  simdgroup_eighths_most = 64,
+  simdgroup_eighth_pairs = 4,
+  simdgroup_eighth_lanes = 8,
+  simdgroup_eighth_few_lanes = 16,
+  simdgroup_eighth_most_threads = 256,
   simdgroup_block_columns = 4,
   simdgroup_block_most_threads = 256,
-  // They take so many columns and more, of up to so many rows.
-  simdgroup_recovering_fewest = 41,
+  // They take so many columns and more, of up to so many rows; up to simdgroup_plain_columns of up to so many.
+  simdgroup_recovering_fewest = 33,
+  simdgroup_recovering_long_rows = 48,
   simdgroup_recovering_most = 128,
   simdgroup_recovering_complex_fewest = 21,
   simdgroup_recovering_complex_most = 80,
@@ -358,7 +364,7 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
                                               : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
 }
 
-// Of the kernels for pairs of blocks, for up to 56, 64, 80, 96, 112 or 128 rows and columns: the lanes of a pair,
+// Of the kernels for blocks of four columns, for up to 80, 96, 112 or 128 rows and columns: the lanes of a pair,
 // their entries of a column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
 constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
 constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
@@ -384,6 +390,23 @@ constexpr int simdgroup_block_tile(int rows, int number_bytes) {
   const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, parts, 1));
   const int boxes = simdgroup_block_boxes(rows, parts, entries, number_bytes);
   return columns > boxes ? columns : boxes;
+}
+
+// Of the kernels for eight blocks, for up to 40, 48, 56 or 64 rows and columns: the columns of a block, the entries of
+// a column in so many lanes, and the threadgroup memory, for 8 columns of B or where lanes of one SIMD-group do not
+// have all blocks for one of each pair.
+constexpr int simdgroup_eighth(int rows) { return rows / (2 * simdgroup_eighth_pairs); }
+constexpr int simdgroup_eighth_entries(int rows, int lanes) { return (rows + lanes - 1) / lanes; }
+// Matrices of a threadgroup, a SIMD-group each: some where a core runs more than eight SIMD-groups at a time.
+constexpr int simdgroup_eighth_matrices(int rows, int lanes) {
+  return lanes == simdgroup_eighth_lanes && rows <= simdgroup_recovering_long_rows ? 8 : 1;
+}
+constexpr int simdgroup_eighth_tile(int rows, int number_bytes, int lanes) {
+  const int entries = simdgroup_eighth_entries(rows, lanes);
+  const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, lanes, 1));
+  const int all_lanes = simdgroup_eighth_pairs * lanes;
+  const int boxes = all_lanes * simdgroup_block_box_bytes(simdgroup_eighth(rows), entries, number_bytes);
+  return all_lanes > simd_width && boxes > columns ? boxes : columns;
 }
 
 // Numbers of device memory that it has of a matrix: V, and the reflectors of columns of so many entries.

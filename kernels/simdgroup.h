@@ -201,7 +201,7 @@ template <typename Storage, int entries>
   const LineMemory memory = make_line_memory(boxes[simdgroup], limits::simdgroup_words_bytes / 16, nullptr, nullptr);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false>(shape, pair_columns, int(parts), memory, team);
+  const Stand<false> stand = make_stand<false>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const long first_index = (long(threadgroup_index) * long(team.simdgroups) + long(team.simdgroup)) * stand.matrices;
   if (first_index >= batch) return;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
@@ -228,7 +228,7 @@ template <typename Storage, int entries>
   const LineMemory memory = make_line_memory(boxes, limits::simdgroup_boxes_bytes / 16, origins, marks);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, pair_columns, int(parts), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const long first_index = long(threadgroup_index) * stand.matrices;
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_group<Storage, entries>(tensors, first_index, batch, batch_stride, shape, stand);

@@ -266,11 +266,12 @@ inline void factor_apart(Tensors<Storage> tensors, Shape shape, Team team, LineM
                          threadgroup ApartMemory<most_columns>& memory) {
   const Role role = make_role(team, shape);
   const bool takes_part = role.leads || is_spread;
-  const Stand<is_spread> stand = make_stand<is_spread>(shape, pair_columns, parts, of_line, team);
+  const Stand<is_spread> stand =
+      make_stand<is_spread>(shape, pairs_of(shape.columns, pair_columns), parts, of_line, team);
   Team leaders = team;
   leaders.simdgroups = role.leaders;
-  const Stand<is_spread> of_W =
-      with_used(make_stand<is_spread>(shape, pair_columns, parts, of_line, leaders), entries, 0);
+  const Stand<is_spread> of_W = with_used(
+      make_stand<is_spread>(shape, pairs_of(shape.columns, pair_columns), parts, of_line, leaders), entries, 0);
   Columns<float, entries> columns;
   Loaded loaded = {false, true, 0};
   if (takes_part) loaded = load_matrix(tensors, has_only_matrix(stand), shape, columns, stand);

@@ -11,11 +11,11 @@
 
 #include "common/convergence.h"
 #include "common/entries.h"
-#include "common/rotation.h"
 #include "common/scalar.h"
 #include "device_limits.h"
 #include "simdgroup_held.h"
 #include "simdgroup_line.h"
+#include "simdgroup_meet.h"
 #include "simdgroup_sweep.h"
 
 namespace metalsvd {
@@ -28,52 +28,31 @@ enum : int { block_width = limits::simdgroup_block_columns, pair_width = 2 * blo
 template <typename T, int entries>
 using HeldBlocks = Held<T, entries, pair_width>;
 
-// Of the pair of columns that the share of a lane is: the column in the first block and that in the second.
-struct SharedSquares {
-  float first;
-  float second;
-};
-
 // The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring; or of each block by
 // itself, the first two pairs of the one and the others of the other, those whose numbers differ by `step` in their
 // bits.
 enum Meeting : int { across = 0, within = 1 };
-constexpr int first_that_meets(Meeting meeting, int step, int i) {
-  return meeting == across ? i : i / 2 * block_width + (step == 1 ? i % 2 * 2 : i % 2);
-}
-constexpr int second_that_meets(Meeting meeting, int step, int i) {
-  return meeting == across ? block_width + (i + step) % block_width : first_that_meets(meeting, step, i) ^ step;
-}
+template <Meeting meeting, int step>
+struct PairsOfFours {
+  enum : int { count = block_width, is_across = meeting == across };
+  static constexpr int one_within(int i) { return i / 2 * block_width + (step == 1 ? i % 2 * 2 : i % 2); }
+  static constexpr int first(int i) { return is_across ? i : one_within(i); }
+  static constexpr int second(int i) {
+    return is_across ? block_width + (i + step) % block_width : one_within(i) ^ step;
+  }
+};
 
 // Each lane finds the rotation of its share, and turns its entries of all columns by those of all.
 template <Meeting meeting, int step, typename T, int entries, typename PairTolerances, bool is_spread>
 inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
                          Stand<is_spread> stand) {
-  T products[block_width];
+  typedef PairsOfFours<meeting, step> Pairs;
+  StepRotations<T, block_width> rotations;
+  const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
+  if (!simd_any(is_turned(found, tolerances))) return found;
 #pragma unroll
   for (int i = 0; i < block_width; ++i) {
-    products[i] = product_of_entries<entries, limits::simdgroup_few_lanes(entries)>(
-        held.W[first_that_meets(meeting, step, i)], held.W[second_that_meets(meeting, step, i)]);
-  }
-  const T dot = share_of_sums<block_width>(products, stand);
-  const uint found = found_in_pair(squares.first, squares.second, rough_magnitude(dot), tolerances);
-  const bool turns = is_turned(found, tolerances);
-  const Rotation<T> rotation = orthogonalizing_rotation(squares.first, squares.second, dot);
-  const float gain = turns ? (squares.second > squares.first ? -rotation.gain : rotation.gain) : 0.0f;
-  squares.first += gain;
-  squares.second -= gain;
-  T sigmas[block_width];
-  T sigmas_by_1pc[block_width];
-  gather_shares<block_width>(turns ? rotation.sigma : from_real<T>(0.0f), sigmas, stand);
-  gather_shares<block_width>(turns ? rotation.sigma_by_1pc : from_real<T>(0.0f), sigmas_by_1pc, stand);
-  if (!simd_any(turns)) return found;
-#pragma unroll
-  for (int i = 0; i < block_width; ++i) {
-    Rotation<T> turn;
-    turn.sigma = sigmas[i];
-    turn.sigma_by_1pc = sigmas_by_1pc[i];
-    turn.gain = 0.0f;
-    rotate_all<entries>(held.W[first_that_meets(meeting, step, i)], held.W[second_that_meets(meeting, step, i)], turn);
+    rotate_all<entries>(held.W[Pairs::first(i)], held.W[Pairs::second(i)], rotation_of(rotations, i));
   }
   return found;
 }
@@ -97,27 +76,10 @@ inline uint meet_blocks(thread HeldBlocks<T, entries>& held, thread SharedSquare
   return found | meet_across<3>(held, squares, tolerances, stand);
 }
 
-// The squares of a lane's share, summed up anew.
-template <Meeting meeting, int step, typename T, int entries, bool is_spread>
-inline SharedSquares measure_shares(thread const HeldBlocks<T, entries>& held, Stand<is_spread> stand) {
-  const int sums = limits::simdgroup_few_lanes(entries);
-  float first[block_width];
-  float second[block_width];
-#pragma unroll
-  for (int i = 0; i < block_width; ++i) {
-    first[i] = square_of_entries<entries, sums>(held.W[first_that_meets(meeting, step, i)]);
-    second[i] = square_of_entries<entries, sums>(held.W[second_that_meets(meeting, step, i)]);
-  }
-  SharedSquares squares;
-  squares.first = share_of_sums<block_width>(first, stand);
-  squares.second = share_of_sums<block_width>(second, stand);
-  return squares;
-}
-
 // Two pairs of columns of each block meet.
 template <int step, typename T, int entries, typename PairTolerances, bool is_spread>
 inline uint meet_within(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
-  SharedSquares squares = measure_shares<within, step>(held, stand);
+  SharedSquares squares = measure_shares<PairsOfFours<within, step>>(held, stand);
   return meet_in_step<within, step>(held, squares, tolerances, stand);
 }
 
@@ -180,17 +142,20 @@ inline void exchange_ends(thread HeldBlocks<T, entries>& held, thread SharedSqua
 // block.
 template <typename T, int entries, typename PairTolerances, bool is_spread>
 inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
-  // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
-  PairTolerances in_odd_rounds = tolerances;
-  if (stands_last(stand)) in_odd_rounds.cosine = INFINITY;
   uint found = meet_within<1>(held, tolerances, stand);
   found |= meet_within<2>(held, tolerances, stand);
   found |= meet_within<3>(held, tolerances, stand);
-  SharedSquares squares = measure_shares<across, 0>(held, stand);
-  for (int round = 0; round < stand.pairs_in_line; ++round) {
-    found |= meet_blocks(held, squares, tolerances, stand);
-    move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
-    found |= meet_blocks(held, squares, in_odd_rounds, stand);
+  SharedSquares squares = measure_shares<PairsOfFours<across, 0>>(held, stand);
+  for (int round = 0; round < 2 * stand.pairs_in_line; ++round) {
+    const bool is_odd = round % 2 != 0;
+    // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
+    PairTolerances in_round = tolerances;
+    if (is_odd && stands_last(stand)) in_round.cosine = INFINITY;
+    found |= meet_blocks(held, squares, in_round, stand);
+    if (!is_odd) {
+      move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
+      continue;
+    }
     if (stand.has_end) exchange_ends(held, squares, stand);
     move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
   }

@@ -1,6 +1,6 @@
 // Of the columns that the lanes of a pair hold in method `simdgroup`, one or a block of them for each half: what their
 // numbers are, how the lanes sum up over them, and where they stand in an order. What the lanes hold in the recovering
-// kernels (kernels/simdgroup_recover.h): two columns of W, or two blocks of four.
+// kernels (kernels/simdgroup_recover.h): two columns of W, or two blocks of them.
 #pragma once
 #include <metal_stdlib>
 
@@ -80,12 +80,12 @@ inline T share_of_sums(thread T* values, Stand<is_spread> stand) {
   return sum_over_lanes(values[0], distance);
 }
 
-// The shares of all lanes of the pair, told to each.
-template <int count, typename T, bool is_spread>
+// The shares of all lanes of the pair, the first `told` of them told to each.
+template <int count, int told = count, typename T, bool is_spread>
 inline void gather_shares(T share, thread T* values, Stand<is_spread> stand) {
   const int first = stand.lane - stand.part;
 #pragma unroll
-  for (int i = 0; i < count; ++i) values[i] = simd_shuffle(share, ushort(first + i * (stand.parts / count)));
+  for (int i = 0; i < told; ++i) values[i] = simd_shuffle(share, ushort(first + i * (stand.parts / count)));
 }
 
 // Whether this lane speaks for its share.
@@ -94,17 +94,61 @@ inline bool is_first_of_share(Stand<is_spread> stand) {
   return (stand.part & (stand.parts / count - 1)) == 0;
 }
 
-// All of these sums, told to each lane of the pair, of which there may be less than two if there are two sums. Returns
-// this lane's share where there are more.
-template <int count, typename T, bool is_spread>
-inline T tell_sums(thread T* values, Stand<is_spread> stand) {
-  if (count > 2) {
-    const T share = share_of_sums<count>(values, stand);
-    gather_shares<count>(share, values, stand);
-    return share;
+// Values that are shared out at a time: any more come after them, and lanes have a share in each lot.
+enum : int { lot = 8 };
+constexpr int lots_of(int count) { return (count + lot - 1) / lot; }
+
+// What a lane has of so many values, of which the lanes of a pair may be one only where they are two: its shares, or
+// the values themselves.
+template <typename T, int count>
+struct Shares {
+  T of[count > 2 ? lots_of(count) : count];
+};
+
+// The value that the lane's share in a lot is, `count` or more where it has none there.
+template <bool is_spread>
+inline int number_in_lot(int number_of_lot, Stand<is_spread> stand) {
+  return number_of_lot * lot + number_of_share<lot>(stand);
+}
+
+// What all lanes of the pair have of them, told to each.
+template <typename T, int count, bool is_spread>
+inline void values_of_shares(thread const Shares<T, count>& shares, thread T* values, Stand<is_spread> stand) {
+  if (count <= 2) {
+#pragma unroll
+    for (int c = 0; c < count; ++c) values[c] = shares.of[c];
+    return;
   }
-  sum_all_over_lanes<count>(values, stand.parts);
-  return values[0];
+  const int whole = count / lot;
+#pragma unroll
+  for (int n = 0; n < whole; ++n) gather_shares<lot>(shares.of[n], values + n * lot, stand);
+  gather_shares<lot, count % lot>(shares.of[lots_of(count) - 1], values + whole * lot, stand);
+}
+
+// All of these sums, told to each lane of the pair, and this lane's shares.
+template <int count, typename T, bool is_spread>
+inline void tell_sums(thread T* values, thread Shares<T, count>& shares, Stand<is_spread> stand) {
+  if (count <= 2) {
+    sum_all_over_lanes<count>(values, stand.parts);
+#pragma unroll
+    for (int c = 0; c < count; ++c) shares.of[c] = values[c];
+    return;
+  }
+#pragma unroll
+  for (int n = 0; n < lots_of(count); ++n) {
+    T of_lot[lot];
+#pragma unroll
+    for (int i = 0; i < lot; ++i) {
+      of_lot[i] = n * lot + i < count ? values[min(n * lot + i, count - 1)] : from_real<T>(0.0f);
+    }
+    shares.of[n] = share_of_sums<lot>(of_lot, stand);
+  }
+  values_of_shares(shares, values, stand);
+}
+template <int count, typename T, bool is_spread>
+inline void tell_sums(thread T* values, Stand<is_spread> stand) {
+  Shares<T, count> shares;
+  tell_sums<count>(values, shares, stand);
 }
 
 // |x|^2 of each column, told to each lane of the pair.

@@ -116,11 +116,14 @@ inline int slot_of(Stand<is_spread> stand) {
   return stand.first_slot + stand.pair;
 }
 
+// Pairs of so many columns each.
+inline int pairs_of(int columns, int columns_of_pair) { return (columns + columns_of_pair - 1) / columns_of_pair; }
+
 template <bool is_spread>
-inline Stand<is_spread> make_stand(Shape shape, int columns_of_pair, int parts, LineMemory memory, Team team) {
+inline Stand<is_spread> make_stand(Shape shape, int pairs_in_line, int parts, LineMemory memory, Team team) {
   Stand<is_spread> stand;
   stand.parts = parts;
-  stand.pairs_in_line = (shape.columns + columns_of_pair - 1) / columns_of_pair;
+  stand.pairs_in_line = pairs_in_line;
   stand.columns = shape.columns;
   stand.factors = is_spread && shape.columns > limits::simdgroup_plain_columns;
   const int of_columns = (shape.columns + stand.parts - 1) / stand.parts;

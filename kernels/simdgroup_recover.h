@@ -8,12 +8,13 @@
 // reflectors. All that takes as long as three or four sweeps. But with nothing below W a lane has registers for twice
 // as many entries of it, and less of the work is finding rotations, telling columns and waiting.
 //
-// Complex columns, and real ones of up to simdgroup_recovering_long_rows, are held and met in pairs, up to 48 entries
-// of each a lane; few matrices leave a GPU waiting, so that kernels of fewer entries a lane, which give the same bits,
-// take these. More rows are held in pairs of blocks of four columns (kernels/simdgroup_blocks.h), by one kernel whether
+// Complex columns are held and met in pairs, up to 32 entries of each a lane; few matrices leave a GPU waiting, so that
+// kernels of fewer entries a lane, which give the same bits, take these. Real ones are held in pairs of blocks: of up
+// to simdgroup_eighths_most rows in eight, a matrix in one SIMD-group or where there are few in two
+// (kernels/simdgroup_eighths.h); of more in blocks of four columns (kernels/simdgroup_blocks.h), by one kernel whether
 // there are few matrices or many.
 //
-// Lanes have up to 96 words of W and work with as many more, which a lane of an Apple GPU does not have, and A is read
+// Lanes have up to 128 words of W and work with as many more, which a lane of an Apple GPU does not have, and A is read
 // three times: the planner takes these kernels where DeviceLimits says so.
 #pragma once
 #include <metal_stdlib>
@@ -27,10 +28,12 @@
 #include "common/team.h"
 #include "device_limits.h"
 #include "simdgroup_blocks.h"
+#include "simdgroup_eighths.h"
 #include "simdgroup_factors.h"
 #include "simdgroup_held.h"
 #include "simdgroup_line.h"
 #include "simdgroup_load.h"
+#include "simdgroup_lockstep.h"
 #include "simdgroup_reflect.h"
 #include "simdgroup_stage.h"
 
@@ -48,6 +51,7 @@ struct Workspace {
   threadgroup int* places;  // of the columns of B in Pi
   threadgroup T* turns;     // of the columns of P and V
   device T* square;         // R^H, then Pi V, in rows of width_of_square
+  Lockstep lockstep;
 };
 
 inline int width_of_square(int columns) { return columns + columns % 2; }
@@ -61,44 +65,33 @@ inline Workspace<T> make_workspace(threadgroup int* places, threadgroup T* turns
   work.turns = turns;
   work.reflectors.taus = taus;
   work.reflectors.diagonals = diagonals;
+  work.lockstep = no_lockstep();
   return work;
 }
 
-// How columns lie in device memory: their rows, and how far it is from one row or column to the next.
-struct Layout {
-  int rows;
-  int row_step;
-  int column_step;
-};
-
-inline Layout make_layout(int rows, int row_step, int column_step) {
-  Layout layout;
-  layout.rows = rows;
-  layout.row_step = row_step;
-  layout.column_step = column_step;
-  return layout;
+// V as it lies in device memory, of which each pair has some columns at a time.
+template <typename T>
+inline Factor<T> square_factor(Workspace<T> work, int columns) {
+  Place place;
+  place.row_stride = width_of_square(columns);
+  place.column_stride = 1;
+  place.conjugated = false;
+  return make_factor(work.square, place, columns, columns);
 }
 
-// Puts columns there, given their places, and tells all lanes that they can be read.
-template <typename T, int entries, int count, bool is_spread>
-inline void put_held(thread const Held<T, entries, count>& held, HeldPlaces<count> places, device T* columns,
-                     Layout layout, Stand<is_spread> stand) {
+// The places of the columns that pairs hold by their numbers, from `first` on.
+template <int count, bool is_spread>
+inline HeldPlaces<count> places_from(int first, Stand<is_spread> stand) {
+  HeldPlaces<count> places;
+  places.nonzero = stand.columns;
 #pragma unroll
-  for (int c = 0; c < count; ++c) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      const int i = row_of(stand, t);
-      if (places.of[c] >= stand.columns || i >= layout.rows) continue;
-      columns[i * layout.row_step + places.of[c] * layout.column_step] = held.W[c][t];
-    }
-  }
-  device_barrier(stand);
+  for (int c = 0; c < count; ++c) places.of[c] = first + column_of<count>(c, stand);
+  return places;
 }
 
-// Takes those from there that this pair holds by their places.
+// Takes those of a factor that this pair holds by their places.
 template <typename T, int entries, int count, bool is_spread>
-inline void take_held(thread Held<T, entries, count>& held, device const T* columns, Layout layout,
-                      Stand<is_spread> stand) {
+inline void take_held(thread Held<T, entries, count>& held, Factor<T> factor, Stand<is_spread> stand) {
   clear_held(held);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
@@ -106,10 +99,25 @@ inline void take_held(thread Held<T, entries, count>& held, device const T* colu
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const int i = row_of(stand, t);
-      if (column >= stand.columns || i >= layout.rows) continue;
-      held.W[c][t] = columns[i * layout.row_step + column * layout.column_step];
+      if (column >= stand.columns || i >= factor.rows) continue;
+      held.W[c][t] = factor.entries[i * factor.place.row_stride + column * factor.place.column_stride];
     }
   }
+}
+
+// The columns in another order, by way of what holds reflectors later.
+template <typename T, int entries, int count, bool is_spread>
+inline void reorder_held(thread Held<T, entries, count>& held, HeldPlaces<count> places, device T* kept,
+                         Stand<is_spread> stand) {
+  const int height = stand.parts * entries;
+#pragma unroll
+  for (int c = 0; c < count; ++c) {
+    if (places.of[c] >= stand.columns) continue;
+#pragma unroll
+    for (int t = 0; t < entries; ++t) kept[places.of[c] * height + row_of(stand, t)] = held.W[c][t];
+  }
+  device_barrier(stand);
+  take_held(held, make_factor(kept, column_major_place(height), height, stand.columns), stand);
 }
 
 // W = R^H of B Pi = Q R.
@@ -125,15 +133,12 @@ inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work,
     stand.memory.origins[places.of[c]] = column_of<count>(c, stand);
     work.places[column_of<count>(c, stand)] = places.of[c];
   }
-  const int height = stand.parts * entries;
-  const Layout sorted = make_layout(height, 1, height);
-  put_held(held, places, work.reflectors.kept, sorted, stand);
-  take_held(held, work.reflectors.kept, sorted, stand);
+  reorder_held(held, places, work.reflectors.kept, stand);
   orthogonalize_by_boxes(held, work.square, width, stand);
   device_barrier(stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int row = column_or_none<count>(c, stand);
+    const int row = column_swept<count>(c, stand);
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const int i = row_of(stand, t);
@@ -162,19 +167,14 @@ inline void make_right_vectors(thread Held<T, entries, count>& held, thread cons
 
 // Orthonormal ones take the places of columns `nonzero` and following of V, which are zero.
 template <typename T, int entries, int count, bool is_spread>
-inline void complete_right_vectors(thread Held<T, entries, count>& held, int nonzero, Workspace<T> work, Layout layout,
+inline void complete_right_vectors(thread Held<T, entries, count>& held, int nonzero, Workspace<T> work,
                                    Stand<is_spread> stand) {
-  HeldPlaces<count> missing;
-  missing.nonzero = nonzero;
-#pragma unroll
-  for (int c = 0; c < count; ++c) {
-    const int column = column_or_none<count>(c, stand);
-    missing.of[c] = column >= nonzero ? column : stand.columns;
-  }
-  take_held(held, work.square, layout, stand);
+  const Factor<T> V = square_factor(work, stand.columns);
+  take_held(held, V, stand);
   factor_by_boxes(held, work.reflectors, stand);
   form_by_boxes(held, 0, work.reflectors, stand);
-  put_held(held, missing, work.square, layout, stand);
+  store_columns(held, places_from<count>(0, stand), nonzero, stand.columns, V, stand);
+  device_barrier(stand);
 }
 
 // How the columns of U are turned so that their entries of largest magnitude, the first of them where several are, are
@@ -199,16 +199,15 @@ inline void find_turns(Workspace<T> work, Stand<is_spread> stand) {
   }
 }
 
-// The numbers of a row of V for the columns of this pair: each lane reads one, where there are more than two.
+// The numbers of a row of V for the columns of this pair: each lane reads its shares, where there are more than two.
 template <int count, typename T, bool is_spread>
-inline void read_row(device const T* row, thread T* numbers, Stand<is_spread> stand) {
+inline void read_row(device const T* row, thread Shares<T, count>& shares, Stand<is_spread> stand) {
   const int last = stand.columns - 1;
-  if (count > 2) {
-    numbers[0] = row[min(column_of<count>(number_of_share<count>(stand), stand), last)];
-    return;
-  }
 #pragma unroll
-  for (int c = 0; c < count; ++c) numbers[c] = row[min(column_of<count>(c, stand), last)];
+  for (int n = 0; n < (count > 2 ? lots_of(count) : count); ++n) {
+    const int c = count > 2 ? number_in_lot(n, stand) : n;
+    shares.of[n] = row[min(column_of<count>(c, stand), last)];
+  }
 }
 
 // The columns become those of B V. Two barriers for each staged_columns.
@@ -221,19 +220,20 @@ inline void multiply_right_vectors(Tensors<Storage> tensors, int exponent, Shape
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
     for (int begin = 0; begin < staged_columns; begin += multiplied_columns) {
-      T of_V[multiplied_columns][count];
+      Shares<T, count> rows[multiplied_columns];
 #pragma unroll
       for (int b = 0; b < multiplied_columns; ++b) {
         const int j = min(first + begin + b, shape.columns - 1);
-        read_row<count>(work.square + work.places[j] * width, of_V[b], stand);
+        read_row(work.square + work.places[j] * width, rows[b], stand);
       }
 #pragma unroll
       for (int b = 0; b < multiplied_columns; ++b) {
-        if (count > 2) gather_shares<count>(of_V[b][0], of_V[b], stand);
+        T of_V[count];
+        values_of_shares(rows[b], of_V, stand);
         threadgroup T* column = column_box<entries, T>(begin + b, stand);
         threadgroup const float4* part = part_of_column<entries, T>(column, stand);
 #pragma unroll
-        for (int c = 0; c < count; ++c) add_box<entries>(part, of_V[b][c], held.W[c]);
+        for (int c = 0; c < count; ++c) add_box<entries>(part, of_V[c], held.W[c]);
       }
     }
     group_barrier(stand);
@@ -265,23 +265,21 @@ inline void make_left_vectors(thread Held<T, entries, count>& held, bool reflect
   for (int c = 0; c < count; ++c) correct_entries<entries>(held.W[c], squares[c]);
 }
 
-template <typename Storage, typename T, bool is_spread>
+// The columns of V, turned, their rows as B has them. Two barriers for each staged_columns.
+template <int entries, typename Storage, typename T, bool is_spread>
 inline void store_right_vectors(Factor<Storage> V, Workspace<T> work, Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
-  for (int k = thread_of(stand); k < stand.columns; k += threads_of(stand)) {
-    const T turn = work.turns[k];
-    for (int first = 0; first < stand.columns; first += moved_entries) {
-      T held[moved_entries];
-#pragma unroll
-      for (int b = 0; b < moved_entries; ++b) held[b] = work.square[min(first + b, stand.columns - 1) * width + k];
-#pragma unroll
-      for (int b = 0; b < moved_entries; ++b) {
-        if (first + b >= stand.columns) break;
-        const T entry = multiply(turn, held[b]);
-        V.entries[stand.memory.origins[first + b] * V.place.row_stride + k * V.place.column_stride] =
-            to_storage<Storage>(V.place.conjugated ? conjugate(entry) : entry);
-      }
+  for (int first = 0; first < stand.columns; first += staged_columns) {
+    for (int e = thread_of(stand); e < staged_columns * stand.columns; e += threads_of(stand)) {
+      const int c = e % staged_columns;
+      const int i = e / staged_columns;
+      if (first + c >= stand.columns) continue;
+      column_box<entries, T>(c, stand)[place_of_row<entries, T>(stand.memory.origins[i], stand)] =
+          multiply(work.turns[first + c], work.square[i * width + first + c]);
     }
+    group_barrier(stand);
+    store_boxes<entries, T>(first, stand.columns, V, stand);
+    group_barrier(stand);
   }
 }
 
@@ -309,14 +307,16 @@ inline void recover_factors(thread Held<T, entries, count>& held, thread const f
   const Factor<Storage> V = make_factor(tensors.right, right_place(shape), shape.columns, shape.columns);
   const bool reflects = are_dependent<count>(sigmas, places, stand);
   make_right_vectors(held, sigmas, stand);
-  const Layout of_V = make_layout(shape.columns, width_of_square(shape.columns), 1);
-  put_held(held, places, work.square, of_V, stand);
-  if (places.nonzero < shape.columns) complete_right_vectors(held, places.nonzero, work, of_V, stand);
+  store_columns(held, places, 0, shape.columns, square_factor(work, shape.columns), stand);
+  device_barrier(stand);
+  if (places.nonzero < shape.columns) complete_right_vectors(held, places.nonzero, work, stand);
   int first = 0;  // column of P
   while (first < shape.left_columns) {
     const bool are_of_B = first == 0;
     const int behind = are_of_B ? shape.columns : min(first + count * stand.pairs_in_line, shape.left_columns);
+    keep_step(work.lockstep);
     if (are_of_B) multiply_right_vectors(tensors, exponent, shape, work, held, stand);
+    keep_step(work.lockstep);
     if (!are_of_B || reflects) {
       if (first <= shape.columns) factor_by_boxes(held, work.reflectors, stand);
       form_by_boxes(held, first, work.reflectors, stand);
@@ -328,10 +328,10 @@ inline void recover_factors(thread Held<T, entries, count>& held, thread const f
       group_barrier(stand);
       make_left_vectors(held, reflects, P, !shape.transposed, work, stand);
     }
-    store_columns(held, first, behind, P, stand);
+    store_columns(held, places_from<count>(first, stand), first, behind, P, stand);
     first = behind;
   }
-  store_right_vectors(V, work, stand);
+  store_right_vectors<entries>(V, work, stand);
 }
 
 // The matrix of a threadgroup, in lanes that hold so many columns.
@@ -341,7 +341,9 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   typedef typename StorageTraits<Storage>::Number T;
   const uint largest = largest_entry<entries, T>(tensors, shape, stand);
   // Of all lanes or of none, which a compiler should know: shuffles in lanes that may have gone apart are branches.
-  if (simd_any(largest >= not_finite_bits)) {
+  const bool is_finite = simd_all(largest < not_finite_bits);
+  work.lockstep = kept_where_all_go_on(is_finite, stand.lane, work.lockstep);
+  if (!is_finite) {
     store_nan(tensors.left, tensors.S, tensors.right, shape, thread_of(stand), threads_of(stand));
     if (thread_of(stand) == 0) *tensors.info = info_not_finite;
     return;
@@ -349,7 +351,9 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   const int exponent = largest > 0u ? limits::scaled_exponent - exponent_of(largest) : 0;
   Held<T, entries, count> held;
   load_held(tensors, exponent, shape, held, stand);
+  keep_step(work.lockstep);
   factor_line(held, work, stand);
+  keep_step(work.lockstep);
 
   const Tolerances tolerances = make_tolerances(shape.columns, shape.columns);
   bool is_unfinished = true;
@@ -358,6 +362,7 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
     const uint found = sweep_held(held, tolerances, stand);
     is_unfinished = where_it_holds(found == found_large, stand).in_group;
   }
+  keep_step(work.lockstep);
   if (thread_of(stand) == 0) *tensors.info = is_unfinished ? info_not_converged : info_ok;
 
   float sigmas[count];
@@ -405,7 +410,7 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<false> stand = make_stand<false>(shape, pair_columns, int(parts), memory, team);
+  const Stand<false> stand = make_stand<false>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
@@ -437,7 +442,7 @@ template <typename Storage, int entries>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, pair_columns, int(parts), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
@@ -445,7 +450,7 @@ template <typename Storage, int entries>
 // Grid: as above. Ownership: the lanes of a pair own its two blocks of four columns, otherwise as above. `parts` is
 // what simdgroup_block_parts says.
 template <typename Storage, int most_rows>
-[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_most_threads)]] void svd_recovering_blocks(
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_most_threads)]] void svd_recovering_fours(
     device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
     device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
     device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
@@ -469,10 +474,52 @@ template <typename Storage, int most_rows>
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, pair_width, limits::simdgroup_block_parts(most_rows), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, pair_width),
+                                             limits::simdgroup_block_parts(most_rows), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_one<Storage, limits::simdgroup_block_entries(most_rows), pair_width>(tensors, scratch, threadgroup_index,
                                                                               batch_stride, shape, work, stand);
+}
+
+// Grid: as above where a matrix takes more than one SIMD-group; else a SIMD-group a matrix, up to
+// simdgroup_eighth_matrices of them a threadgroup, of which those beyond `batch` return as a whole. A pair of blocks
+// (kernels/simdgroup_eighths.h) has so many lanes, which own it, otherwise as above. The host promises: `parts` is
+// `lanes`.
+template <typename Storage, int most_rows, int lanes>
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_eighth_most_threads)]] void svd_recovering_eighths(
+    device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
+    device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
+    device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
+    constant long& batch [[buffer(6)]], constant long& rows [[buffer(7)]], constant long& columns [[buffer(8)]],
+    constant long& left_columns [[buffer(9)]], constant long& transposed [[buffer(10)]],
+    constant long& batch_stride [[buffer(11)]], constant long& row_stride [[buffer(12)]],
+    constant long& column_stride [[buffer(13)]], constant long& parts [[buffer(14)]],
+    uint threadgroup_index [[threadgroup_position_in_grid]], uint thread_index [[thread_index_in_threadgroup]],
+    uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
+    uint simdgroup [[simdgroup_index_in_threadgroup]]) {
+  typedef typename StorageTraits<Storage>::Number T;
+  constexpr bool is_spread = eighth_pairs * lanes > limits::simd_width;
+  constexpr int matrices = limits::simdgroup_eighth_matrices(most_rows, lanes);
+  constexpr int float4s = limits::simdgroup_eighth_tile(most_rows, sizeof(T), lanes) / 16;
+  threadgroup float4 boxes[matrices][float4s];
+  threadgroup int origins[matrices][most_rows];
+  threadgroup int places[matrices][most_rows];
+  threadgroup float taus[matrices][most_rows];
+  threadgroup T turns[matrices][most_rows];
+  threadgroup T diagonals[matrices][most_rows];
+  threadgroup uint marks[limits::simdgroups_per_threadgroup];
+  const Team team = make_team(thread_index, threads, lane, simdgroup);
+  const int matrix = is_spread ? 0 : team.simdgroup;
+  const long first = long(threadgroup_index) * (is_spread ? 1 : team.simdgroups);
+  if (first + matrix >= batch) return;
+  const LineMemory memory = make_line_memory(boxes[matrix], float4s, origins[matrix], marks);
+  Workspace<T> work = make_workspace<T>(places[matrix], turns[matrix], taus[matrix], diagonals[matrix]);
+  if (!is_spread && first + team.simdgroups <= batch) work.lockstep = make_lockstep(team, marks);
+  const Shape shape = make_shape(rows, columns, left_columns, transposed);
+  const Stand<is_spread> stand = make_stand<is_spread>(shape, eighth_pairs, lanes, memory, team);
+  const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
+  factor_one<Storage, limits::simdgroup_eighth_entries(most_rows, lanes), 2 * limits::simdgroup_eighth(most_rows)>(
+      tensors, scratch, first + matrix, batch_stride, shape, work, stand);
 }
 
 }  // namespace metalsvd

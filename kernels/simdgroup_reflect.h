@@ -165,7 +165,8 @@ inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, device 
     T products[count];
 #pragma unroll
     for (int c = 0; c < count; ++c) products[c] = product_with_box<entries>(part, held.W[c]);
-    const T share = tell_sums<count>(products, stand);
+    Shares<T, count> shares;
+    tell_sums<count>(products, shares, stand);
     const float square = square_of_box<entries, T>(part, stand);
     const float rough = square >= least_square() ? reciprocal(square) : 0.0f;
     const float inverse = fma(rough, fma(-square, rough, 1.0f), rough);
@@ -177,8 +178,12 @@ inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, device 
     if (R == nullptr || !has_matrix(stand)) continue;
     const float norm = square >= least_square() ? precise::sqrt(square) : 0.0f;
     if (count > 2) {
-      const int column = column_of<count>(number_of_share<count>(stand), stand);
-      if (is_first_of_share<count>(stand)) store_entry_of_R(R, width, k, column, stand.columns, norm, inverse, share);
+#pragma unroll
+      for (int n = 0; n < lots_of(count); ++n) {
+        const int c = number_in_lot(n, stand);
+        if (c >= count || !is_first_of_share<lot>(stand)) continue;
+        store_entry_of_R(R, width, k, column_of<count>(c, stand), stand.columns, norm, inverse, shares.of[n]);
+      }
     } else if (stand.part == 0) {
       const int column = column_of<count>(0, stand);
       store_entry_of_R(R, width, k, column, stand.columns, norm, inverse, products[0]);

@@ -109,39 +109,43 @@ inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, threa
   for (int first = 0; first < shape.columns; first += staged_columns) {
     stage_columns<entries, T>(tensors, first, exponent, shape, stand);
     group_barrier(stand);
-    const int number = column_of<count>(0, stand) - first;
-    if (has_matrix(stand) && number >= 0 && number < staged_columns) {
 #pragma unroll
-      for (int c = 0; c < count; ++c) {
-        take_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number + c, stand), stand));
-      }
+    for (int c = 0; c < count; ++c) {
+      const int number = column_of<count>(c, stand) - first;
+      if (!has_matrix(stand) || number < 0 || number >= staged_columns) continue;
+      take_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number, stand), stand));
     }
     group_barrier(stand);
   }
 }
 
-// Stores columns [begin, behind) of a factor, of which the pairs hold `begin` and following. Two barriers for each
+// Stores what the boxes hold, columns `first` and following of a factor.
+template <int entries, typename T, typename Storage, bool is_spread>
+inline void store_boxes(int first, int behind, Factor<Storage> factor, Stand<is_spread> stand) {
+  const bool columns_are_dense = factor.place.row_stride < factor.place.column_stride;
+  for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += threads_of(stand)) {
+    const PlaceInBoxes place = place_in_boxes<entries>(e, columns_are_dense, stand);
+    if (place.row >= factor.rows || first + place.column >= behind) continue;
+    const T entry = column_box<entries, T>(place.column, stand)[place_of_row<entries, T>(place.row, stand)];
+    factor.entries[place.row * factor.place.row_stride + (first + place.column) * factor.place.column_stride] =
+        to_storage<Storage>(factor.place.conjugated ? conjugate(entry) : entry);
+  }
+}
+
+// Stores columns [begin, behind) of a factor, of which the pairs hold some, given their places. Two barriers for each
 // staged_columns.
 template <typename Storage, typename T, int entries, int count, bool is_spread>
-inline void store_columns(thread const Held<T, entries, count>& held, int begin, int behind, Factor<Storage> factor,
-                          Stand<is_spread> stand) {
-  const bool columns_are_dense = factor.place.row_stride < factor.place.column_stride;
+inline void store_columns(thread const Held<T, entries, count>& held, HeldPlaces<count> places, int begin, int behind,
+                          Factor<Storage> factor, Stand<is_spread> stand) {
   for (int first = begin; first < behind; first += staged_columns) {
-    const int number = begin + column_of<count>(0, stand) - first;
-    if (has_matrix(stand) && number >= 0 && number < staged_columns) {
 #pragma unroll
-      for (int c = 0; c < count; ++c) {
-        put_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number + c, stand), stand));
-      }
+    for (int c = 0; c < count; ++c) {
+      const int number = places.of[c] - first;
+      if (!has_matrix(stand) || number < 0 || number >= staged_columns) continue;
+      put_entries<entries>(held.W[c], part_of_column<entries, T>(column_box<entries, T>(number, stand), stand));
     }
     group_barrier(stand);
-    for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += threads_of(stand)) {
-      const PlaceInBoxes place = place_in_boxes<entries>(e, columns_are_dense, stand);
-      if (place.row >= factor.rows || first + place.column >= behind) continue;
-      const T entry = column_box<entries, T>(place.column, stand)[place_of_row<entries, T>(place.row, stand)];
-      factor.entries[place.row * factor.place.row_stride + (first + place.column) * factor.place.column_stride] =
-          to_storage<Storage>(factor.place.conjugated ? conjugate(entry) : entry);
-    }
+    store_boxes<entries, T>(first, behind, factor, stand);
     group_barrier(stand);
   }
 }

@@ -266,7 +266,7 @@ def test_larger_tiles_are_accurate(n):
 
 def test_a_plan_knows_the_device():
     """On CUDA lanes hold blocks of columns, and large tiles find room."""
-    assert "svd_recovering_blocks_128_f32" in metalsvd.plan((128, 128), device="cuda")
+    assert "svd_recovering_fours_128_f32" in metalsvd.plan((128, 128), device="cuda")
     assert "then block: " in metalsvd.plan((129, 129), device="cuda:0")
     if torch.cuda.get_device_properties(0).shared_memory_per_block_optin >= 132 * 1024:
         assert "svd_threadgroup_132k_c64" in metalsvd.plan((91, 91), torch.complex64, device="cuda")

@@ -12,9 +12,10 @@ import torch
 pytestmark = pytest.mark.usefixtures("wide_lanes")
 
 # A SIMD-group a matrix, of the most rows and columns and of fewer rows than lanes hold; more SIMD-groups, of real
-# matrices blocks of columns in them.
+# matrices blocks of four columns in them.
 REAL, COMPLEX = torch.float32, torch.complex64
-REAL_SHAPES = [(41, 41), (48, 48), (43, 50), (49, 49), (60, 43), (65, 65), (80, 74), (96, 90), (98, 97), (120, 113)]
+EIGHTHS = [(33, 33), (40, 40), (48, 35), (41, 41), (48, 48), (43, 50), (56, 49), (60, 43), (57, 62)]
+REAL_SHAPES = [*EIGHTHS, (65, 65), (80, 74), (96, 90), (98, 97), (120, 113)]
 SHAPES = [(shape, REAL) for shape in REAL_SHAPES]
 SHAPES += [(shape, COMPLEX) for shape in [(21, 21), (32, 32), (25, 30), (40, 22), (33, 34), (66, 65)]]
 
@@ -35,10 +36,13 @@ def test_accurate_on_every_family(shape, dtype, full, target):
 
 @pytest.mark.parametrize(
     ("shape", "dtype"),
-    [((41, 41), REAL), ((41, 48), REAL), ((64, 64), REAL), ((80, 66), REAL), ((23, 22), COMPLEX), ((33, 33), COMPLEX)],
+    [
+        *[(shape, REAL) for shape in [(36, 33), (41, 48), (50, 56), (64, 64), (80, 66)]],
+        *[(shape, COMPLEX) for shape in [(23, 22), (33, 33)]],
+    ],
 )
 def test_one_matrix_has_the_bits_that_it_has_in_a_batch(shape, dtype, target):
-    """One has four to sixteen times the lanes."""
+    """One has twice to sixteen times the lanes, and nobody to keep step with."""
     A = batch_of_all(shape, dtype).to(target)
     together = metalsvd.svd_ex(A, full_matrices=True)
     for i in range(len(A)):
@@ -88,6 +92,23 @@ def test_a_matrix_that_is_not_finite_spoils_no_other(target):
         checks.assert_same_bits(getattr(good, factor)[::2], getattr(bad, factor)[::2], factor)
 
 
+@pytest.mark.parametrize("shape", [(33, 33), (48, 44)])
+@pytest.mark.parametrize("place", [5, -1])
+def test_a_matrix_that_is_not_finite_stops_none_that_keep_step_with_it(shape, place, target):
+    """Threadgroups of several matrices (kernels/simdgroup_lockstep.h), the last of them with fewer."""
+    A = matrices.batch_of(["normal"] * 33, shape, REAL, seed=2)
+    good = metalsvd.svd_ex(A.to(target))
+    A[place, 3, 1] = float("nan")
+    bad = metalsvd.svd_ex(A.to(target))
+    place %= len(A)
+    others = [i for i in range(len(A)) if i != place]
+    assert bad.info[place] == 1
+    assert not bad.info[others].any()
+    for factor in ("U", "S", "Vh"):
+        assert torch.isnan(getattr(bad, factor)[place]).all()
+        checks.assert_same_bits(getattr(good, factor)[others], getattr(bad, factor)[others], factor)
+
+
 @pytest.mark.parametrize("shape", [(45, 45), (90, 80)])
 def test_any_strides(shape, target):
     A = matrices.batch_of(["normal", "geometric"], shape, REAL, seed=5).to(target)
@@ -105,10 +126,10 @@ def test_any_strides(shape, target):
 @pytest.mark.parametrize(
     ("shape", "dtype", "families"),
     [
-        ((42, 41), REAL, ["half_rank", "normal", "normal"]),  # a SIMD-group a matrix
-        ((46, 44), REAL, ["normal"]),  # few: sixteen lanes a column
-        ((44, 48), REAL, ["half_rank"]),
-        ((50, 49), REAL, ["half_rank"]),  # blocks in two SIMD-groups
+        ((33, 34), REAL, ["half_rank", *16 * ["normal"]]),  # a SIMD-group a matrix, and two of them keep step
+        ((42, 41), REAL, ["half_rank", *8 * ["normal"]]),  # or none
+        ((46, 44), REAL, ["normal"]),  # few: sixteen lanes a column, in two SIMD-groups
+        ((50, 49), REAL, ["half_rank"]),
         ((66, 65), REAL, ["half_rank"]),  # in three, the last with lanes that hold none
         ((98, 41), REAL, ["normal"]),  # in three of twice the lanes a column, whose entries are no whole vectors
         ((114, 41), REAL, ["normal"]),  # whose entries are
@@ -122,26 +143,35 @@ def test_no_race_no_stray_access_and_the_same_bits_in_every_order(shape, dtype, 
     checks.assert_safe_in_every_order(A, emulated, checked_orders=("random",), **job)
 
 
+def test_matrices_keep_step_where_there_are_many_and_they_are_small(emulated):
+    for shape, simdgroups in [((9, 40, 40), 1), ((16, 40, 40), 2), ((99, 48, 48), 8), ((99, 56, 56), 1)]:
+        threadgroups = -(-shape[0] // simdgroups)
+        assert f"{threadgroups} threadgroups of {32 * simdgroups} threads" in metalsvd.plan(shape, device="mps")
+
+
 @pytest.mark.parametrize(
     ("shape", "kernel"),
     [
-        ((4, 40, 40), "svd_simdgroups_apart_20_f32"),
-        ((5, 40, 40), "svd_simdgroups_20_f32"),
-        ((2, 41, 41), "svd_recovering_48_f32"),
-        ((1, 41, 41), "svd_recoverings_4_f32"),
-        ((2, 48, 48), "svd_recovering_48_f32"),
-        ((2, 49, 41), "svd_recovering_blocks_56_f32"),
-        ((1, 57, 57), "svd_recovering_blocks_64_f32"),
-        ((1, 64, 64), "svd_recovering_blocks_64_f32"),
-        ((1, 65, 65), "svd_recovering_blocks_80_f32"),
-        ((2, 80, 41), "svd_recovering_blocks_80_f32"),
-        ((2, 81, 65), "svd_recovering_blocks_96_f32"),
-        ((2, 96, 81), "svd_recovering_blocks_96_f32"),
-        ((2, 97, 97), "svd_recovering_blocks_112_f32"),
-        ((1, 112, 112), "svd_recovering_blocks_112_f32"),
-        ((2, 113, 97), "svd_recovering_blocks_128_f32"),
-        ((1, 128, 128), "svd_recovering_blocks_128_f32"),
-        ((2, 129, 50), "svd_recovering_blocks_56_f32"),  # of R
+        ((4, 32, 32), "svd_simdgroup_apart_16_f32"),
+        ((8, 33, 33), "svd_recovering_eighths_40_16_f32"),
+        ((9, 33, 33), "svd_recovering_eighths_40_8_f32"),
+        ((9, 40, 40), "svd_recovering_eighths_40_8_f32"),
+        ((9, 48, 33), "svd_recovering_eighths_48_8_f32"),
+        ((9, 49, 40), "svd_simdgroups_16_f32"),
+        ((9, 41, 41), "svd_recovering_eighths_48_8_f32"),
+        ((1, 48, 48), "svd_recovering_eighths_48_16_f32"),
+        ((9, 49, 41), "svd_recovering_eighths_56_8_f32"),
+        ((1, 57, 57), "svd_recovering_eighths_64_16_f32"),
+        ((9, 64, 64), "svd_recovering_eighths_64_8_f32"),
+        ((1, 65, 65), "svd_recovering_fours_80_f32"),
+        ((2, 80, 41), "svd_recovering_fours_80_f32"),
+        ((2, 81, 65), "svd_recovering_fours_96_f32"),
+        ((2, 96, 81), "svd_recovering_fours_96_f32"),
+        ((2, 97, 97), "svd_recovering_fours_112_f32"),
+        ((1, 112, 112), "svd_recovering_fours_112_f32"),
+        ((2, 113, 97), "svd_recovering_fours_128_f32"),
+        ((1, 128, 128), "svd_recovering_fours_128_f32"),
+        ((2, 129, 50), "svd_recovering_eighths_56_16_f32"),  # of R
         ((9, 20, 20), "svd_simdgroups_10_c64"),
         ((9, 21, 21), "svd_recovering_12_c64"),
         ((9, 25, 25), "svd_recovering_16_c64"),
