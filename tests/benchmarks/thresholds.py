@@ -2,8 +2,8 @@
 
 For square float32 matrices, of each two neighbouring sizes that go to different kernels: milliseconds of a call of
 ``svd_ex``, the median over some runs of several calls in a row, and the ratio of the second to the first; of one matrix
-and of many. Those of one size are the same standard normal numbers in each run. Needs a GPU: what the emulated one takes
-says nothing.
+and of many. Those of one size are the same standard normal numbers in each run. Needs a GPU: what the emulated one
+takes says nothing.
 """
 
 from __future__ import annotations
