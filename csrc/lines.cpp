@@ -82,8 +82,8 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
       is_of_complex ? limits::simdgroup_recovering_complex_most : limits::simdgroup_recovering_most;
   if (!problem.device.has_wide_lanes || rows > most || columns > rows || columns < fewest) return std::nullopt;
   if (!is_of_complex) {
-    if (columns <= limits::simdgroup_plain_columns && rows > limits::simdgroup_recovering_long_rows)
-      return std::nullopt;
+    const bool are_few = columns <= limits::simdgroup_plain_columns;
+    if (are_few && rows > limits::simdgroup_recovering_long_rows) return std::nullopt;
     return rows <= limits::simdgroup_eighths_most ? line_of_eighths(rows, limits::simdgroup_eighth_lanes)
                                                   : line_of_fours(rows, columns);
   }
@@ -149,12 +149,16 @@ std::int64_t apart_simdgroups(const Problem& problem, const Line& line, bool has
   return line.simdgroups() + (has_vectors ? divide_up(std::min(problem.m, problem.n), limits::simd_width) : 0);
 }
 
-// The same columns in lanes of the fewest entries, if there is room.
+// The same columns in lanes of the fewest entries for which there is a kernel, if there is room.
 std::optional<Line> thin_line(const Problem& problem, const Line& line) {
+  if (line.vectors == Vectors::recovered_by_fours) return std::nullopt;
+  if (line.vectors == Vectors::recovered_by_eighths) {
+    return line_of_eighths(std::max(problem.m, problem.n), limits::simdgroup_eighth_few_lanes);
+  }
   const int entries = limits::simdgroup_few_entries;
   const std::int64_t parts = parts_of_few(line, entries);
   const Line thin{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.vectors};
-  if (line.vectors == Vectors::recovered_by_fours || parts > limits::simd_width) return std::nullopt;
+  if (parts > limits::simd_width) return std::nullopt;
   return !thin.is_spread || has_room(problem, thin, thin.simdgroups(), 1) ? std::optional(thin) : std::nullopt;
 }
 
@@ -162,10 +166,7 @@ std::optional<Line> thin_line(const Problem& problem, const Line& line) {
 std::optional<Line> line_of_few(const Problem& problem, const Line& line) {
   const std::optional<Line> apart = apart_line(problem, line);
   if (apart && apart_simdgroups(problem, *apart, true) * problem.batch <= problem.device.few_simdgroups) return apart;
-  const std::optional<Line> thin =
-      line.vectors == Vectors::recovered_by_eighths
-          ? std::optional(line_of_eighths(std::max(problem.m, problem.n), limits::simdgroup_eighth_few_lanes))
-          : thin_line(problem, line);
+  const std::optional<Line> thin = thin_line(problem, line);
   if (!thin) return std::nullopt;
   const std::int64_t simdgroups =
       thin->is_spread ? problem.batch * thin->simdgroups() : divide_up(problem.batch, thin->matrices(1));

@@ -47,11 +47,11 @@ template <Meeting meeting, int step, typename T, int entries, typename PairToler
 inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
                          Stand<is_spread> stand) {
   typedef PairsOfFours<meeting, step> Pairs;
-  StepRotations<T, block_width> rotations;
+  StepRotations<T, Pairs::count> rotations;
   const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
   if (!simd_any(is_turned(found, tolerances))) return found;
 #pragma unroll
-  for (int i = 0; i < block_width; ++i) {
+  for (int i = 0; i < Pairs::count; ++i) {
     rotate_all<entries>(held.W[Pairs::first(i)], held.W[Pairs::second(i)], rotation_of(rotations, i));
   }
   return found;
@@ -83,6 +83,12 @@ inline uint meet_within(thread HeldBlocks<T, entries>& held, PairTolerances tole
   return meet_in_step<within, step>(held, squares, tolerances, stand);
 }
 
+// Vectors of 16 bytes that so many numbers take.
+template <int numbers, typename T>
+constexpr int vectors_of() {
+  return (numbers * int(sizeof(T)) + 15) / 16;
+}
+
 // What a lane puts into a box: its entries of so many columns of a block, one after the other, and a square.
 template <int columns, int entries, typename T, bool is_spread>
 inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
@@ -90,28 +96,33 @@ inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
   return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
+template <int columns, int entries, typename T, bool is_spread>
+inline void put_columns(thread const T* x, float square, int box, Stand<is_spread> stand) {
+  threadgroup float4* place = columns_in_box<columns, entries, T>(box, stand);
+  put_entries<columns * entries>(x, place);
+  place[vectors_of<columns * entries, T>()].x = square;
+}
+
+template <int columns, int entries, typename T, bool is_spread>
+inline void take_columns(thread T* x, thread float& square, int box, Stand<is_spread> stand) {
+  threadgroup const float4* place = columns_in_box<columns, entries, T>(box, stand);
+  take_entries<columns * entries>(x, place);
+  square = place[vectors_of<columns * entries, T>()].x;
+}
+
 // `columns` columns from `first` of the pair on become those of a neighbour, which lies in this SIMD-group or has put
 // them into a box; this lane's go into the other box. A barrier.
 template <int first, int columns, typename T, int entries, bool is_spread>
 inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from,
                          ushort lane, Stand<is_spread> stand) {
-  const int float4s = columns * entries * int(sizeof(T)) / 16;
   thread T* const moved = held.W[first];
-  if (box_to != no_box) {
-    threadgroup float4* place = columns_in_box<columns, entries, T>(box_to, stand);
-    put_entries<columns * entries>(moved, place);
-    place[float4s].x = square;
-  }
+  if (box_to != no_box) put_columns<columns, entries>(moved, square, box_to, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (stand.parts < limits::simd_width) {
     shuffle_entries<columns * entries>(moved, lane);
     square = simd_shuffle(square, lane);
   }
-  if (box_from != no_box) {
-    threadgroup const float4* place = columns_in_box<columns, entries, T>(box_from, stand);
-    take_entries<columns * entries>(moved, place);
-    square = place[float4s].x;
-  }
+  if (box_from != no_box) take_columns<columns, entries>(moved, square, box_from, stand);
 }
 
 // The same of the block that begins with column `first`. A barrier, or three.

@@ -115,7 +115,6 @@ template <typename T, int entries, int count, bool is_spread>
 inline void trade_second_block(thread Held<T, entries, count>& held, thread float& square, int bits,
                                Stand<is_spread> stand) {
   const int width = count / 2;
-  const int float4s = (width * entries * int(sizeof(T)) + 15) / 16;
   thread T* const traded = held.W[width];
   if (!is_spread || bits * stand.parts < limits::simd_width) {
     const ushort lanes = ushort(bits * stand.parts);
@@ -125,13 +124,9 @@ inline void trade_second_block(thread Held<T, entries, count>& held, thread floa
     return;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  threadgroup float4* place = columns_in_box<width, entries, T>(stand.pair, stand);
-  put_entries<width * entries>(traded, place);
-  place[float4s].x = square;
+  put_columns<width, entries>(traded, square, stand.pair, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  threadgroup const float4* other = columns_in_box<width, entries, T>(stand.pair ^ bits, stand);
-  take_entries<width * entries>(traded, other);
-  square = other[float4s].x;
+  take_columns<width, entries>(traded, square, stand.pair ^ bits, stand);
 }
 
 // The two blocks change places in those pairs whose number has this bit.

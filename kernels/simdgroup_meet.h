@@ -47,9 +47,9 @@ inline Rotation<T> rotation_of(thread const StepRotations<T, count>& rotations, 
 
 // The rotations that make the columns of a step orthogonal where they are not within the tolerance, and what the
 // squares become. Returns what this lane has found.
-template <typename Pairs, typename T, int entries, int count, typename PairTolerances, int turned, bool is_spread>
+template <typename Pairs, typename T, int entries, int count, typename PairTolerances, bool is_spread>
 inline uint find_rotations(thread const Held<T, entries, count>& held, thread SharedSquares& squares,
-                           PairTolerances tolerances, thread StepRotations<T, turned>& rotations,
+                           PairTolerances tolerances, thread StepRotations<T, Pairs::count>& rotations,
                            Stand<is_spread> stand) {
   const int shares = shares_of(count / 2);
   T products[shares];
@@ -67,9 +67,9 @@ inline uint find_rotations(thread const Held<T, entries, count>& held, thread Sh
   const float gain = is_to_turn ? (squares.second > squares.first ? -rotation.gain : rotation.gain) : 0.0f;
   squares.first += gain;
   squares.second -= gain;
-  gather_shares<shares, turned>(is_to_turn ? rotation.sigma : from_real<T>(0.0f), rotations.sigmas, stand);
-  gather_shares<shares, turned>(is_to_turn ? rotation.sigma_by_1pc : from_real<T>(0.0f), rotations.sigmas_by_1pc,
-                                stand);
+  gather_shares<shares, Pairs::count>(is_to_turn ? rotation.sigma : from_real<T>(0.0f), rotations.sigmas, stand);
+  gather_shares<shares, Pairs::count>(is_to_turn ? rotation.sigma_by_1pc : from_real<T>(0.0f), rotations.sigmas_by_1pc,
+                                      stand);
   return found;
 }
 

@@ -73,20 +73,21 @@ def assert_safe_in_every_order(A: Tensor, emulated, checked_orders: tuple[str, .
 
 
 def assert_only_one_is_not_finite(
-    A: Tensor, poison: float, target: torch.device, entry: tuple[int, int] = (-1, 0), **options
+    A: Tensor, poison: float, target: torch.device, entry: tuple[int, int] = (-1, 0), place: int = 1, **options
 ) -> None:
-    """With ``poison`` at that entry of the second of three matrices, svd_ex reports it, its factors are NaN, and the
-    bits of the others stay."""
+    """With ``poison`` at that entry of the matrix at that place of the batch, svd_ex reports it, its factors are NaN,
+    and the bits of the others stay."""
     good = metalsvd.svd_ex(A.to(target), **options)
     A = A.clone()
-    A[1][entry] = poison
+    A[place][entry] = poison
     bad = metalsvd.svd_ex(A.to(target), **options)
-    assert bad.info.tolist() == [0, 1, 0]
+    others = [index for index in range(len(A)) if index != place % len(A)]
+    assert bad.info.tolist() == [0 if index in others else 1 for index in range(len(A))]
     for name in ("U", "S", "V"):
         factor = getattr(bad, name).cpu()
-        for index in (0, 2):
+        for index in others:
             assert_same_bits(factor[index], getattr(good, name)[index], f"{name} of {index}")
-        assert torch.isnan(torch.view_as_real(factor[1]) if factor.is_complex() else factor[1]).all()
+        assert torch.isnan(torch.view_as_real(factor[place]) if factor.is_complex() else factor[place]).all()
 
 
 def jacobi_singular_values(A: Tensor) -> Tensor:

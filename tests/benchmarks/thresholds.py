@@ -1,9 +1,8 @@
 """Whether time jumps where the planner changes its mind: ``python tests/benchmarks/thresholds.py [--most 260]``.
 
 For square float32 matrices, of each two neighbouring sizes that go to different kernels: milliseconds of a call of
-``svd_ex``, the median over some runs of several calls in a row, and the ratio of the second to the first; of one matrix
-and of many. Those of one size are the same standard normal numbers in each run. Needs a GPU: what the emulated one
-takes says nothing.
+``svd_ex``, the median over some samples of several calls in a row, and the ratio of the second to the first; of one
+matrix and of many, which are standard normal numbers. Needs a GPU: what the emulated one takes says nothing.
 """
 
 from __future__ import annotations
@@ -16,8 +15,9 @@ from collections.abc import Iterator
 
 import metalsvd
 import torch
+from metalsvd.bench.measure import sample
 
-RUNS, SECONDS_OF_RUN = 5, 0.02
+SAMPLES, SECONDS = 9, 0.3  # of a size, as metalsvd.bench counts them
 
 
 def synchronize(device: str) -> None:
@@ -40,23 +40,16 @@ def thresholds(numbers: int, most: int, device: str) -> Iterator[tuple[int, int]
 def seconds(batch: int, size: int, device: str) -> float:
     generator = torch.Generator().manual_seed(0)
     A = torch.randn(batch, size, size, generator=generator).to(device)
-    calls = 1
-    while True:  # as many as fill a run; what takes long the first time is over then
-        synchronize(device)
+
+    def run(calls: int, _first: int) -> float:
         begun = time.perf_counter()
         for _ in range(calls):
             metalsvd.svd_ex(A)
         synchronize(device)
-        if time.perf_counter() - begun > SECONDS_OF_RUN:
-            break
-        calls *= 2
-    samples = []
-    for _ in range(RUNS):
-        begun = time.perf_counter()
-        for _ in range(calls):
-            metalsvd.svd_ex(A)
-        synchronize(device)
-        samples.append((time.perf_counter() - begun) / calls)
+        return time.perf_counter() - begun
+
+    run(2, 0)
+    samples, _ = sample(run, SAMPLES, SECONDS)
     return statistics.median(samples)
 
 
