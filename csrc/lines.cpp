@@ -59,16 +59,25 @@ int rows_of_eighths(std::int64_t rows) {
 }
 Line line_of_eighths(std::int64_t rows, int lanes) {
   constexpr int pairs = limits::simdgroup_eighth_pairs;
-  return Line{limits::simdgroup_eighth_entries(rows_of_eighths(rows), lanes), lanes, pairs,
-              pairs * lanes > limits::simd_width, Vectors::recovered_by_eighths};
+  return Line{limits::simdgroup_entries(rows_of_eighths(rows), lanes), lanes, pairs, pairs * lanes > limits::simd_width,
+              Vectors::recovered_by_eighths};
 }
 
-// Columns of so many rows, in pairs of blocks of four.
-Line line_of_fours(std::int64_t rows, std::int64_t columns) {
-  constexpr std::array<int, 4> rows_of_kernels{80, 96, 112, limits::simdgroup_recovering_most};
-  const int most_rows = *std::ranges::lower_bound(rows_of_kernels, rows);
-  return Line{limits::simdgroup_block_entries(most_rows), limits::simdgroup_block_parts(most_rows),
-              divide_up(columns, 2 * limits::simdgroup_block_columns), true, Vectors::recovered_by_fours};
+// Of the kernels for lines of blocks those for columns of up to so many rows, and the lanes of a pair where there are
+// many matrices and where there are few: the same where more would only wait for each other.
+struct BlockKernels {
+  int rows, lanes, few_lanes;
+};
+BlockKernels block_kernels(std::int64_t rows) {
+  constexpr std::array<BlockKernels, 6> kernels{
+      {{80, 8, 16}, {96, 8, 16}, {112, 16, 16}, {128, 16, 16}, {144, 16, 32}, {160, 16, 16}}};
+  return *std::ranges::find_if(kernels, [&](const BlockKernels& kernel) { return rows <= kernel.rows; });
+}
+Line line_of_blocks(std::int64_t rows, std::int64_t columns, bool of_few) {
+  const BlockKernels kernels = block_kernels(rows);
+  const int lanes = of_few ? kernels.few_lanes : kernels.lanes;
+  return Line{limits::simdgroup_entries(kernels.rows, lanes), lanes,
+              divide_up(columns, 2 * limits::simdgroup_block_width(kernels.rows)), true, Vectors::recovered_by_blocks};
 }
 
 // Of real columns blocks, but none of so few that take less time held where they have many rows; of complex ones, in
@@ -85,7 +94,7 @@ std::optional<Line> recovering_line(const Problem& problem, std::int64_t rows, s
     const bool are_few = columns <= limits::simdgroup_plain_columns;
     if (are_few && rows > limits::simdgroup_recovering_long_rows) return std::nullopt;
     return rows <= limits::simdgroup_eighths_most ? line_of_eighths(rows, limits::simdgroup_eighth_lanes)
-                                                  : line_of_fours(rows, columns);
+                                                  : line_of_blocks(rows, columns, false);
   }
   struct Kernel {
     int entries;
@@ -151,10 +160,9 @@ std::int64_t apart_simdgroups(const Problem& problem, const Line& line, bool has
 
 // The same columns in lanes of the fewest entries for which there is a kernel, if there is room.
 std::optional<Line> thin_line(const Problem& problem, const Line& line) {
-  if (line.vectors == Vectors::recovered_by_fours) return std::nullopt;
-  if (line.vectors == Vectors::recovered_by_eighths) {
-    return line_of_eighths(std::max(problem.m, problem.n), limits::simdgroup_eighth_few_lanes);
-  }
+  const std::int64_t rows = std::max(problem.m, problem.n);
+  if (line.vectors == Vectors::recovered_by_eighths) return line_of_eighths(rows, limits::simdgroup_eighth_few_lanes);
+  if (line.vectors == Vectors::recovered_by_blocks) return line_of_blocks(rows, std::min(problem.m, problem.n), true);
   const int entries = limits::simdgroup_few_entries;
   const std::int64_t parts = parts_of_few(line, entries);
   const Line thin{entries, parts, line.pairs, line.is_spread || line.pairs * parts > limits::simd_width, line.vectors};
@@ -214,8 +222,9 @@ KernelName kernel_of(const Line& line, std::int64_t rows) {
     case Vectors::held: return {"simdgroup", "svd_simdgroup" + s + std::to_string(line.entries)};
     case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup" + s + "apart_" + std::to_string(line.entries)};
     case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + s + std::to_string(line.entries)};
-    case Vectors::recovered_by_fours:
-      return {"simdgroup_recover", "svd_recovering_fours_" + std::to_string(line.entries * line.parts)};
+    case Vectors::recovered_by_blocks:
+      return {"simdgroup_recover",
+              "svd_recovering_blocks_" + std::to_string(block_kernels(rows).rows) + "_" + std::to_string(line.parts)};
     case Vectors::recovered_by_eighths:
       return {"simdgroup_recover",
               "svd_recovering_eighths_" + std::to_string(rows_of_eighths(rows)) + "_" + std::to_string(line.parts)};

@@ -11,9 +11,9 @@ namespace metalsvd {
 
 // The vectors that the sweeps do not leave in W: their columns are held with those of W (kernels/simdgroup.h); threads
 // of their own have their rows (kernels/simdgroup_apart.h); they are recovered from the others, which W has by columns,
-// by blocks of four or by eight blocks (kernels/simdgroup_recover.h). But for the first a matrix has a threadgroup of
+// by blocks in a line or by eight blocks (kernels/simdgroup_recover.h). But for the first a matrix has a threadgroup of
 // its own.
-enum class Vectors { held, apart, recovered, recovered_by_fours, recovered_by_eighths };
+enum class Vectors { held, apart, recovered, recovered_by_blocks, recovered_by_eighths };
 
 // How method `simdgroup` holds B: a column in `parts` lanes of so many entries, its pairs in one SIMD-group, or spread
 // over those of a threadgroup.

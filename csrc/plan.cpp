@@ -131,9 +131,11 @@ void check_fits(const Problem& problem, Method method) {
   }
 }
 
-// Whether it fits, and does not take longer there than elsewhere: of more real columns `block` takes less time.
+// Whether it fits, and does not take longer there than elsewhere: of more real columns, unless there are recovering
+// kernels for them, `block` takes less time.
 bool suits_simdgroup(const Problem& problem) {
-  constexpr std::int64_t most_columns = 128;
+  const std::int64_t most_columns =
+      problem.device.has_wide_lanes ? limits::simdgroup_recovering_most : limits::simdgroup_most_columns;
   const bool is_wide = !is_complex(problem) && std::min(problem.m, problem.n) > most_columns;
   return !is_wide && fits_simdgroup(problem);
 }
@@ -273,11 +275,11 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.threads_per_threadgroup = limits::block_threads;
   const std::int64_t height = limits::block_height(plan.rows);
   if (is_of_R && holds_pairs(problem, plan)) {
-    const bool are_few = height <= limits::block_held_few_rows;
-    plan.block_held_rows = are_few ? limits::block_held_few_rows : limits::block_held_most_rows;
+    constexpr std::array<int, 3> rows_of_kernels{limits::block_held_few_rows, 256, limits::block_held_most_rows};
+    plan.block_held_rows = *std::ranges::lower_bound(rows_of_kernels, height);
     plan.block_count += plan.block_count % 2;
-    const std::int64_t fours = divide_up(plan.columns, plan.block_count * limits::simdgroup_block_columns);
-    plan.block_width = fours * limits::simdgroup_block_columns;
+    const std::int64_t fours = divide_up(plan.columns, plan.block_count * limits::block_held_columns);
+    plan.block_width = fours * limits::block_held_columns;
     const std::int64_t lanes = fours * limits::block_held_parts(static_cast<int>(plan.block_held_rows));
     plan.threads_per_threadgroup = divide_up(lanes, limits::simd_width) * limits::simd_width;
     plan.block_steps = 1;
@@ -312,7 +314,8 @@ Problem problem_of_r(const Problem& problem) {
 // where rows are not many more than the limit, hundreds take down to half as long.
 bool is_long_for_registers(const Problem& problem) {
   const std::int64_t rows = is_complex(problem) ? limits::simdgroup_long_complex_rows : limits::simdgroup_long_rows;
-  return std::max(problem.m, problem.n) > rows && std::min(problem.m, problem.n) >= limits::simdgroup_long_columns;
+  const std::int64_t columns = std::min(problem.m, problem.n);
+  return std::max(problem.m, problem.n) > rows && columns >= limits::simdgroup_long_columns && columns <= rows;
 }
 
 // Where the QR stands in front: when it is asked for, where one threadgroup can take R but not B, where either could

@@ -47,6 +47,7 @@ template [[host_name("block_lengths_f32")]] [[kernel]] decltype(block_lengths<fl
 template [[host_name("block_drop_f32")]] [[kernel]] decltype(block_drop<float>) block_drop<float>;
 template [[host_name("block_held_192_f32")]] [[kernel]] decltype(block_held<float, 192>) block_held<float, 192>;
 template [[host_name("block_held_256_f32")]] [[kernel]] decltype(block_held<float, 256>) block_held<float, 256>;
+template [[host_name("block_held_288_f32")]] [[kernel]] decltype(block_held<float, 288>) block_held<float, 288>;
 template [[host_name("block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float>) block_wide_gram<float>;
 template [[host_name("block_wide_round_f32")]] [[kernel]] decltype(block_wide_round<float>) block_wide_round<float>;
 template [[host_name("block_wide_solve_f32")]] [[kernel]] decltype(block_wide_solve<float>) block_wide_solve<float>;

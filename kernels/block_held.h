@@ -21,6 +21,12 @@ namespace metalsvd {
 
 using namespace metal;
 
+// Columns of a block of a line, and of a pair of them.
+enum : int { block_width = limits::block_held_columns, pair_width = 2 * block_width };
+
+template <typename T, int entries>
+using HeldBlocks = Held<T, entries, pair_width>;
+
 // Which columns of the two blocks of a pair a lane holds, before they meet and after.
 struct PairColumns {
   int of[pair_width];
@@ -44,17 +50,13 @@ inline PairColumns columns_of_lane(bool in_line, bool have_met, Stand<is_spread>
   return columns;
 }
 
-// A lane holds four neighbouring rows, and four more as many rows on as all lanes hold together, ...
+// A lane holds four neighbouring rows, and four more as many rows on as all lanes hold together, ...; then single rows,
+// of so many entries what fours leave.
+constexpr int entries_in_fours(int entries) { return entries / 4 * 4; }
+
 template <bool is_spread>
 inline int first_of_four_rows(int t, Stand<is_spread> stand) {
   return t * stand.parts + 4 * stand.part;
-}
-
-// The first of these fours of rows of a column of the pair: each `parts` behind the one before.
-template <bool is_spread>
-inline device float4* fours_of_column(device float* W, int column, PairTask task, Blocks blocks, long rows,
-                                      Stand<is_spread> stand) {
-  return (device float4*)(W + column_of_pair(task, column, blocks) * rows) + stand.part;
 }
 
 template <typename T, int entries, bool is_spread>
@@ -62,11 +64,17 @@ inline void take_pair(device T* W, PairColumns columns, PairTask task, Blocks bl
                       thread HeldBlocks<T, entries>& held, Stand<is_spread> stand) {
 #pragma unroll
   for (int c = 0; c < pair_width; ++c) {
-    device const float4* const fours = fours_of_column(W, columns.of[c], task, blocks, rows, stand);
+    device const T* const column = W + column_of_pair(task, columns.of[c], blocks) * rows;
 #pragma unroll
-    for (int t = 0; t < entries; t += 4) {
-      const bool exists = has_matrix(stand) && first_of_four_rows(t, stand) < rows;
-      unpack(exists ? fours[t / 4 * stand.parts] : float4(0.0f, 0.0f, 0.0f, 0.0f), held.W[c] + t);
+    for (int t = 0; t < entries_in_fours(entries); t += 4) {
+      const int i = first_of_four_rows(t, stand);
+      const bool exists = has_matrix(stand) && i < rows;
+      unpack(exists ? *(device const float4*)(column + i) : float4(0.0f, 0.0f, 0.0f, 0.0f), held.W[c] + t);
+    }
+#pragma unroll
+    for (int t = entries_in_fours(entries); t < entries; ++t) {
+      const int i = row_of(stand, t);
+      held.W[c][t] = has_matrix(stand) && i < rows ? column[i] : 0.0f;
     }
   }
 }
@@ -77,10 +85,16 @@ inline void put_pair(thread const HeldBlocks<T, entries>& held, PairColumns colu
   if (!has_matrix(stand)) return;
 #pragma unroll
   for (int c = 0; c < pair_width; ++c) {
-    device float4* const fours = fours_of_column(W, columns.of[c], task, blocks, rows, stand);
+    device T* const column = W + column_of_pair(task, columns.of[c], blocks) * rows;
 #pragma unroll
-    for (int t = 0; t < entries; t += 4) {
-      if (first_of_four_rows(t, stand) < rows) fours[t / 4 * stand.parts] = packed(held.W[c] + t);
+    for (int t = 0; t < entries_in_fours(entries); t += 4) {
+      const int i = first_of_four_rows(t, stand);
+      if (i < rows) *(device float4*)(column + i) = packed(held.W[c] + t);
+    }
+#pragma unroll
+    for (int t = entries_in_fours(entries); t < entries; ++t) {
+      const int i = row_of(stand, t);
+      if (i < rows) column[i] = held.W[c][t];
     }
   }
 }
@@ -89,7 +103,7 @@ inline void put_pair(thread const HeldBlocks<T, entries>& held, PairColumns colu
 // The barriers of move_block for all fours but one.
 template <typename T, int entries, bool is_spread>
 inline uint meet_rings(thread HeldBlocks<T, entries>& held, BlockTolerances tolerances, Stand<is_spread> stand) {
-  SharedSquares squares = measure_shares<PairsOfFours<across, 0>>(held, stand);
+  SharedSquares squares = measure_shares<PairsAcross<0, block_width>>(held, stand);
   uint found = found_nothing;
   for (int met = 1;; ++met) {
     found |= meet_blocks(held, squares, tolerances, stand);
@@ -135,7 +149,7 @@ template <typename T, int most_rows>
   HeldBlocks<T, limits::block_held_entries(most_rows)> held;
   const bool in_line = round == 0;
   take_pair(W, columns_of_lane(in_line, false, stand), task, blocks, rows, held, stand);
-  const uint found_here = in_line ? sweep_held(held, tolerances, stand) : meet_rings(held, tolerances, stand);
+  const uint found_here = in_line ? sweep_held(held, tolerances, stand, InLine()) : meet_rings(held, tolerances, stand);
   const uint found = simd_or(found_here);
   if (max_over_group(int(found & found_due), stand) == 0) return;
   // Others have read what this lane writes. No barrier follows, which would wait until all has been written.

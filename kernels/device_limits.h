@@ -40,7 +40,10 @@ enum : int {
   // Method `simdgroup` holds two columns of B and of Q in the registers of one lane or of several, up to 20 entries of
   // each a lane, of complex ones 10: 80 of the 128 words that a thread has. More rows are left to a threadgroup.
   simdgroup_most_rows = 512,
-  // Columns of more than so many rows, if they are so many, take less time by the tall QR and with R in registers.
+  // More real columns are left to method `block`.
+  simdgroup_most_columns = 128,
+  // So many columns and more of more than so many rows, but not as many, take less time by the tall QR and with R in
+  // registers.
   simdgroup_long_rows = 128,
   simdgroup_long_complex_rows = 80,
   simdgroup_long_columns = 16,
@@ -70,18 +73,17 @@ enum : int {
   simdgroup_apart_fewest = 9,  // columns
   // Its recovering kernels (simdgroup_recover.h) hold columns of W only, but more of them, for which a lane needs more
   // than 128 words in all: of complex matrices pairs; of real ones of up to so many rows pairs of eight blocks, in so
-  // many lanes each, or in more where there are few matrices; of more rows pairs of blocks of four columns.
+  // many lanes each, or in more where there are few matrices; of more rows lines of blocks (simdgroup_block_width).
   simdgroup_eighths_most = 64,
   simdgroup_eighth_pairs = 4,
   simdgroup_eighth_lanes = 8,
   simdgroup_eighth_few_lanes = 16,
   simdgroup_eighth_most_threads = 256,
-  simdgroup_block_columns = 4,
-  simdgroup_block_most_threads = 256,
+  simdgroup_block_most_threads = 384,
   // They take so many columns and more, of up to so many rows; up to simdgroup_plain_columns of up to so many.
   simdgroup_recovering_fewest = 33,
   simdgroup_recovering_long_rows = 48,
-  simdgroup_recovering_most = 128,
+  simdgroup_recovering_most = 160,
   simdgroup_recovering_complex_fewest = 21,
   simdgroup_recovering_complex_most = 80,
 
@@ -148,8 +150,10 @@ enum : int {
   block_wide_most_strips = 16,
   block_wide_rotating = 4,
   // Behind the tall QR columns of so few rows stay in registers while a pair is met, where lanes have so many of them
-  // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
-  block_held_most_rows = 256,
+  // (block_held.h), in blocks of so many: in the lanes of half a SIMD-group where they are few, of a whole one where
+  // they are more.
+  block_held_columns = 4,
+  block_held_most_rows = 288,
   block_held_few_rows = 192,
   // Sweeps over R that rotate all columns at once (whole.h), up to so many, before those of tables: products of
   // subtiles of whole_side x whole_side numbers, four of them to a threadgroup where each core has so many of these.
@@ -364,45 +368,50 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
                                               : simdgroup_recovering_bytes(entries, number_bytes, 4, 6));
 }
 
-// Of the kernels for blocks of four columns, for up to 80, 96, 112 or 128 rows and columns: the lanes of a pair,
-// their entries of a column, and the threadgroup memory, for 8 columns of B or for a box of each SIMD-group.
-constexpr int simdgroup_block_parts(int rows) { return rows > 96 ? 16 : 8; }
-constexpr int simdgroup_block_entries(int rows) { return rows / simdgroup_block_parts(rows); }
-// Columns of a block that go from SIMD-group to SIMD-group together: half of them where each SIMD-group tells the next
-// of its only pair, which would take more threadgroup memory than there is.
-constexpr int simdgroup_block_columns_moved(int parts) {
-  return parts < simd_width ? simdgroup_block_columns : simdgroup_block_columns / 2;
+// Entries of a column of so many rows in each of so many lanes.
+constexpr int simdgroup_entries(int rows, int lanes) { return (rows + lanes - 1) / lanes; }
+
+// Of the kernels for lines of blocks, for up to 80, 96, 112, 128, 144 or 160 rows and columns: the columns of a block.
+// A core has the registers for two matrices of up to 144 rows, in SIMD-groups that are as many in each part of it: 16
+// of narrow blocks, 12 of wide ones. Of more rows it has one.
+constexpr int simdgroup_block_width(int rows) { return rows <= 128 ? 4 : rows <= 144 ? 6 : 5; }
+// Columns of a block of so many that go from SIMD-group to SIMD-group together: half of them where each SIMD-group
+// tells the next of its only pair, which would take more threadgroup memory than there is.
+constexpr int simdgroup_block_columns_moved(int width, int parts) {
+  return parts < simd_width ? width : (width + 1) / 2;
 }
 // What a lane puts into a box of so many of these, and a square.
 constexpr int simdgroup_block_box_bytes(int columns, int entries, int number_bytes) {
-  return odd_vectors(columns * entries * number_bytes + 16);
+  return odd_vectors(columns * entries * number_bytes + word_bytes);
 }
-// The boxes of all SIMD-groups of a line of so many columns.
-constexpr int simdgroup_block_boxes(int columns, int parts, int entries, int number_bytes) {
-  const int lanes = columns / (2 * simdgroup_block_columns) * parts;
+// The boxes of all SIMD-groups of a line of so many columns, in blocks of so many.
+constexpr int simdgroup_block_boxes(int columns, int width, int parts, int entries, int number_bytes) {
+  const int lanes = (columns + 2 * width - 1) / (2 * width) * parts;
   const int simdgroups = (lanes + simd_width - 1) / simd_width;
-  const int box_bytes = simdgroup_block_box_bytes(simdgroup_block_columns_moved(parts), entries, number_bytes);
+  const int box_bytes = simdgroup_block_box_bytes(simdgroup_block_columns_moved(width, parts), entries, number_bytes);
   return simdgroups * parts * box_bytes;
 }
-constexpr int simdgroup_block_tile(int rows, int number_bytes) {
-  const int parts = simdgroup_block_parts(rows);
-  const int entries = simdgroup_block_entries(rows);
-  const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, parts, 1));
-  const int boxes = simdgroup_block_boxes(rows, parts, entries, number_bytes);
+// The threadgroup memory of such a kernel, for these; or for 8 columns of B, and behind them what is kept of the
+// reflectors of all columns: a number and a word each.
+constexpr int simdgroup_reflectors_bytes(int rows, int number_bytes) { return rows * (number_bytes + word_bytes); }
+constexpr int simdgroup_block_tile(int rows, int number_bytes, int lanes) {
+  const int entries = simdgroup_entries(rows, lanes);
+  const int columns =
+      int(simdgroup_recovering_bytes(entries, number_bytes, lanes, 1)) + simdgroup_reflectors_bytes(rows, number_bytes);
+  const int boxes = simdgroup_block_boxes(rows, simdgroup_block_width(rows), lanes, entries, number_bytes);
   return columns > boxes ? columns : boxes;
 }
 
-// Of the kernels for eight blocks, for up to 40, 48, 56 or 64 rows and columns: the columns of a block, the entries of
-// a column in so many lanes, and the threadgroup memory, for 8 columns of B or where lanes of one SIMD-group do not
+// Of the kernels for eight blocks, for up to 40, 48, 56 or 64 rows and columns: the columns of a block, and the
+// threadgroup memory, for 8 columns of B or where lanes of one SIMD-group do not
 // have all blocks for one of each pair.
 constexpr int simdgroup_eighth(int rows) { return rows / (2 * simdgroup_eighth_pairs); }
-constexpr int simdgroup_eighth_entries(int rows, int lanes) { return (rows + lanes - 1) / lanes; }
 // Matrices of a threadgroup, a SIMD-group each: some where a core runs more than eight SIMD-groups at a time.
 constexpr int simdgroup_eighth_matrices(int rows, int lanes) {
   return lanes == simdgroup_eighth_lanes && rows <= simdgroup_recovering_long_rows ? 8 : 1;
 }
 constexpr int simdgroup_eighth_tile(int rows, int number_bytes, int lanes) {
-  const int entries = simdgroup_eighth_entries(rows, lanes);
+  const int entries = simdgroup_entries(rows, lanes);
   const int columns = int(simdgroup_recovering_bytes(entries, number_bytes, lanes, 1));
   const int all_lanes = simdgroup_eighth_pairs * lanes;
   const int boxes = all_lanes * simdgroup_block_box_bytes(simdgroup_eighth(rows), entries, number_bytes);
@@ -455,7 +464,8 @@ constexpr bool block_sweep_sorts(long sweep) {
 constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
 constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
 constexpr int block_held_tile(int rows) {
-  return simdgroup_block_boxes(block_wide_pair_columns, block_held_parts(rows), block_held_entries(rows), word_bytes);
+  return simdgroup_block_boxes(block_wide_pair_columns, block_held_columns, block_held_parts(rows),
+                               block_held_entries(rows), word_bytes);
 }
 
 }  // namespace limits

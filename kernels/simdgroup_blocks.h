@@ -1,11 +1,16 @@
 // The sweeps of the recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h) where a pair is two blocks
-// of four columns, and what they have beside the sweeps over pairs of columns (kernels/simdgroup_sweep.h).
+// of columns, four of them or some more, and what they have beside the sweeps over pairs of columns
+// (kernels/simdgroup_sweep.h).
 //
 // The blocks of a line meet as columns do there, by odd-even transposition. Where two meet, each column of the one
-// meets each of the other, in four steps of four rotations; those of the same block meet at the beginning of a sweep.
-// So columns go from lane to lane in every fourth step only, and the rotations of a step are found at the same time,
-// each by a share of the lanes of the pair: a step is as long as one rotation. The squares of the columns, which follow
-// from the rotations, are known to that share alone.
+// meets each of the other, in as many steps as a block has columns; those of the same block meet at the beginning of a
+// sweep. So columns go from lane to lane when all these steps are done only, and the rotations of a step are found at
+// the same time, each by a share of the lanes of the pair: a step is as long as one rotation. The squares of the
+// columns, which follow from the rotations, are known to that share alone.
+//
+// The wider blocks are, the fewer lanes find rotations and the fewer columns are told, but the more registers a lane
+// has to have, and a core runs fewer of them. A step in which no lane of a SIMD-group rotates, which most are in the
+// last sweep, leaves that out: so blocks have their columns in place, and each step has its own instructions.
 #pragma once
 #include <metal_stdlib>
 
@@ -22,71 +27,85 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Columns of a block, and of a pair of blocks.
-enum : int { block_width = limits::simdgroup_block_columns, pair_width = 2 * block_width };
-
-template <typename T, int entries>
-using HeldBlocks = Held<T, entries, pair_width>;
-
-// The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring; or of each block by
-// itself, the first two pairs of the one and the others of the other, those whose numbers differ by `step` in their
-// bits.
-enum Meeting : int { across = 0, within = 1 };
-template <Meeting meeting, int step>
-struct PairsOfFours {
-  enum : int { count = block_width, is_across = meeting == across };
-  static constexpr int one_within(int i) { return i / 2 * block_width + (step == 1 ? i % 2 * 2 : i % 2); }
-  static constexpr int first(int i) { return is_across ? i : one_within(i); }
-  static constexpr int second(int i) {
-    return is_across ? block_width + (i + step) % block_width : one_within(i) ^ step;
-  }
+// The columns that meet as pair number i of a step: of both blocks, those `step` apart in a ring, ...
+template <int step, int width>
+struct PairsAcross {
+  enum : int { count = width };
+  static constexpr int first(int i) { return i; }
+  static constexpr int second(int i) { return width + (i + step) % width; }
 };
 
-// Each lane finds the rotation of its share, and turns its entries of all columns by those of all.
-template <Meeting meeting, int step, typename T, int entries, typename PairTolerances, bool is_spread>
-inline uint meet_in_step(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
-                         Stand<is_spread> stand) {
-  typedef PairsOfFours<meeting, step> Pairs;
+// ... or neighbours in each block by itself, those on an even place and the next or those on an odd one.
+template <bool is_odd, int width>
+struct PairsWithin {
+  enum : int { of_block = (is_odd ? width - 1 : width) / 2, count = 2 * of_block };
+  static constexpr int first(int i) { return i / of_block * width + i % of_block * 2 + (is_odd ? 1 : 0); }
+  static constexpr int second(int i) { return first(i) + 1; }
+};
+
+// Each lane finds the rotation of its share, and turns its entries of all columns by those of all; then it hears of the
+// square of the next column of the second block.
+template <int step, typename T, int entries, int count, typename PairTolerances, bool is_spread>
+inline uint meet_across(thread Held<T, entries, count>& held, thread SharedSquares& squares, PairTolerances tolerances,
+                        Stand<is_spread> stand) {
+  typedef PairsAcross<step, count / 2> Pairs;
   StepRotations<T, Pairs::count> rotations;
   const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
-  if (!simd_any(is_turned(found, tolerances))) return found;
+  if (simd_any(is_turned(found, tolerances))) {
 #pragma unroll
-  for (int i = 0; i < Pairs::count; ++i) {
-    rotate_all<entries>(held.W[Pairs::first(i)], held.W[Pairs::second(i)], rotation_of(rotations, i));
+    for (int i = 0; i < Pairs::count; ++i) {
+      rotate_all<entries>(held.W[Pairs::first(i)], held.W[Pairs::second(i)], rotation_of(rotations, i));
+    }
   }
+  squares.second = of_other_share<count / 2>(squares.second, 1, stand);
   return found;
 }
 
-// Each column of the one block meets one of the other; then each share of the lanes hears of the square of the next.
-template <int step, typename T, int entries, typename PairTolerances, bool is_spread>
-inline uint meet_across(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
+// Each column of the one block meets each of the other.
+template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
+inline uint meet_blocks(thread Held<T, entries, count>& held, thread SharedSquares& squares, PairTolerances tolerances,
                         Stand<is_spread> stand) {
-  const uint found = meet_in_step<across, step>(held, squares, tolerances, stand);
-  const int next = (stand.part + stand.parts / block_width) & (stand.parts - 1);
-  squares.second = simd_shuffle(squares.second, ushort(stand.lane - stand.part + next));
-  return found;
-}
-
-template <typename T, int entries, typename PairTolerances, bool is_spread>
-inline uint meet_blocks(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, PairTolerances tolerances,
-                        Stand<is_spread> stand) {
+  const int width = count / 2;
   uint found = meet_across<0>(held, squares, tolerances, stand);
   found |= meet_across<1>(held, squares, tolerances, stand);
   found |= meet_across<2>(held, squares, tolerances, stand);
-  return found | meet_across<3>(held, squares, tolerances, stand);
+  found |= meet_across<3>(held, squares, tolerances, stand);
+  if (width > 4) found |= meet_across<4 % width>(held, squares, tolerances, stand);
+  if (width > 5) found |= meet_across<5 % width>(held, squares, tolerances, stand);
+  if (width > 6) found |= meet_across<6 % width>(held, squares, tolerances, stand);
+  if (width > 7) found |= meet_across<7 % width>(held, squares, tolerances, stand);
+  return found;
 }
 
-// Two pairs of columns of each block meet.
-template <int step, typename T, int entries, typename PairTolerances, bool is_spread>
-inline uint meet_within(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
-  SharedSquares squares = measure_shares<PairsOfFours<within, step>>(held, stand);
-  return meet_in_step<within, step>(held, squares, tolerances, stand);
+// Neighbours in each block meet and change places.
+template <bool is_odd, typename T, int entries, int count, typename PairTolerances, bool is_spread>
+inline uint meet_neighbours(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand) {
+  typedef PairsWithin<is_odd, count / 2> Pairs;
+  SharedSquares squares = measure_shares<Pairs>(held, stand);
+  StepRotations<T, Pairs::count> rotations;
+  const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
+#pragma unroll
+  for (int i = 0; i < Pairs::count; ++i) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      rotate_and_exchange(held.W[Pairs::first(i)][t], held.W[Pairs::second(i)][t], rotation_of(rotations, i));
+    }
+  }
+  return found;
 }
 
-// Vectors of 16 bytes that so many numbers take.
-template <int numbers, typename T>
-constexpr int vectors_of() {
-  return (numbers * int(sizeof(T)) + 15) / 16;
+// Each column of a block meets each other one of it, by odd-even transposition: the block is reversed then.
+template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
+inline uint meet_within(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand) {
+  const int width = count / 2;
+  uint found = 0u;
+#pragma unroll 1
+  for (int step = 0; step + 1 < width; step += 2) {
+    found |= meet_neighbours<false>(held, tolerances, stand);
+    found |= meet_neighbours<true>(held, tolerances, stand);
+  }
+  if (width % 2 != 0) found |= meet_neighbours<false>(held, tolerances, stand);
+  return found;
 }
 
 // What a lane puts into a box: its entries of so many columns of a block, one after the other, and a square.
@@ -100,20 +119,20 @@ template <int columns, int entries, typename T, bool is_spread>
 inline void put_columns(thread const T* x, float square, int box, Stand<is_spread> stand) {
   threadgroup float4* place = columns_in_box<columns, entries, T>(box, stand);
   put_entries<columns * entries>(x, place);
-  place[vectors_of<columns * entries, T>()].x = square;
+  *(threadgroup float*)((threadgroup T*)place + columns * entries) = square;
 }
 
 template <int columns, int entries, typename T, bool is_spread>
 inline void take_columns(thread T* x, thread float& square, int box, Stand<is_spread> stand) {
   threadgroup const float4* place = columns_in_box<columns, entries, T>(box, stand);
   take_entries<columns * entries>(x, place);
-  square = place[vectors_of<columns * entries, T>()].x;
+  square = *(threadgroup const float*)((threadgroup const T*)place + columns * entries);
 }
 
 // `columns` columns from `first` of the pair on become those of a neighbour, which lies in this SIMD-group or has put
 // them into a box; this lane's go into the other box. A barrier.
-template <int first, int columns, typename T, int entries, bool is_spread>
-inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from,
+template <int first, int columns, typename T, int entries, int count, bool is_spread>
+inline void move_columns(thread Held<T, entries, count>& held, thread float& square, int box_to, int box_from,
                          ushort lane, Stand<is_spread> stand) {
   thread T* const moved = held.W[first];
   if (box_to != no_box) put_columns<columns, entries>(moved, square, box_to, stand);
@@ -126,37 +145,36 @@ inline void move_columns(thread HeldBlocks<T, entries>& held, thread float& squa
 }
 
 // The same of the block that begins with column `first`. A barrier, or three.
-template <int first, typename T, int entries, bool is_spread>
-inline void move_block(thread HeldBlocks<T, entries>& held, thread float& square, int box_to, int box_from, ushort lane,
-                       Stand<is_spread> stand) {
+template <int first, typename T, int entries, int count, bool is_spread>
+inline void move_block(thread Held<T, entries, count>& held, thread float& square, int box_to, int box_from,
+                       ushort lane, Stand<is_spread> stand) {
+  const int width = count / 2;
   if (stand.parts < limits::simd_width) {
-    move_columns<first, block_width>(held, square, box_to, box_from, lane, stand);
+    move_columns<first, width>(held, square, box_to, box_from, lane, stand);
     return;
   }
-  const int moved = limits::simdgroup_block_columns_moved(limits::simd_width);
+  const int moved = limits::simdgroup_block_columns_moved(width, limits::simd_width);
   float square_moved = square;
   move_columns<first, moved>(held, square_moved, box_to, box_from, lane, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  move_columns<first + moved, moved>(held, square, box_to, box_from, lane, stand);
+  move_columns<first + moved, width - moved>(held, square, box_to, box_from, lane, stand);
 }
 
 // The two ends of the line change places.
-template <typename T, int entries, bool is_spread>
-inline void exchange_ends(thread HeldBlocks<T, entries>& held, thread SharedSquares& squares, Stand<is_spread> stand) {
+template <typename T, int entries, int count, bool is_spread>
+inline void exchange_ends(thread Held<T, entries, count>& held, thread SharedSquares& squares, Stand<is_spread> stand) {
   const bool is_last = stands_last(stand);
 #pragma unroll
-  for (int c = 0; c < block_width; ++c) exchange_entries<entries>(held.W[c], held.W[block_width + c], is_last);
+  for (int c = 0; c < count / 2; ++c) exchange_entries<entries>(held.W[c], held.W[count / 2 + c], is_last);
   exchange_entries<1>(&squares.first, &squares.second, is_last);
 }
 
-// One sweep: every pair of columns once. Returns what this lane has found. The line is reversed afterwards, block by
-// block.
-template <typename T, int entries, typename PairTolerances, bool is_spread>
-inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances tolerances, Stand<is_spread> stand) {
-  uint found = meet_within<1>(held, tolerances, stand);
-  found |= meet_within<2>(held, tolerances, stand);
-  found |= meet_within<3>(held, tolerances, stand);
-  SharedSquares squares = measure_shares<PairsOfFours<across, 0>>(held, stand);
+// One sweep: every pair of columns once. Returns what this lane has found. The line is reversed afterwards.
+template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
+inline uint sweep_held(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand,
+                       InLine) {
+  uint found = meet_within(held, tolerances, stand);
+  SharedSquares squares = measure_shares<PairsAcross<0, count / 2>>(held, stand);
   for (int round = 0; round < 2 * stand.pairs_in_line; ++round) {
     const bool is_odd = round % 2 != 0;
     // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
@@ -164,7 +182,7 @@ inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances toler
     if (is_odd && stands_last(stand)) in_round.cosine = INFINITY;
     found |= meet_blocks(held, squares, in_round, stand);
     if (!is_odd) {
-      move_block<block_width>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
+      move_block<count / 2>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
       continue;
     }
     if (stand.has_end) exchange_ends(held, squares, stand);
@@ -175,7 +193,8 @@ inline uint sweep_held(thread HeldBlocks<T, entries>& held, PairTolerances toler
 
 // The same of pairs of columns.
 template <typename T, int entries, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, pair_columns>& held, Tolerances tolerances, Stand<is_spread> stand) {
+inline uint sweep_held(thread Held<T, entries, pair_columns>& held, Tolerances tolerances, Stand<is_spread> stand,
+                       InLine) {
   Columns<T, entries> columns;
 #pragma unroll
   for (int c = 0; c < pair_columns; ++c) {
@@ -189,6 +208,13 @@ inline uint sweep_held(thread Held<T, entries, pair_columns>& held, Tolerances t
     for (int t = 0; t < entries; ++t) held.W[c][t] = columns.W[c][t];
   }
   return found;
+}
+
+// The column of W that a pair holds as number c when the sweeps begin, or the first behind the last for lanes that hold
+// none.
+template <int count, bool is_spread>
+inline int column_swept(int c, Stand<is_spread> stand, InLine) {
+  return column_or_none<count>(c, stand);
 }
 
 }  // namespace metalsvd

@@ -39,31 +39,12 @@ struct PairsOfEighths {
   static constexpr int second(int i) { return is_odd ? (i + 1) % width : width + i; }
 };
 
-// The column of W that a pair holds as number c when the sweeps begin, or the first behind the last for lanes that hold
-// none.
+// The column of W that a pair holds as number c when the sweeps begin.
 template <int count, bool is_spread>
-inline int column_swept(int c, Stand<is_spread> stand) {
+inline int column_swept(int c, Stand<is_spread> stand, InCube) {
   const int width = count / 2;
   const int eighth = c < width ? stand.pair : 2 * eighth_pairs - 1 - stand.pair;
-  return count > pair_width ? eighth * width + c % width : column_or_none<count>(c, stand);
-}
-
-// What the share so many places on has, or as many back, of as many shares as a block has columns.
-template <int width, bool is_spread>
-inline float of_other_share(float value, int places, Stand<is_spread> stand) {
-  const int share = number_of_share<shares_of(width)>(stand);
-  const int other = share + places;
-  const int wrapped = other < 0 ? other + width : other < width ? other : other - width;
-  const int from = share < width ? wrapped : share;
-  return simd_shuffle(value, ushort(stand.lane + (from - share) * (stand.parts / shares_of(width))));
-}
-
-// One entry of each column: the rotation as in common/rotation.h, after which they change places.
-template <typename T>
-inline void rotate_and_exchange(thread T& x, thread T& y, Rotation<T> rotation) {
-  const T turned = multiply_add(-conjugate(rotation.sigma_by_1pc), y, x);
-  x = multiply_add(rotation.sigma, turned, y);
-  y = multiply_add(-conjugate(rotation.sigma_by_1pc), x, turned);
+  return eighth * width + c % width;
 }
 
 // Each lane finds the rotation of its share, and turns its entries of all columns by those of all. Shares keep the
@@ -150,7 +131,8 @@ inline int bit_exchanged_then(int step) { return step == 7 ? 1 : step == 8 ? 2 :
 // One sweep: every pair of columns once. Returns what this lane has found. The order of the columns is reversed
 // afterwards, in each block and of the two blocks of each pair.
 template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand) {
+inline uint sweep_held(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand,
+                       InCube) {
   const int width = count / 2;
   SharedSquares squares = measure_shares<PairsOfEighths<in_ring, false, width>>(held, stand);
   uint found = meet_eighths<in_line>(held, squares, tolerances, stand);

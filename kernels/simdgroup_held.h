@@ -26,6 +26,11 @@ struct HeldPlaces {
   int nonzero;  // columns of the matrix
 };
 
+// How the pairs of a matrix stand when the sweeps begin: in a line, or at the corners of a cube
+// (kernels/simdgroup_eighths.h).
+struct InLine {};
+struct InCube {};
+
 // The column of the matrix that the pair holds as number c.
 template <int count, bool is_spread>
 inline int column_of(int c, Stand<is_spread> stand) {
@@ -169,12 +174,11 @@ inline void norms_of_held(thread const Held<T, entries, count>& held, thread flo
   for (int c = 0; c < count; ++c) norms[c] = norms[c] >= least_square() ? precise::sqrt(norms[c]) : 0.0f;
 }
 
-// The column that a pair holds as number c, counted from the other end where the line is reversed, block by block.
+// The column that a pair holds as number c, counted from the other end where the line is reversed.
 template <int count, bool is_spread>
 inline int column_held(int pair, int c, bool is_reversed, Stand<is_spread> stand) {
-  const int width = count / 2;
-  const int block = 2 * pair + c / width;
-  return (is_reversed ? 2 * stand.pairs_in_line - 1 - block : block) * width + c % width;
+  const int column = count * pair + c;
+  return is_reversed ? count * stand.pairs_in_line - 1 - column : column;
 }
 
 // The places of the columns of each matrix of a group: the largest of `sizes` first, then in the order of columns;

@@ -73,6 +73,24 @@ inline uint find_rotations(thread const Held<T, entries, count>& held, thread Sh
   return found;
 }
 
+// What the share so many places on has, or as many back, of as many shares as a block has columns.
+template <int width, bool is_spread>
+inline float of_other_share(float value, int places, Stand<is_spread> stand) {
+  const int share = number_of_share<shares_of(width)>(stand);
+  const int other = share + places;
+  const int wrapped = other < 0 ? other + width : other < width ? other : other - width;
+  const int from = share < width ? wrapped : share;
+  return simd_shuffle(value, ushort(stand.lane + (from - share) * (stand.parts / shares_of(width))));
+}
+
+// One entry of each column: the rotation as in common/rotation.h, after which they change places.
+template <typename T>
+inline void rotate_and_exchange(thread T& x, thread T& y, Rotation<T> rotation) {
+  const T turned = multiply_add(-conjugate(rotation.sigma_by_1pc), y, x);
+  x = multiply_add(rotation.sigma, turned, y);
+  y = multiply_add(-conjugate(rotation.sigma_by_1pc), x, turned);
+}
+
 // The squares of a lane's share, summed up anew.
 template <typename Pairs, typename T, int entries, int count, bool is_spread>
 inline SharedSquares measure_shares(thread const Held<T, entries, count>& held, Stand<is_spread> stand) {

@@ -11,8 +11,7 @@
 // Complex columns are held and met in pairs, up to 32 entries of each a lane; few matrices leave a GPU waiting, so that
 // kernels of fewer entries a lane, which give the same bits, take these. Real ones are held in pairs of blocks: of up
 // to simdgroup_eighths_most rows in eight, a matrix in one SIMD-group or where there are few in two
-// (kernels/simdgroup_eighths.h); of more in blocks of four columns (kernels/simdgroup_blocks.h), by one kernel whether
-// there are few matrices or many.
+// (kernels/simdgroup_eighths.h); of more in a line of blocks (kernels/simdgroup_blocks.h).
 //
 // Lanes have up to 128 words of W and work with as many more, which a lane of an Apple GPU does not have, and A is read
 // three times: the planner takes these kernels where DeviceLimits says so.
@@ -121,7 +120,7 @@ inline void reorder_held(thread Held<T, entries, count>& held, HeldPlaces<count>
 }
 
 // W = R^H of B Pi = Q R.
-template <typename T, int entries, int count, bool is_spread>
+template <typename Formation, typename T, int entries, int count, bool is_spread>
 inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work, Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
   float squares[count];
@@ -138,7 +137,7 @@ inline void factor_line(thread Held<T, entries, count>& held, Workspace<T> work,
   device_barrier(stand);
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    const int row = column_swept<count>(c, stand);
+    const int row = column_swept<count>(c, stand, Formation());
 #pragma unroll
     for (int t = 0; t < entries; ++t) {
       const int i = row_of(stand, t);
@@ -335,7 +334,7 @@ inline void recover_factors(thread Held<T, entries, count>& held, thread const f
 }
 
 // The matrix of a threadgroup, in lanes that hold so many columns.
-template <typename Storage, int entries, int count, bool is_spread>
+template <typename Formation, typename Storage, int entries, int count, bool is_spread>
 inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                          Stand<is_spread> stand) {
   typedef typename StorageTraits<Storage>::Number T;
@@ -352,14 +351,14 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   Held<T, entries, count> held;
   load_held(tensors, exponent, shape, held, stand);
   keep_step(work.lockstep);
-  factor_line(held, work, stand);
+  factor_line<Formation>(held, work, stand);
   keep_step(work.lockstep);
 
   const Tolerances tolerances = make_tolerances(shape.columns, shape.columns);
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep_held(held, tolerances, stand);
+    const uint found = sweep_held(held, tolerances, stand, Formation());
     is_unfinished = where_it_holds(found == found_large, stand).in_group;
   }
   keep_step(work.lockstep);
@@ -373,14 +372,15 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
 }
 
 // Its registers, its part of the memory, and what the kernel was called with from there on.
-template <typename Storage, int entries, int count, bool is_spread>
+template <typename Formation, typename Storage, int entries, int count, bool is_spread>
 inline void factor_one(Tensors<Storage> tensors, device typename StorageTraits<Storage>::Number* scratch, long index,
                        long batch_stride, Shape shape, Workspace<typename StorageTraits<Storage>::Number> work,
                        Stand<is_spread> stand) {
   stand.tells_Q = false;
   work.square = scratch + index * limits::simdgroup_recovering_numbers(shape.columns, stand.parts * entries);
   work.reflectors.kept = work.square + limits::simdgroup_recovering_vectors(shape.columns);
-  factor_alone<Storage, entries, count>(tensors_from(tensors, index, batch_stride, shape), shape, work, stand);
+  factor_alone<Formation, Storage, entries, count>(tensors_from(tensors, index, batch_stride, shape), shape, work,
+                                                   stand);
 }
 
 // Grid: a SIMD-group a matrix. Ownership: the lanes of a pair own its two columns, lane `part` the rows part, part +
@@ -412,7 +412,8 @@ template <typename Storage, int entries>
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<false> stand = make_stand<false>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<InLine, Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work,
+                                                     stand);
 }
 
 // Grid: a threadgroup a matrix, of the SIMD-groups that its line takes. Ownership and promises as above, and besides:
@@ -432,11 +433,11 @@ template <typename Storage, int entries>
   typedef typename StorageTraits<Storage>::Number T;
   constexpr int float4s = limits::simdgroup_recovering_tile(entries, sizeof(T)) / 16;
   threadgroup float4 boxes[float4s];
-  threadgroup int origins[limits::simdgroup_recovering_most];
-  threadgroup int places[limits::simdgroup_recovering_most];
-  threadgroup float taus[limits::simdgroup_recovering_most];
-  threadgroup T turns[limits::simdgroup_recovering_most];
-  threadgroup T diagonals[limits::simdgroup_recovering_most];
+  threadgroup int origins[limits::simdgroup_recovering_complex_most];
+  threadgroup int places[limits::simdgroup_recovering_complex_most];
+  threadgroup float taus[limits::simdgroup_recovering_complex_most];
+  threadgroup T turns[limits::simdgroup_recovering_complex_most];
+  threadgroup T diagonals[limits::simdgroup_recovering_complex_most];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
   const LineMemory memory = make_line_memory(boxes, float4s, origins, marks);
   const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
@@ -444,13 +445,13 @@ template <typename Storage, int entries>
   const Team team = make_team(thread_index, threads, lane, simdgroup);
   const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, pair_columns), int(parts), memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
+  factor_one<InLine, Storage, entries, pair_columns>(tensors, scratch, threadgroup_index, batch_stride, shape, work,
+                                                     stand);
 }
 
-// Grid: as above. Ownership: the lanes of a pair own its two blocks of four columns, otherwise as above. `parts` is
-// what simdgroup_block_parts says.
-template <typename Storage, int most_rows>
-[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_most_threads)]] void svd_recovering_fours(
+// Grid: as above. Ownership: the lanes of a pair own its two blocks of columns, otherwise as above. `parts` is `lanes`.
+template <typename Storage, int most_rows, int lanes>
+[[kernel, max_total_threads_per_threadgroup(limits::simdgroup_block_most_threads)]] void svd_recovering_blocks(
     device const Storage* A [[buffer(0)]], device Storage* left [[buffer(1)]],
     device typename StorageTraits<Storage>::Real* S [[buffer(2)]], device Storage* right [[buffer(3)]],
     device int* info [[buffer(4)]], device typename StorageTraits<Storage>::Number* scratch [[buffer(5)]],
@@ -462,23 +463,24 @@ template <typename Storage, int most_rows>
     uint threads [[threads_per_threadgroup]], uint lane [[thread_index_in_simdgroup]],
     uint simdgroup [[simdgroup_index_in_threadgroup]]) {
   typedef typename StorageTraits<Storage>::Number T;
-  constexpr int float4s = limits::simdgroup_block_tile(most_rows, sizeof(T)) / 16;
+  constexpr int width = limits::simdgroup_block_width(most_rows);
+  constexpr int float4s = limits::simdgroup_block_tile(most_rows, sizeof(T), lanes) / 16;
+  constexpr int for_reflectors = limits::simdgroup_reflectors_bytes(most_rows, sizeof(T));
   threadgroup float4 boxes[float4s];
   threadgroup int origins[most_rows];
   threadgroup int places[most_rows];
-  threadgroup float taus[most_rows];
   threadgroup T turns[most_rows];
-  threadgroup T diagonals[most_rows];
   threadgroup uint marks[limits::simdgroups_per_threadgroup];
   const LineMemory memory = make_line_memory(boxes, float4s, origins, marks);
-  const Workspace<T> work = make_workspace<T>(places, turns, taus, diagonals);
+  // Columns of B leave so much room behind them, while the sweeps need all.
+  threadgroup T* const diagonals = (threadgroup T*)(boxes + (float4s - for_reflectors / 16));
+  const Workspace<T> work = make_workspace<T>(places, turns, (threadgroup float*)(diagonals + most_rows), diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, pair_width),
-                                             limits::simdgroup_block_parts(most_rows), memory, team);
+  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, 2 * width), lanes, memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, limits::simdgroup_block_entries(most_rows), pair_width>(tensors, scratch, threadgroup_index,
-                                                                              batch_stride, shape, work, stand);
+  factor_one<InLine, Storage, limits::simdgroup_entries(most_rows, lanes), 2 * width>(
+      tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);
 }
 
 // Grid: as above where a matrix takes more than one SIMD-group; else a SIMD-group a matrix, up to
@@ -518,7 +520,7 @@ template <typename Storage, int most_rows, int lanes>
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Stand<is_spread> stand = make_stand<is_spread>(shape, eighth_pairs, lanes, memory, team);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
-  factor_one<Storage, limits::simdgroup_eighth_entries(most_rows, lanes), 2 * limits::simdgroup_eighth(most_rows)>(
+  factor_one<InCube, Storage, limits::simdgroup_entries(most_rows, lanes), 2 * limits::simdgroup_eighth(most_rows)>(
       tensors, scratch, first + matrix, batch_stride, shape, work, stand);
 }
 

@@ -74,29 +74,64 @@ template [[host_name("svd_recovering_eighths_64_16_f16")]] [[kernel]] decltype(s
 template
     [[host_name("svd_recovering_eighths_64_16_bf16")]] [[kernel]] decltype(svd_recovering_eighths<BFloat16, 64, 16>)
         svd_recovering_eighths<BFloat16, 64, 16>;
-template [[host_name("svd_recovering_fours_80_f32")]] [[kernel]] decltype(svd_recovering_fours<float, 80>)
-    svd_recovering_fours<float, 80>;
-template [[host_name(
-    "svd_recovering_fours_80_f16")]] [[kernel]] decltype(svd_recovering_fours<half, 80>) svd_recovering_fours<half, 80>;
-template [[host_name("svd_recovering_fours_80_bf16")]] [[kernel]] decltype(svd_recovering_fours<BFloat16, 80>)
-    svd_recovering_fours<BFloat16, 80>;
-template [[host_name("svd_recovering_fours_96_f32")]] [[kernel]] decltype(svd_recovering_fours<float, 96>)
-    svd_recovering_fours<float, 96>;
-template [[host_name(
-    "svd_recovering_fours_96_f16")]] [[kernel]] decltype(svd_recovering_fours<half, 96>) svd_recovering_fours<half, 96>;
-template [[host_name("svd_recovering_fours_96_bf16")]] [[kernel]] decltype(svd_recovering_fours<BFloat16, 96>)
-    svd_recovering_fours<BFloat16, 96>;
-template [[host_name("svd_recovering_fours_112_f32")]] [[kernel]] decltype(svd_recovering_fours<float, 112>)
-    svd_recovering_fours<float, 112>;
-template [[host_name("svd_recovering_fours_112_f16")]] [[kernel]] decltype(svd_recovering_fours<half, 112>)
-    svd_recovering_fours<half, 112>;
-template [[host_name("svd_recovering_fours_112_bf16")]] [[kernel]] decltype(svd_recovering_fours<BFloat16, 112>)
-    svd_recovering_fours<BFloat16, 112>;
-template [[host_name("svd_recovering_fours_128_f32")]] [[kernel]] decltype(svd_recovering_fours<float, 128>)
-    svd_recovering_fours<float, 128>;
-template [[host_name("svd_recovering_fours_128_f16")]] [[kernel]] decltype(svd_recovering_fours<half, 128>)
-    svd_recovering_fours<half, 128>;
-template [[host_name("svd_recovering_fours_128_bf16")]] [[kernel]] decltype(svd_recovering_fours<BFloat16, 128>)
-    svd_recovering_fours<BFloat16, 128>;
+template [[host_name("svd_recovering_blocks_80_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 80, 8>)
+    svd_recovering_blocks<float, 80, 8>;
+template [[host_name("svd_recovering_blocks_80_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 80, 8>)
+    svd_recovering_blocks<half, 80, 8>;
+template [[host_name("svd_recovering_blocks_80_8_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 80, 8>)
+    svd_recovering_blocks<BFloat16, 80, 8>;
+template [[host_name("svd_recovering_blocks_80_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 80, 16>)
+    svd_recovering_blocks<float, 80, 16>;
+template [[host_name("svd_recovering_blocks_80_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 80, 16>)
+    svd_recovering_blocks<half, 80, 16>;
+template [[host_name("svd_recovering_blocks_80_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 80, 16>)
+    svd_recovering_blocks<BFloat16, 80, 16>;
+template [[host_name("svd_recovering_blocks_96_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 96, 8>)
+    svd_recovering_blocks<float, 96, 8>;
+template [[host_name("svd_recovering_blocks_96_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 96, 8>)
+    svd_recovering_blocks<half, 96, 8>;
+template [[host_name("svd_recovering_blocks_96_8_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 96, 8>)
+    svd_recovering_blocks<BFloat16, 96, 8>;
+template [[host_name("svd_recovering_blocks_96_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 96, 16>)
+    svd_recovering_blocks<float, 96, 16>;
+template [[host_name("svd_recovering_blocks_96_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 96, 16>)
+    svd_recovering_blocks<half, 96, 16>;
+template [[host_name("svd_recovering_blocks_96_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 96, 16>)
+    svd_recovering_blocks<BFloat16, 96, 16>;
+template [[host_name("svd_recovering_blocks_112_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 112, 16>)
+    svd_recovering_blocks<float, 112, 16>;
+template [[host_name("svd_recovering_blocks_112_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 112, 16>)
+    svd_recovering_blocks<half, 112, 16>;
+template
+    [[host_name("svd_recovering_blocks_112_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 112, 16>)
+        svd_recovering_blocks<BFloat16, 112, 16>;
+template [[host_name("svd_recovering_blocks_128_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 128, 16>)
+    svd_recovering_blocks<float, 128, 16>;
+template [[host_name("svd_recovering_blocks_128_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 128, 16>)
+    svd_recovering_blocks<half, 128, 16>;
+template
+    [[host_name("svd_recovering_blocks_128_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 128, 16>)
+        svd_recovering_blocks<BFloat16, 128, 16>;
+template [[host_name("svd_recovering_blocks_144_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 144, 16>)
+    svd_recovering_blocks<float, 144, 16>;
+template [[host_name("svd_recovering_blocks_144_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 144, 16>)
+    svd_recovering_blocks<half, 144, 16>;
+template
+    [[host_name("svd_recovering_blocks_144_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 144, 16>)
+        svd_recovering_blocks<BFloat16, 144, 16>;
+template [[host_name("svd_recovering_blocks_144_32_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 144, 32>)
+    svd_recovering_blocks<float, 144, 32>;
+template [[host_name("svd_recovering_blocks_144_32_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 144, 32>)
+    svd_recovering_blocks<half, 144, 32>;
+template
+    [[host_name("svd_recovering_blocks_144_32_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 144, 32>)
+        svd_recovering_blocks<BFloat16, 144, 32>;
+template [[host_name("svd_recovering_blocks_160_16_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 160, 16>)
+    svd_recovering_blocks<float, 160, 16>;
+template [[host_name("svd_recovering_blocks_160_16_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 160, 16>)
+    svd_recovering_blocks<half, 160, 16>;
+template
+    [[host_name("svd_recovering_blocks_160_16_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 160, 16>)
+        svd_recovering_blocks<BFloat16, 160, 16>;
 
 }  // namespace metalsvd

@@ -47,14 +47,19 @@ inline threadgroup float4* part_of_column(threadgroup T* column, Stand<is_spread
   return (threadgroup float4*)(column + stand.part * part_stride<entries, T>());
 }
 
-// The rows of a column that a lane of one SIMD-group has when a reflector is made: every rows_apart-th, which are those
-// of one partial sum (common/entries.h), so that they are summed up alike however many lanes hold a column.
+// The rows of a column that a lane of one SIMD-group has when a reflector is made are those of one partial sum
+// (common/entries.h), every rows_apart-th, so that they are summed up alike however many lanes hold a column; or of two
+// where there are as many sums as two SIMD-groups have lanes.
 template <int entries, bool is_spread>
 inline int rows_apart(Stand<is_spread> stand) {
-  return stand.parts * limits::simdgroup_few_lanes(entries);
+  return min(stand.parts * limits::simdgroup_few_lanes(entries), int(limits::simd_width));
+}
+template <int entries, bool is_spread>
+inline bool has_two_sums(Stand<is_spread> stand) {
+  return stand.parts * limits::simdgroup_few_lanes(entries) > limits::simd_width;
 }
 constexpr int rows_of_lane(int entries) {
-  return (entries + limits::simdgroup_few_lanes(entries) - 1) / limits::simdgroup_few_lanes(entries);
+  return 2 * ((entries + limits::simdgroup_few_lanes(entries) - 1) / limits::simdgroup_few_lanes(entries));
 }
 
 // Makes of a column in a box the v of reflector k, which leaves r e_k of rows k and below. One SIMD-group.
@@ -67,12 +72,17 @@ inline void make_reflector(threadgroup T* column, int k, Reflectors<T> reflector
   const T head = column[place_of_row<entries, T>(k, stand)];
   T v[count];
   float below = 0.0f;
+  float of_second_sum = 0.0f;
 #pragma unroll
   for (int j = 0; j < count; ++j) {
     const int i = first + j * apart;
     v[j] = i > k && i < height ? column[place_of_row<entries, T>(i, stand)] : from_real<T>(0.0f);
-    below = square_add(v[j], below);
+    const bool is_of_second = j % 2 != 0 && has_two_sums<entries>(stand);
+    const float sum = square_add(v[j], is_of_second ? of_second_sum : below);
+    below = is_of_second ? below : sum;
+    of_second_sum = is_of_second ? sum : of_second_sum;
   }
+  below += of_second_sum;
   for (int distance = apart / 2; distance > 0; distance /= 2) below += simd_shuffle_xor(below, ushort(distance));
   const bool is_zero = below < least_square();
   const float size = magnitude(head);

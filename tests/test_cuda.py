@@ -266,8 +266,9 @@ def test_larger_tiles_are_accurate(n):
 
 def test_a_plan_knows_the_device():
     """On CUDA lanes hold blocks of columns, and large tiles find room."""
-    assert "svd_recovering_fours_128_f32" in metalsvd.plan((128, 128), device="cuda")
-    assert "then block: " in metalsvd.plan((129, 129), device="cuda:0")
+    assert "svd_recovering_blocks_128_16_f32" in metalsvd.plan((128, 128), device="cuda")
+    assert "svd_recovering_blocks_144_32_f32" in metalsvd.plan((129, 129), device="cuda:0")
+    assert "then block: " in metalsvd.plan((161, 161), device="cuda:0")
     if torch.cuda.get_device_properties(0).shared_memory_per_block_optin >= 132 * 1024:
         assert "svd_threadgroup_132k_c64" in metalsvd.plan((91, 91), torch.complex64, device="cuda")
         assert "then block: " in metalsvd.plan((92, 92), torch.complex64, device="cuda")
@@ -275,7 +276,7 @@ def test_a_plan_knows_the_device():
         metalsvd.plan((3, 3), device="cuda:99")
 
 
-@pytest.mark.parametrize("n", [48, 49, 64, 65, 96, 97, 128, 129])
+@pytest.mark.parametrize("n", [48, 49, 64, 65, 96, 97, 128, 129, 144, 145, 160, 161, 256, 257])
 def test_both_sides_of_each_kernels_size_are_accurate(n):
     names = ["normal", "geometric", "exact_half_rank", "clusters", "column_graded_12", "row_graded_12"]
     A = batch_of(names, (n, n), torch.float32)

@@ -12,7 +12,7 @@ import torch
 pytestmark = pytest.mark.usefixtures("wide_lanes")
 
 # A SIMD-group a matrix, of the most rows and columns and of fewer rows than lanes hold; more SIMD-groups, of real
-# matrices blocks of four columns in them.
+# matrices lines of blocks in them.
 REAL, COMPLEX = torch.float32, torch.complex64
 EIGHTHS = [(33, 33), (40, 40), (48, 35), (41, 41), (48, 48), (43, 50), (56, 49), (60, 43), (57, 62)]
 REAL_SHAPES = [*EIGHTHS, (65, 65), (80, 74), (96, 90), (98, 97), (120, 113)]
@@ -37,7 +37,7 @@ def test_accurate_on_every_family(shape, dtype, full, target):
 @pytest.mark.parametrize(
     ("shape", "dtype"),
     [
-        *[(shape, REAL) for shape in [(36, 33), (41, 48), (50, 56), (64, 64), (80, 66)]],
+        *[(shape, REAL) for shape in [(36, 33), (41, 48), (50, 56), (64, 64), (80, 66), (90, 85)]],
         *[(shape, COMPLEX) for shape in [(23, 22), (33, 33)]],
     ],
 )
@@ -70,6 +70,20 @@ def test_thin_factors_are_those_of_full_ones(shape, dtype, target):
     checks.assert_same_bits(thin.S, full.S, "S")
     checks.assert_same_bits(thin.Vh, full.Vh[..., :columns, :], "Vh")
     checks.assert_same_bits(thin.S, metalsvd.svd_ex(A, compute_uv=False).S, "values only")
+
+
+# Of four blocks of six columns, and of five of five, the last of which are not whole.
+@pytest.mark.parametrize("shape", [(130, 129), (146, 152)])
+@pytest.mark.parametrize("full", [False, True])
+def test_wide_blocks_are_accurate(shape, full, target):
+    families = ["normal", "half_rank", "column_graded_12", "clusters", "mixed_scales"]
+    A = matrices.batch_of(families, shape, REAL, seed=3)
+    found = metalsvd.svd_ex(A.to(target), full_matrices=full)
+    alone = metalsvd.svd_ex(A[1].to(target), full_matrices=full)  # in twice the lanes, up to 144 rows
+    for i, family in enumerate(families):
+        checks.assert_accurate(A[i], found.U[i], found.S[i], found.Vh[i], family)
+    for factor in ("U", "S", "Vh"):
+        checks.assert_same_bits(getattr(alone, factor), getattr(found, factor)[1], factor)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -115,7 +129,8 @@ def test_any_strides(shape, target):
         ((42, 41), REAL, ["half_rank", *8 * ["normal"]]),  # or two, and one alone
         ((46, 44), REAL, ["normal"]),  # few: sixteen lanes a column, in two SIMD-groups
         ((50, 49), REAL, ["half_rank"]),
-        ((66, 65), REAL, ["half_rank"]),  # in three, the last with lanes that hold none
+        ((66, 65), REAL, ["half_rank", *2 * ["normal"]]),  # in three, the last with lanes that hold none
+        ((82, 41), REAL, ["normal"]),  # few: sixteen lanes a column
         ((98, 41), REAL, ["normal"]),  # in three of twice the lanes a column, whose entries are no whole vectors
         ((114, 41), REAL, ["normal"]),  # whose entries are
         ((22, 21), COMPLEX, ["half_rank", *5 * ["normal"]]),
@@ -148,15 +163,20 @@ def test_matrices_keep_step_where_there_are_many_and_they_are_small(emulated):
         ((9, 49, 41), "svd_recovering_eighths_56_8_f32"),
         ((1, 57, 57), "svd_recovering_eighths_64_16_f32"),
         ((9, 64, 64), "svd_recovering_eighths_64_8_f32"),
-        ((1, 65, 65), "svd_recovering_fours_80_f32"),
-        ((2, 80, 41), "svd_recovering_fours_80_f32"),
-        ((2, 81, 65), "svd_recovering_fours_96_f32"),
-        ((2, 96, 81), "svd_recovering_fours_96_f32"),
-        ((2, 97, 97), "svd_recovering_fours_112_f32"),
-        ((1, 112, 112), "svd_recovering_fours_112_f32"),
-        ((2, 113, 97), "svd_recovering_fours_128_f32"),
-        ((1, 128, 128), "svd_recovering_fours_128_f32"),
+        ((1, 65, 65), "svd_recovering_blocks_80_16_f32"),
+        ((9, 80, 41), "svd_recovering_blocks_80_8_f32"),
+        ((1, 81, 65), "svd_recovering_blocks_96_16_f32"),
+        ((9, 96, 81), "svd_recovering_blocks_96_8_f32"),
+        ((2, 97, 97), "svd_recovering_blocks_112_16_f32"),
+        ((1, 112, 112), "svd_recovering_blocks_112_16_f32"),
+        ((2, 113, 97), "svd_recovering_blocks_128_16_f32"),
+        ((1, 128, 128), "svd_recovering_blocks_128_16_f32"),
+        ((1, 129, 129), "svd_recovering_blocks_144_32_f32"),
+        ((2, 130, 144), "svd_recovering_blocks_144_16_f32"),
+        ((1, 160, 129), "svd_recovering_blocks_160_16_f32"),
         ((2, 129, 50), "svd_recovering_eighths_56_16_f32"),  # of R
+        ((2, 161, 129), "svd_recovering_blocks_144_16_f32"),
+        ((2, 161, 160), "svd_recovering_blocks_160_16_f32"),
         ((9, 20, 20), "svd_simdgroups_10_c64"),
         ((9, 21, 21), "svd_recovering_12_c64"),
         ((9, 25, 25), "svd_recovering_16_c64"),
@@ -172,4 +192,5 @@ def test_plans(shape, kernel, emulated):
     is_complex = kernel.endswith("c64")
     plan = metalsvd.plan(shape, COMPLEX if is_complex else REAL, device="mps")
     assert f"kernel {kernel}," in plan
-    assert plan.startswith("tall QR") == (shape[1] > (80 if is_complex else 128))
+    rows, columns = max(shape[1:]), min(shape[1:])
+    assert plan.startswith("tall QR") == (rows > (80 if is_complex else 160 if columns > 128 else 128))
