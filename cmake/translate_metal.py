@@ -158,6 +158,7 @@ class CudaDialect:
 _SPECIAL_BOUNDS = {
     "block_wide_solve_": "768",
     "block_held_192_": "128, 3",
+    "block_held_224_": "128, 3",
     "block_held_256_": "256, 2",
     "block_held_288_": "256, 2",
     "svd_simdgroups_12_": "768",

@@ -267,7 +267,7 @@ bool holds_pairs(const Problem& problem, const Plan& plan) {
 }
 
 // As few blocks as the limit on their width allows, two at least, then as little padding as their number allows; where
-// pairs are met in registers an even number of blocks of whole fours.
+// pairs are met in registers an even number of blocks of whole small blocks.
 void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.block_is_wide = !is_complex(problem) && plan.columns > limits::block_wide_pair_columns;
   plan.block_count = std::max<std::int64_t>(
@@ -275,12 +275,13 @@ void plan_block(const Problem& problem, bool is_of_R, Plan& plan) {
   plan.threads_per_threadgroup = limits::block_threads;
   const std::int64_t height = limits::block_height(plan.rows);
   if (is_of_R && holds_pairs(problem, plan)) {
-    constexpr std::array<int, 3> rows_of_kernels{limits::block_held_few_rows, 256, limits::block_held_most_rows};
-    plan.block_held_rows = *std::ranges::lower_bound(rows_of_kernels, height);
+    constexpr std::array<int, 4> rows_of_kernels{limits::block_held_few_rows, 224, 256, limits::block_held_most_rows};
+    const int held_rows = *std::ranges::lower_bound(rows_of_kernels, height);
+    plan.block_held_rows = held_rows;
     plan.block_count += plan.block_count % 2;
-    const std::int64_t fours = divide_up(plan.columns, plan.block_count * limits::block_held_columns);
-    plan.block_width = fours * limits::block_held_columns;
-    const std::int64_t lanes = fours * limits::block_held_parts(static_cast<int>(plan.block_held_rows));
+    const std::int64_t small_blocks = divide_up(plan.columns, plan.block_count * limits::block_held_width(held_rows));
+    plan.block_width = small_blocks * limits::block_held_width(held_rows);
+    const std::int64_t lanes = small_blocks * limits::block_held_parts(held_rows);
     plan.threads_per_threadgroup = divide_up(lanes, limits::simd_width) * limits::simd_width;
     plan.block_steps = 1;
   } else {

@@ -46,6 +46,7 @@ template [[host_name("block_reflect_f32")]] [[kernel]] decltype(block_reflect<fl
 template [[host_name("block_lengths_f32")]] [[kernel]] decltype(block_lengths<float>) block_lengths<float>;
 template [[host_name("block_drop_f32")]] [[kernel]] decltype(block_drop<float>) block_drop<float>;
 template [[host_name("block_held_192_f32")]] [[kernel]] decltype(block_held<float, 192>) block_held<float, 192>;
+template [[host_name("block_held_224_f32")]] [[kernel]] decltype(block_held<float, 224>) block_held<float, 224>;
 template [[host_name("block_held_256_f32")]] [[kernel]] decltype(block_held<float, 256>) block_held<float, 256>;
 template [[host_name("block_held_288_f32")]] [[kernel]] decltype(block_held<float, 288>) block_held<float, 288>;
 template [[host_name("block_wide_gram_f32")]] [[kernel]] decltype(block_wide_gram<float>) block_wide_gram<float>;

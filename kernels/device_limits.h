@@ -150,9 +150,7 @@ enum : int {
   block_wide_most_strips = 16,
   block_wide_rotating = 4,
   // Behind the tall QR columns of so few rows stay in registers while a pair is met, where lanes have so many of them
-  // (block_held.h), in blocks of so many: in the lanes of half a SIMD-group where they are few, of a whole one where
-  // they are more.
-  block_held_columns = 4,
+  // (block_held.h): in the lanes of half a SIMD-group where they are few, of a whole one where they are more.
   block_held_most_rows = 288,
   block_held_few_rows = 192,
   // Sweeps over R that rotate all columns at once (whole.h), up to so many, before those of tables: products of
@@ -459,12 +457,14 @@ constexpr bool block_sweep_sorts(long sweep) {
   return sweep <= block_sorting_sweeps || (sweep > block_sorting_again && sweep % 2 == 0);
 }
 
-// Of the kernels that hold pairs of up to 64 columns of so many rows: the lanes of a pair of blocks of four, their
-// entries of a column, and the boxes.
+// Of the kernels that hold pairs of up to 64 columns of so many rows: the columns of a small block, seven where with
+// the fewest matrices more than 192 columns are eight blocks of 28; the lanes of a pair of them, their entries of a
+// column, and the boxes.
+constexpr int block_held_width(int rows) { return rows == 224 ? 7 : 4; }
 constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
 constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
 constexpr int block_held_tile(int rows) {
-  return simdgroup_block_boxes(block_wide_pair_columns, block_held_columns, block_held_parts(rows),
+  return simdgroup_block_boxes(block_wide_pair_columns, block_held_width(rows), block_held_parts(rows),
                                block_held_entries(rows), word_bytes);
 }
 

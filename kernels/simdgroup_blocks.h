@@ -108,40 +108,41 @@ inline uint meet_within(thread Held<T, entries, count>& held, PairTolerances tol
   return found;
 }
 
-// What a lane puts into a box: its entries of so many columns of a block, one after the other, and a square.
-template <int columns, int entries, typename T, bool is_spread>
+// What a lane puts into a box: its entries of so many columns of a block, one after the other, and a square. A box has
+// room for `most` columns: others must not lie where it does, which lanes take at other times.
+template <int most, int entries, typename T, bool is_spread>
 inline threadgroup float4* columns_in_box(int box, Stand<is_spread> stand) {
-  const int bytes = limits::simdgroup_block_box_bytes(columns, entries, sizeof(T));
+  const int bytes = limits::simdgroup_block_box_bytes(most, entries, sizeof(T));
   return stand.memory.boxes + (box * stand.parts + stand.part) * (bytes / 16);
 }
 
-template <int columns, int entries, typename T, bool is_spread>
+template <int columns, int most, int entries, typename T, bool is_spread>
 inline void put_columns(thread const T* x, float square, int box, Stand<is_spread> stand) {
-  threadgroup float4* place = columns_in_box<columns, entries, T>(box, stand);
+  threadgroup float4* place = columns_in_box<most, entries, T>(box, stand);
   put_entries<columns * entries>(x, place);
   *(threadgroup float*)((threadgroup T*)place + columns * entries) = square;
 }
 
-template <int columns, int entries, typename T, bool is_spread>
+template <int columns, int most, int entries, typename T, bool is_spread>
 inline void take_columns(thread T* x, thread float& square, int box, Stand<is_spread> stand) {
-  threadgroup const float4* place = columns_in_box<columns, entries, T>(box, stand);
+  threadgroup const float4* place = columns_in_box<most, entries, T>(box, stand);
   take_entries<columns * entries>(x, place);
   square = *(threadgroup const float*)((threadgroup const T*)place + columns * entries);
 }
 
 // `columns` columns from `first` of the pair on become those of a neighbour, which lies in this SIMD-group or has put
 // them into a box; this lane's go into the other box. A barrier.
-template <int first, int columns, typename T, int entries, int count, bool is_spread>
+template <int first, int columns, int most, typename T, int entries, int count, bool is_spread>
 inline void move_columns(thread Held<T, entries, count>& held, thread float& square, int box_to, int box_from,
                          ushort lane, Stand<is_spread> stand) {
   thread T* const moved = held.W[first];
-  if (box_to != no_box) put_columns<columns, entries>(moved, square, box_to, stand);
+  if (box_to != no_box) put_columns<columns, most, entries>(moved, square, box_to, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
   if (stand.parts < limits::simd_width) {
     shuffle_entries<columns * entries>(moved, lane);
     square = simd_shuffle(square, lane);
   }
-  if (box_from != no_box) take_columns<columns, entries>(moved, square, box_from, stand);
+  if (box_from != no_box) take_columns<columns, most, entries>(moved, square, box_from, stand);
 }
 
 // The same of the block that begins with column `first`. A barrier, or three.
@@ -150,14 +151,14 @@ inline void move_block(thread Held<T, entries, count>& held, thread float& squar
                        ushort lane, Stand<is_spread> stand) {
   const int width = count / 2;
   if (stand.parts < limits::simd_width) {
-    move_columns<first, width>(held, square, box_to, box_from, lane, stand);
+    move_columns<first, width, width>(held, square, box_to, box_from, lane, stand);
     return;
   }
   const int moved = limits::simdgroup_block_columns_moved(width, limits::simd_width);
   float square_moved = square;
-  move_columns<first, moved>(held, square_moved, box_to, box_from, lane, stand);
+  move_columns<first, moved, moved>(held, square_moved, box_to, box_from, lane, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  move_columns<first + moved, width - moved>(held, square, box_to, box_from, lane, stand);
+  move_columns<first + moved, width - moved, moved>(held, square, box_to, box_from, lane, stand);
 }
 
 // The two ends of the line change places.

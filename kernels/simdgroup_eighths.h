@@ -105,9 +105,9 @@ inline void trade_second_block(thread Held<T, entries, count>& held, thread floa
     return;
   }
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  put_columns<width, entries>(traded, square, stand.pair, stand);
+  put_columns<width, width, entries>(traded, square, stand.pair, stand);
   threadgroup_barrier(mem_flags::mem_threadgroup);
-  take_columns<width, entries>(traded, square, stand.pair ^ bits, stand);
+  take_columns<width, width, entries>(traded, square, stand.pair ^ bits, stand);
 }
 
 // The two blocks change places in those pairs whose number has this bit.

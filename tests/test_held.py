@@ -15,8 +15,10 @@ pytestmark = [pytest.mark.kernels, pytest.mark.usefixtures("wide_lanes")]
 # Four blocks of five fours of columns, of six and of seven, some of which end in the middle of a SIMD-group.
 SHAPES = [(66, 70), (90, 85), (102, 97)]
 SMALL = (70, 66)
-# The fewest columns that a SIMD-group holds a pair of fours of, and that it has no whole vectors of.
+# The fewest columns that a SIMD-group holds a pair of small blocks of: of seven columns, of four, and of four whose
+# entries are no whole vectors.
 LARGE = (196, 193)
+LARGER = (227, 225)
 LARGEST = (258, 257)
 
 
@@ -27,6 +29,7 @@ LARGEST = (258, 257)
         ((161, 161), {}, "6 blocks of 28 columns, 5 rounds"),
         ((700, 192), {}, "6 blocks of 32 columns, 5 rounds"),
         ((193, 193), {}, "8 blocks of 28 columns, 7 rounds"),
+        ((225, 225), {}, "8 blocks of 32 columns, 7 rounds"),
         ((256, 9000), {"compute_uv": False}, "8 blocks of 32 columns, 7 rounds"),
         ((3, 66, 70), {"driver": "recover", "dtype": torch.bfloat16}, "4 blocks of 20 columns, 3 rounds"),
         ((257, 257), {}, "10 blocks of 28 columns, 9 rounds"),
@@ -56,7 +59,7 @@ def test_every_family(shape, target):
     checks.assert_families_accurate(list(matrices.FAMILIES), shape, torch.float32, target, driver="recover")
 
 
-@pytest.mark.parametrize(("shape", "family"), [(LARGE, "half_rank"), (LARGEST, "normal")], ids=str)
+@pytest.mark.parametrize(("shape", "family"), [(LARGE, "half_rank"), (LARGER, "ones"), (LARGEST, "normal")], ids=str)
 def test_the_tallest_columns(shape, family, target):
     checks.assert_families_accurate([family], shape, torch.float32, target)
 
