@@ -132,9 +132,8 @@ enum : int {
   block_wide_gram_threadgroups = 256,
   block_wide_chunks = 4,
   // The first sweeps sort the columns of a table by their norms. Later ones do not: columns of nearly the same norm
-  // would
-  // change seats again and again, and some would miss each other. Graded rows without a QR in front take many sweeps to
-  // be in order: after so many every other one sorts.
+  // would change seats again and again, and some would miss each other. Graded rows without a QR in front take many
+  // sweeps to be in order: after so many every other one sorts.
   block_sorting_sweeps = 5,
   block_sorting_again = 14,
   // Sweeps in which angles are large (block_wide_exponential.h).
@@ -262,8 +261,7 @@ enum : int {
   // Block reflectors take panels of tall_panel_bytes too, and Gram matrices of so many rows of one, a thread each in a
   // pass; for the products with X^H rows are cut in so many parts at most, of so many at least, of which a threadgroup
   // stages some at a time; and they are applied to so many packs of a chunk at a time, by so many threadgroups a core,
-  // of
-  // which each multiplies K anew.
+  // each of which multiplies K anew.
   reflectors_passes = 16,
   reflectors_chunk_rows = 128,
   reflectors_small_threads = reflectors_chunk_rows,
@@ -401,8 +399,7 @@ constexpr int simdgroup_block_tile(int rows, int number_bytes, int lanes) {
 }
 
 // Of the kernels for eight blocks, for up to 40, 48, 56 or 64 rows and columns: the columns of a block, and the
-// threadgroup memory, for 8 columns of B or where lanes of one SIMD-group do not
-// have all blocks for one of each pair.
+// threadgroup memory, for 8 columns of B or where lanes of one SIMD-group do not have all blocks for one of each pair.
 constexpr int simdgroup_eighth(int rows) { return rows / (2 * simdgroup_eighth_pairs); }
 // Matrices of a threadgroup, a SIMD-group each: some where a core runs more than eight SIMD-groups at a time.
 constexpr int simdgroup_eighth_matrices(int rows, int lanes) {
@@ -457,9 +454,8 @@ constexpr bool block_sweep_sorts(long sweep) {
   return sweep <= block_sorting_sweeps || (sweep > block_sorting_again && sweep % 2 == 0);
 }
 
-// Of the kernels that hold pairs of up to 64 columns of so many rows: the columns of a small block, seven where with
-// the fewest matrices more than 192 columns are eight blocks of 28; the lanes of a pair of them, their entries of a
-// column, and the boxes.
+// Of the kernels that hold pairs of up to 64 columns of so many rows: the columns of a small block, of which a block of
+// 28 is a multiple; the lanes of a pair of these, their entries of a column, and the boxes.
 constexpr int block_held_width(int rows) { return rows == 224 ? 7 : 4; }
 constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
 constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
