@@ -1,6 +1,5 @@
 // The sweeps of the recovering kernels of method `simdgroup` (kernels/simdgroup_recover.h) where a pair is two blocks
-// of columns, four of them or some more, and what they have beside the sweeps over pairs of columns
-// (kernels/simdgroup_sweep.h).
+// of four to seven columns, and what they have beside the sweeps over pairs of columns (kernels/simdgroup_sweep.h).
 //
 // The blocks of a line meet as columns do there, by odd-even transposition. Where two meet, each column of the one
 // meets each of the other, in as many steps as a block has columns; those of the same block meet at the beginning of a
@@ -73,7 +72,6 @@ inline uint meet_blocks(thread Held<T, entries, count>& held, thread SharedSquar
   if (width > 4) found |= meet_across<4 % width>(held, squares, tolerances, stand);
   if (width > 5) found |= meet_across<5 % width>(held, squares, tolerances, stand);
   if (width > 6) found |= meet_across<6 % width>(held, squares, tolerances, stand);
-  if (width > 7) found |= meet_across<7 % width>(held, squares, tolerances, stand);
   return found;
 }
 
@@ -84,13 +82,7 @@ inline uint meet_neighbours(thread Held<T, entries, count>& held, PairTolerances
   SharedSquares squares = measure_shares<Pairs>(held, stand);
   StepRotations<T, Pairs::count> rotations;
   const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
-#pragma unroll
-  for (int i = 0; i < Pairs::count; ++i) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      rotate_and_exchange(held.W[Pairs::first(i)][t], held.W[Pairs::second(i)][t], rotation_of(rotations, i));
-    }
-  }
+  rotate_and_exchange_all<Pairs>(held, rotations);
   return found;
 }
 

@@ -57,13 +57,7 @@ inline uint meet_and_exchange(thread Held<T, entries, count>& held, thread Share
   if (is_odd) squares.second = of_other_share<width>(squares.second, 1, stand);
   StepRotations<T, Pairs::count> rotations;
   const uint found = find_rotations<Pairs>(held, squares, tolerances, rotations, stand);
-#pragma unroll
-  for (int i = 0; i < Pairs::count; ++i) {
-#pragma unroll
-    for (int t = 0; t < entries; ++t) {
-      rotate_and_exchange(held.W[Pairs::first(i)][t], held.W[Pairs::second(i)][t], rotation_of(rotations, i));
-    }
-  }
+  rotate_and_exchange_all<Pairs>(held, rotations);
   if (is_odd) {
     const bool holds_ends = standing == in_line && number_of_share<shares_of(width)>(stand) == width - 1;
     exchange_entries<1>(&squares.first, &squares.second, holds_ends);

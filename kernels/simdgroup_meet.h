@@ -91,6 +91,19 @@ inline void rotate_and_exchange(thread T& x, thread T& y, Rotation<T> rotation) 
   y = multiply_add(-conjugate(rotation.sigma_by_1pc), x, turned);
 }
 
+// The columns of a step likewise.
+template <typename Pairs, typename T, int entries, int count>
+inline void rotate_and_exchange_all(thread Held<T, entries, count>& held,
+                                    thread const StepRotations<T, Pairs::count>& rotations) {
+#pragma unroll
+  for (int i = 0; i < Pairs::count; ++i) {
+#pragma unroll
+    for (int t = 0; t < entries; ++t) {
+      rotate_and_exchange(held.W[Pairs::first(i)][t], held.W[Pairs::second(i)][t], rotation_of(rotations, i));
+    }
+  }
+}
+
 // The squares of a lane's share, summed up anew.
 template <typename Pairs, typename T, int entries, int count, bool is_spread>
 inline SharedSquares measure_shares(thread const Held<T, entries, count>& held, Stand<is_spread> stand) {
