@@ -119,8 +119,8 @@ inline uint meet_rings(thread Held<T, entries, count>& held, BlockTolerances tol
 // Grid: a threadgroup a matrix and pair, of block_held_parts lanes for each pair of small blocks. Ownership: the
 // threadgroup owns the columns of its pair for the round; the lanes of a pair of small blocks own these, as in a line
 // (simdgroup_line.h). Barriers: three, and those of sweep_held or meet_rings. The host promises: `rows` is a
-// multiple of four, at most most_rows; `width` one of block_held_width, at most block_wide_columns. Threadgroups of one
-// matrix meet in its `states` only.
+// multiple of four, at most most_rows, and `width` one of block_held_width, at most block_wide_columns. Threadgroups of
+// one matrix meet in its `states` only.
 template <typename T, int most_rows>
 [[kernel, max_total_threads_per_threadgroup(limits::block_threads)]] void block_held(
     device T* W [[buffer(0)]], device atomic_int* states [[buffer(1)]], constant long& rows [[buffer(2)]],
