@@ -42,8 +42,8 @@ enum : int {
   simdgroup_most_rows = 512,
   // More real columns are left to method `block`.
   simdgroup_most_columns = 128,
-  // So many columns and more of more than so many rows, but not as many, take less time by the tall QR and with R in
-  // registers.
+  // From simdgroup_long_columns on and up to as many as these rows are, columns of more rows take less time by the tall
+  // QR and with R in registers.
   simdgroup_long_rows = 128,
   simdgroup_long_complex_rows = 80,
   simdgroup_long_columns = 16,
@@ -458,7 +458,7 @@ constexpr bool block_sweep_sorts(long sweep) {
 // 28 is a multiple; the lanes of a pair of these, their entries of a column, and the boxes.
 constexpr int block_held_width(int rows) { return rows == 224 ? 7 : 4; }
 constexpr int block_held_parts(int rows) { return rows > block_held_few_rows ? simd_width : simd_width / 2; }
-constexpr int block_held_entries(int rows) { return rows / block_held_parts(rows); }
+constexpr int block_held_entries(int rows) { return simdgroup_entries(rows, block_held_parts(rows)); }
 constexpr int block_held_tile(int rows) {
   return simdgroup_block_boxes(block_wide_pair_columns, block_held_width(rows), block_held_parts(rows),
                                block_held_entries(rows), word_bytes);

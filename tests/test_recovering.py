@@ -72,7 +72,7 @@ def test_thin_factors_are_those_of_full_ones(shape, dtype, target):
     checks.assert_same_bits(thin.S, metalsvd.svd_ex(A, compute_uv=False).S, "values only")
 
 
-# Of four blocks of six columns, and of five of five, the last of which are not whole.
+# Blocks of six columns, and of five, the last of which are not whole.
 @pytest.mark.parametrize("shape", [(130, 129), (146, 152)])
 @pytest.mark.parametrize("full", [False, True])
 def test_wide_blocks_are_accurate(shape, full, target):
