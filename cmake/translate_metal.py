@@ -92,15 +92,16 @@ class CudaDialect:
     instantiation, and a threadgroup tile a reference to a __shared__ array."""
 
     ignored_pragma = re.compile(r"\s*#\s*pragma\s+(METAL|clang|nounroll)\b")
-    # Not macros: __device__ itself expands to __attribute__((device)).
+    # Not macros: __device__ itself expands to __attribute__((device)). Inlined always, as by Metal: where nvcc leaves a
+    # large function out of line it no longer knows of what memory its pointers are.
     words: ClassVar[dict[str, str]] = {
         "device": "",
         "constant": "const",
         "threadgroup": "",
         "thread": "",
-        "inline": "__device__ inline",
+        "inline": "__device__ __forceinline__",
     }
-    kernel_mark = "__device__"
+    kernel_mark = "__device__ __forceinline__"
 
     def __init__(self, source: MetalSource):
         self.source = source

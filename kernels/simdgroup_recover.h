@@ -268,13 +268,13 @@ inline void make_left_vectors(thread Held<T, entries, count>& held, bool reflect
 template <int entries, typename Storage, typename T, bool is_spread>
 inline void store_right_vectors(Factor<Storage> V, Workspace<T> work, Stand<is_spread> stand) {
   const int width = width_of_square(stand.columns);
+  const Walk walk = make_walk(false, stand);
   for (int first = 0; first < stand.columns; first += staged_columns) {
-    for (int e = thread_of(stand); e < staged_columns * stand.columns; e += threads_of(stand)) {
-      const int c = e % staged_columns;
-      const int i = e / staged_columns;
-      if (first + c >= stand.columns) continue;
-      column_box<entries, T>(c, stand)[place_of_row<entries, T>(stand.memory.origins[i], stand)] =
-          multiply(work.turns[first + c], work.square[i * width + first + c]);
+    const int column = first + walk.column;
+    threadgroup T* const box = column_box<entries, T>(walk.column, stand);
+    for (int i = walk.row; i < stand.columns && column < stand.columns; i += walk.step) {
+      box[place_of_row<entries, T>(stand.memory.origins[i], stand)] =
+          multiply(work.turns[column], work.square[i * width + column]);
     }
     group_barrier(stand);
     store_boxes<entries, T>(first, stand.columns, V, stand);

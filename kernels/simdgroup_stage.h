@@ -19,8 +19,8 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Columns that are in boxes together, and entries of them that a thread moves at a time.
-enum : int { staged_columns = 8, moved_entries = 8 };
+// Columns that are in boxes together, and the most entries of them that a thread reads at a time.
+enum : int { staged_columns = 8, most_read_together = 8 };
 
 template <bool is_spread>
 inline int thread_of(Stand<is_spread> stand) {
@@ -32,52 +32,56 @@ inline int threads_of(Stand<is_spread> stand) {
   return stand.simdgroups * limits::simd_width;
 }
 
-// Entry number e of those of staged_columns boxes, a thread every threads_of()-th: where rows lie next to each other
-// column by column, else row by row.
-struct PlaceInBoxes {
-  int row;
+// What a thread moves of staged_columns columns: of one of them every `step`-th row, from `row` on. Where columns are
+// dense, which is that their rows lie next to each other, neighbours have one column, else they have one row.
+struct Walk {
   int column;
+  int row;
+  int step;
 };
 
-template <int entries, bool is_spread>
-inline PlaceInBoxes place_in_boxes(int e, bool columns_are_dense, Stand<is_spread> stand) {
-  PlaceInBoxes place;
-  place.column = columns_are_dense ? (e >> ctz(uint(stand.parts))) / entries : e % staged_columns;
-  place.row = columns_are_dense ? e - place.column * stand.parts * entries : e / staged_columns;
-  return place;
+template <bool is_spread>
+inline Walk make_walk(bool columns_are_dense, Stand<is_spread> stand) {
+  const int number = thread_of(stand);
+  Walk walk;
+  walk.step = threads_of(stand) / staged_columns;
+  walk.column = columns_are_dense ? number / walk.step : number % staged_columns;
+  walk.row = columns_are_dense ? number % walk.step : number / staged_columns;
+  return walk;
 }
 
-template <int entries, bool is_spread>
-inline int entries_in_boxes(Stand<is_spread> stand) {
-  return staged_columns * stand.parts * entries;
+template <typename Storage, bool is_spread>
+inline Walk walk_over(Tensors<Storage> tensors, Stand<is_spread> stand) {
+  return make_walk(tensors.row_stride < tensors.column_stride, stand);
 }
 
-// Those that this thread has of the next moved_entries of them, from columns `first` and following of B as A has them;
-// zeros where it has none. They are read together, as each takes its time.
-template <int entries, typename T, typename Storage, bool is_spread>
-inline void fetch_entries(Tensors<Storage> tensors, int first, int e, Shape shape, Stand<is_spread> stand,
-                          thread T* held) {
-  const bool columns_are_dense = tensors.row_stride < tensors.column_stride;
+// So many entries of a column of B as A has it, every `step`-th from `row` on; zeros from row `behind` on. They are
+// read together, as each takes its time.
+template <int count, typename T, typename Storage>
+inline void read_entries(Tensors<Storage> tensors, int column, int row, int step, int behind, thread T* held) {
+  device const Storage* entry = tensors.A + (row * tensors.row_stride + column * tensors.column_stride);
 #pragma unroll
-  for (int b = 0; b < moved_entries; ++b) {
-    const PlaceInBoxes place = place_in_boxes<entries>(e + b * threads_of(stand), columns_are_dense, stand);
+  for (int b = 0; b < count; ++b) {
     held[b] = from_real<T>(0.0f);
-    if (place.row < shape.rows && first + place.column < shape.columns && place.column < staged_columns) {
-      held[b] = to_number(tensors.A[place.row * tensors.row_stride + (first + place.column) * tensors.column_stride]);
-    }
+    if (row + b * step < behind) held[b] = to_number(*entry);
+    entry += step * tensors.row_stride;
   }
 }
 
 // The largest magnitude of an entry of B, in bits, told to every thread.
 template <int entries, typename T, typename Storage, bool is_spread>
 inline uint largest_entry(Tensors<Storage> tensors, Shape shape, Stand<is_spread> stand) {
+  constexpr int together = entries < most_read_together ? entries : int(most_read_together);
+  const Walk walk = walk_over(tensors, stand);
   uint largest = 0u;
   for (int first = 0; first < shape.columns; first += staged_columns) {
-    for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += moved_entries * threads_of(stand)) {
-      T held[moved_entries];
-      fetch_entries<entries>(tensors, first, e, shape, stand, held);
+    const int column = first + walk.column;
+    const int behind = column < shape.columns ? shape.rows : 0;
+    for (int row = walk.row; row < behind; row += together * walk.step) {
+      T held[together];
+      read_entries<together>(tensors, column, row, walk.step, behind, held);
 #pragma unroll
-      for (int b = 0; b < moved_entries; ++b) largest = max(largest, magnitude_bits(held[b]));
+      for (int b = 0; b < together; ++b) largest = max(largest, magnitude_bits(held[b]));
     }
   }
   return uint(max_over_group(int(largest), stand));
@@ -86,17 +90,20 @@ inline uint largest_entry(Tensors<Storage> tensors, Shape shape, Stand<is_spread
 // Columns `first` and following of B, scaled, into the boxes; zeros where it has none.
 template <int entries, typename T, typename Storage, bool is_spread>
 inline void stage_columns(Tensors<Storage> tensors, int first, int exponent, Shape shape, Stand<is_spread> stand) {
-  const bool columns_are_dense = tensors.row_stride < tensors.column_stride;
-  for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += moved_entries * threads_of(stand)) {
-    T held[moved_entries];
-    fetch_entries<entries>(tensors, first, e, shape, stand, held);
-    scale_all<moved_entries>(held, exponent);
+  constexpr int together = entries < most_read_together ? entries : int(most_read_together);
+  const Walk walk = walk_over(tensors, stand);
+  const int height = stand.parts * entries;
+  const int column = first + walk.column;
+  const int behind = column < shape.columns ? shape.rows : 0;
+  threadgroup T* const box = column_box<entries, T>(walk.column, stand);
+  for (int row = walk.row; row < height; row += together * walk.step) {
+    T held[together];
+    read_entries<together>(tensors, column, row, walk.step, behind, held);
+    scale_all<together>(held, exponent);
 #pragma unroll
-    for (int b = 0; b < moved_entries; ++b) {
-      const PlaceInBoxes place = place_in_boxes<entries>(e + b * threads_of(stand), columns_are_dense, stand);
-      if (place.column >= staged_columns || place.row >= stand.parts * entries) continue;
-      column_box<entries, T>(place.column, stand)[place_of_row<entries, T>(place.row, stand)] =
-          shape.transposed ? conjugate(held[b]) : held[b];
+    for (int b = 0; b < together; ++b) {
+      const int i = row + b * walk.step;
+      if (i < height) box[place_of_row<entries, T>(i, stand)] = shape.transposed ? conjugate(held[b]) : held[b];
     }
   }
 }
@@ -122,13 +129,13 @@ inline void load_held(Tensors<Storage> tensors, int exponent, Shape shape, threa
 // Stores what the boxes hold, columns `first` and following of a factor.
 template <int entries, typename T, typename Storage, bool is_spread>
 inline void store_boxes(int first, int behind, Factor<Storage> factor, Stand<is_spread> stand) {
-  const bool columns_are_dense = factor.place.row_stride < factor.place.column_stride;
-  for (int e = thread_of(stand); e < entries_in_boxes<entries>(stand); e += threads_of(stand)) {
-    const PlaceInBoxes place = place_in_boxes<entries>(e, columns_are_dense, stand);
-    if (place.row >= factor.rows || first + place.column >= behind) continue;
-    const T entry = column_box<entries, T>(place.column, stand)[place_of_row<entries, T>(place.row, stand)];
-    factor.entries[place.row * factor.place.row_stride + (first + place.column) * factor.place.column_stride] =
-        to_storage<Storage>(factor.place.conjugated ? conjugate(entry) : entry);
+  const Walk walk = make_walk(factor.place.row_stride < factor.place.column_stride, stand);
+  const int rows = first + walk.column < behind ? factor.rows : 0;  // of this thread
+  device Storage* const column = factor.entries + (first + walk.column) * factor.place.column_stride;
+  threadgroup const T* const box = column_box<entries, T>(walk.column, stand);
+  for (int row = walk.row; row < rows; row += walk.step) {
+    const T entry = box[place_of_row<entries, T>(row, stand)];
+    column[row * factor.place.row_stride] = to_storage<Storage>(factor.place.conjugated ? conjugate(entry) : entry);
   }
 }
 

@@ -51,7 +51,7 @@ def translated(tmp_path):
     [
         "const constexpr uint most = 64;",
         "#pragma unroll",
-        "__device__ inline float read( const float* x,  int& i) {",
+        "__device__ __forceinline__ float read( const float* x,  int& i) {",
         "T (&tile)[most] [2] = metal::cuda::tile<T[most] [2], 0>();",
         '    {"k_f32", reinterpret_cast<const void*>(&metalsvd::metalsvd_k_f32)},',
         "static const ::metalsvd::cuda::Registration registration(kernels, 2);",
@@ -62,8 +62,8 @@ def test_words_of_metal_are_rewritten(translated, line):
 
 
 def test_a_kernel_is_a_device_function_and_each_instantiation_an_entry_point(translated):
-    assert re.search(r"^__device__ +void k\($", translated, re.MULTILINE)
-    assert re.search(r"^__device__ +void plain\(", translated, re.MULTILINE)
+    assert re.search(r"^__device__ __forceinline__ +void k\($", translated, re.MULTILINE)
+    assert re.search(r"^__device__ __forceinline__ +void plain\(", translated, re.MULTILINE)
     entries = re.findall(
         r"static __global__ void __launch_bounds__\(\((\w+)\), [^{]*\) (\w+)\(const.*call<(.*)>\(arguments\)",
         translated,
