@@ -33,7 +33,7 @@ double cost_of(const Line& line, double spread_cost) {
 std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std::int64_t columns) {
   if (rows > limits::simdgroup_most_rows || columns > rows) return std::nullopt;
   constexpr std::array complex_entries{8, 10};
-  constexpr std::array real_entries{8, 12, 16, 20};
+  constexpr std::array real_entries{8, 10, 12, 14, 16, 18, 20};
   const auto all_entries =
       is_complex(problem) ? std::span<const int>(complex_entries) : std::span<const int>(real_entries);
   // Measured on an H100. Complex numbers are computed with for longer between two exchanges.
@@ -41,7 +41,8 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
   std::optional<Line> best;
   for (const int entries : all_entries) {
     for (const bool is_spread : {false, true}) {
-      if (is_spread && entries == 8 && !is_complex(problem)) continue;
+      const bool has_kernel = !is_spread || is_complex(problem) || (entries > 8 && entries % 4 == 0);
+      if (!has_kernel) continue;
       const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
                       is_spread, Vectors::held};
       if (line.parts > limits::simd_width) continue;
@@ -63,21 +64,23 @@ Line line_of_eighths(std::int64_t rows, int lanes) {
               Vectors::recovered_by_eighths};
 }
 
-// Of the kernels for lines of blocks those for columns of up to so many rows, and the lanes of a pair where there are
-// many matrices and where there are few: the same where more would only wait for each other.
-struct BlockKernels {
-  int rows, lanes, few_lanes;
+// Of the kernels for lines of blocks that for columns of up to so many rows, where there are many matrices or few: of
+// the same lanes where more would only wait for each other.
+struct BlockKernel {
+  int rows, lanes;
 };
-BlockKernels block_kernels(std::int64_t rows) {
-  constexpr std::array<BlockKernels, 6> kernels{
-      {{80, 8, 16}, {96, 8, 16}, {112, 16, 16}, {128, 16, 16}, {144, 16, 32}, {160, 16, 16}}};
-  return *std::ranges::find_if(kernels, [&](const BlockKernels& kernel) { return rows <= kernel.rows; });
+BlockKernel block_kernel(std::int64_t rows, bool of_few) {
+  constexpr std::array<BlockKernel, 7> kernels_of_many{
+      {{72, 8}, {80, 8}, {96, 8}, {112, 16}, {128, 16}, {144, 16}, {160, 16}}};
+  constexpr std::array<BlockKernel, 6> kernels_of_few{{{80, 16}, {96, 16}, {112, 16}, {128, 16}, {144, 32}, {160, 16}}};
+  const auto kernels =
+      of_few ? std::span<const BlockKernel>(kernels_of_few) : std::span<const BlockKernel>(kernels_of_many);
+  return *std::ranges::find_if(kernels, [&](const BlockKernel& kernel) { return rows <= kernel.rows; });
 }
 Line line_of_blocks(std::int64_t rows, std::int64_t columns, bool of_few) {
-  const BlockKernels kernels = block_kernels(rows);
-  const int lanes = of_few ? kernels.few_lanes : kernels.lanes;
-  return Line{limits::simdgroup_entries(kernels.rows, lanes), lanes,
-              divide_up(columns, 2 * limits::simdgroup_block_width(kernels.rows)), true, Vectors::recovered_by_blocks};
+  const BlockKernel kernel = block_kernel(rows, of_few);
+  return Line{limits::simdgroup_entries(kernel.rows, kernel.lanes), kernel.lanes,
+              divide_up(columns, 2 * limits::simdgroup_block_width(kernel.rows)), true, Vectors::recovered_by_blocks};
 }
 
 // Of real columns blocks, but none of so few that take less time held where they have many rows; of complex ones, in
@@ -222,9 +225,12 @@ KernelName kernel_of(const Line& line, std::int64_t rows) {
     case Vectors::held: return {"simdgroup", "svd_simdgroup" + s + std::to_string(line.entries)};
     case Vectors::apart: return {"simdgroup_apart", "svd_simdgroup" + s + "apart_" + std::to_string(line.entries)};
     case Vectors::recovered: return {"simdgroup_recover", "svd_recovering" + s + std::to_string(line.entries)};
-    case Vectors::recovered_by_blocks:
+    case Vectors::recovered_by_blocks: {
+      const bool is_of_few = line.parts != block_kernel(rows, false).lanes;
+      const int rows_of_kernel = block_kernel(rows, is_of_few).rows;
       return {"simdgroup_recover",
-              "svd_recovering_blocks_" + std::to_string(block_kernels(rows).rows) + "_" + std::to_string(line.parts)};
+              "svd_recovering_blocks_" + std::to_string(rows_of_kernel) + "_" + std::to_string(line.parts)};
+    }
     case Vectors::recovered_by_eighths:
       return {"simdgroup_recover",
               "svd_recovering_eighths_" + std::to_string(rows_of_eighths(rows)) + "_" + std::to_string(line.parts)};

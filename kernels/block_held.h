@@ -147,7 +147,8 @@ template <typename T, int most_rows>
   Held<T, limits::block_held_entries(most_rows), count> held;
   const bool in_line = round == 0;
   take_pair(W, columns_of_lane<count>(in_line, false, stand), task, blocks, rows, held, stand);
-  const uint found_here = in_line ? sweep_held(held, tolerances, stand, InLine()) : meet_rings(held, tolerances, stand);
+  const uint found_here =
+      in_line ? sweep_held(held, 0, tolerances, stand, InLine()) : meet_rings(held, tolerances, stand);
   const uint found = simd_or(found_here);
   if (max_over_group(int(found & found_due), stand) == 0) return;
   // Others have read what this lane writes. No barrier follows, which would wait until all has been written.

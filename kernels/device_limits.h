@@ -371,6 +371,13 @@ constexpr int simdgroup_entries(int rows, int lanes) { return (rows + lanes - 1)
 // A core has the registers for two matrices of up to 144 rows, in SIMD-groups that are as many in each part of it: 16
 // of narrow blocks, 12 of wide ones. Of more rows it has one.
 constexpr int simdgroup_block_width(int rows) { return rows <= 128 ? 4 : rows <= 144 ? 6 : 5; }
+// And the lanes of a pair, where there are many matrices.
+constexpr int simdgroup_block_lanes(int rows) { return rows <= 96 ? 8 : 16; }
+// Of an odd number of blocks one rests where the others fill SIMD-groups: that of the last pair only waits then.
+constexpr bool simdgroup_block_rests(int rows, int columns) {
+  const int blocks = (columns + simdgroup_block_width(rows) - 1) / simdgroup_block_width(rows);
+  return blocks % 2 != 0 && blocks / 2 * simdgroup_block_lanes(rows) % simd_width == 0;
+}
 // Columns of a block of so many that go from SIMD-group to SIMD-group together: half of them where each SIMD-group
 // tells the next of its only pair, which would take more threadgroup memory than there is.
 constexpr int simdgroup_block_columns_moved(int width, int parts) {

@@ -24,6 +24,18 @@ template [[host_name("svd_simdgroup_20_f32")]] [[kernel]] decltype(svd_simdgroup
 template [[host_name("svd_simdgroup_20_f16")]] [[kernel]] decltype(svd_simdgroup<half, 20>) svd_simdgroup<half, 20>;
 template
     [[host_name("svd_simdgroup_20_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 20>) svd_simdgroup<BFloat16, 20>;
+template [[host_name("svd_simdgroup_10_f32")]] [[kernel]] decltype(svd_simdgroup<float, 10>) svd_simdgroup<float, 10>;
+template [[host_name("svd_simdgroup_10_f16")]] [[kernel]] decltype(svd_simdgroup<half, 10>) svd_simdgroup<half, 10>;
+template
+    [[host_name("svd_simdgroup_10_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 10>) svd_simdgroup<BFloat16, 10>;
+template [[host_name("svd_simdgroup_14_f32")]] [[kernel]] decltype(svd_simdgroup<float, 14>) svd_simdgroup<float, 14>;
+template [[host_name("svd_simdgroup_14_f16")]] [[kernel]] decltype(svd_simdgroup<half, 14>) svd_simdgroup<half, 14>;
+template
+    [[host_name("svd_simdgroup_14_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 14>) svd_simdgroup<BFloat16, 14>;
+template [[host_name("svd_simdgroup_18_f32")]] [[kernel]] decltype(svd_simdgroup<float, 18>) svd_simdgroup<float, 18>;
+template [[host_name("svd_simdgroup_18_f16")]] [[kernel]] decltype(svd_simdgroup<half, 18>) svd_simdgroup<half, 18>;
+template
+    [[host_name("svd_simdgroup_18_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 18>) svd_simdgroup<BFloat16, 18>;
 template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 8>) svd_simdgroup<float2, 8>;
 template [[host_name("svd_simdgroup_8_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 8>) svd_simdgroup<half2, 8>;
 template [[host_name("svd_simdgroup_10_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 10>) svd_simdgroup<float2, 10>;

@@ -153,40 +153,54 @@ inline void move_block(thread Held<T, entries, count>& held, thread float& squar
   move_columns<first + moved, width - moved, moved>(held, square, box_to, box_from, lane, stand);
 }
 
-// The two ends of the line change places.
+// The two blocks of a pair change places.
+template <typename T, int entries, int count>
+inline void exchange_blocks(thread Held<T, entries, count>& held, thread SharedSquares& squares, bool exchanged) {
+  exchange_entries<count / 2 * entries>(held.W[0], held.W[count / 2], exchanged);
+  exchange_entries<1>(&squares.first, &squares.second, exchanged);
+}
+
+// The same of the last pair, if this SIMD-group holds it.
 template <typename T, int entries, int count, bool is_spread>
 inline void exchange_ends(thread Held<T, entries, count>& held, thread SharedSquares& squares, Stand<is_spread> stand) {
-  const bool is_last = stands_last(stand);
-#pragma unroll
-  for (int c = 0; c < count / 2; ++c) exchange_entries<entries>(held.W[c], held.W[count / 2 + c], is_last);
-  exchange_entries<1>(&squares.first, &squares.second, is_last);
+  if (stand.has_end) exchange_blocks(held, squares, stands_last(stand));
 }
 
 // One sweep: every pair of columns once. Returns what this lane has found. The line is reversed afterwards.
+//
+// Where a block rests the last pair keeps it, as its second, and meets never: in even rounds it is the last of the
+// line, in odd ones the first. Their number is odd, so that even and odd rounds go on to alternate from sweep to sweep:
+// blocks that meet in the last round of one would else meet again in the first of the next, and sweeps converge later.
 template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand,
-                       InLine) {
+inline uint sweep_held(thread Held<T, entries, count>& held, int sweep, PairTolerances tolerances,
+                       Stand<is_spread> stand, InLine) {
   uint found = meet_within(held, tolerances, stand);
   SharedSquares squares = measure_shares<PairsAcross<0, count / 2>>(held, stand);
-  for (int round = 0; round < 2 * stand.pairs_in_line; ++round) {
+  const int rounds = 2 * stand.pairs_in_line - (stand.rests ? 1 : 0);
+  const int first = stand.rests ? sweep % 2 : 0;
+  const bool has_meetings = !stand.rests || !stand.has_end;
+  if (stand.rests) exchange_ends(held, squares, stand);
+  for (int round = first; round < first + rounds; ++round) {
     const bool is_odd = round % 2 != 0;
     // In odd rounds the last pair is the two ends of the line, which do not meet and stay where they are.
     PairTolerances in_round = tolerances;
     if (is_odd && stands_last(stand)) in_round.cosine = INFINITY;
-    found |= meet_blocks(held, squares, in_round, stand);
+    if (has_meetings) found |= meet_blocks(held, squares, in_round, stand);
     if (!is_odd) {
       move_block<count / 2>(held, squares.second, stand.box_before, stand.box_after, stand.lane_after, stand);
       continue;
     }
-    if (stand.has_end) exchange_ends(held, squares, stand);
+    exchange_ends(held, squares, stand);
     move_block<0>(held, squares.first, stand.box_after, stand.box_before, stand.lane_before, stand);
+    if (stand.rests) exchange_ends(held, squares, stand);
   }
+  if (stand.rests) exchange_ends(held, squares, stand);
   return found;
 }
 
 // The same of pairs of columns.
 template <typename T, int entries, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, pair_columns>& held, Tolerances tolerances, Stand<is_spread> stand,
+inline uint sweep_held(thread Held<T, entries, pair_columns>& held, int, Tolerances tolerances, Stand<is_spread> stand,
                        InLine) {
   Columns<T, entries> columns;
 #pragma unroll

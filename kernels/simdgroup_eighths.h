@@ -104,20 +104,12 @@ inline void trade_second_block(thread Held<T, entries, count>& held, thread floa
   take_columns<width, width, entries>(traded, square, stand.pair ^ bits, stand);
 }
 
-// The two blocks change places in those pairs whose number has this bit.
-template <typename T, int entries, int count, bool is_spread>
-inline void exchange_blocks(thread Held<T, entries, count>& held, thread SharedSquares& squares, int bit,
-                            Stand<is_spread> stand) {
-  const bool exchanged = (stand.pair & bit) != 0;
-  exchange_entries<count / 2 * entries>(held.W[0], held.W[count / 2], exchanged);
-  exchange_entries<1>(&squares.first, &squares.second, exchanged);
-}
-
 // What is done ahead of a round, and in three more steps behind the last: blocks of some pairs change places, second
 // blocks are traded, and blocks of some pairs change places. The first and second blocks of the four pairs are then
 //   0: 07 16 25 34   1: 06 17 24 35   2: 05 14 27 36   3: 04 15 26 37
 //   4: 03 12 65 74   5: 02 13 64 75
 //   6: 01 32 67 54   7: 02 13 64 75   8: 04 15 26 37   9: 07 16 25 34
+// Of the pairs those whose number has this bit change theirs.
 inline int bit_exchanged_first(int step) { return step == 4 ? 2 : step == 6 ? 1 : 0; }
 inline int bits_traded(int step) { return step == 2 || step == 4 || step == 9 ? 3 : step == 8 ? 2 : 1; }
 inline int bit_exchanged_then(int step) { return step == 7 ? 1 : step == 8 ? 2 : 0; }
@@ -125,15 +117,15 @@ inline int bit_exchanged_then(int step) { return step == 7 ? 1 : step == 8 ? 2 :
 // One sweep: every pair of columns once. Returns what this lane has found. The order of the columns is reversed
 // afterwards, in each block and of the two blocks of each pair.
 template <typename T, int entries, int count, typename PairTolerances, bool is_spread>
-inline uint sweep_held(thread Held<T, entries, count>& held, PairTolerances tolerances, Stand<is_spread> stand,
+inline uint sweep_held(thread Held<T, entries, count>& held, int, PairTolerances tolerances, Stand<is_spread> stand,
                        InCube) {
   const int width = count / 2;
   SharedSquares squares = measure_shares<PairsOfEighths<in_ring, false, width>>(held, stand);
   uint found = meet_eighths<in_line>(held, squares, tolerances, stand);
   for (int step = 1; step < eighth_steps; ++step) {
-    if (bit_exchanged_first(step) != 0) exchange_blocks(held, squares, bit_exchanged_first(step), stand);
+    if (bit_exchanged_first(step) != 0) exchange_blocks(held, squares, (stand.pair & bit_exchanged_first(step)) != 0);
     trade_second_block(held, squares.second, bits_traded(step), stand);
-    if (bit_exchanged_then(step) != 0) exchange_blocks(held, squares, bit_exchanged_then(step), stand);
+    if (bit_exchanged_then(step) != 0) exchange_blocks(held, squares, (stand.pair & bit_exchanged_then(step)) != 0);
     if (step < eighth_rounds) found |= meet_eighths<in_ring>(held, squares, tolerances, stand);
   }
   // After meetings of an odd number of steps a block stands where the other did.

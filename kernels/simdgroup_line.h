@@ -66,6 +66,7 @@ struct Stand {
   int first_slot;  // of the matrix. Slots are the places for pairs, numbered through the group
   bool factors;    // B is factored first
   bool tells_Q;    // columns of Q go with those of W
+  bool rests;      // a block of the line does in each round (kernels/simdgroup_blocks.h)
   int w_used;      // entries of a column of W
   int q_used;      // none without vectors
   // The same part of the neighbours, as if the line were a ring: the lane, or where it is another SIMD-group's, this
@@ -131,6 +132,7 @@ inline Stand<is_spread> make_stand(Shape shape, int pairs_in_line, int parts, Li
   stand.w_used = stand.factors ? of_columns : of_rows;
   stand.q_used = shape.left_columns == 0 ? 0 : stand.factors ? of_rows : of_columns;
   stand.tells_Q = true;
+  stand.rests = false;
   stand.lane = team.lane;
   stand.simdgroup = is_spread ? team.simdgroup : 0;
   stand.simdgroups = is_spread ? team.simdgroups : 1;

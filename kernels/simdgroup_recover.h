@@ -358,7 +358,7 @@ inline void factor_alone(Tensors<Storage> tensors, Shape shape, Workspace<typena
   bool is_unfinished = true;
   int sweeps = 0;
   for (; sweeps < limits::jacobi_max_sweeps && is_unfinished; ++sweeps) {
-    const uint found = sweep_held(held, tolerances, stand, Formation());
+    const uint found = sweep_held(held, sweeps, tolerances, stand, Formation());
     is_unfinished = where_it_holds(found == found_large, stand).in_group;
   }
   keep_step(work.lockstep);
@@ -477,7 +477,8 @@ template <typename Storage, int most_rows, int lanes>
   const Workspace<T> work = make_workspace<T>(places, turns, (threadgroup float*)(diagonals + most_rows), diagonals);
   const Shape shape = make_shape(rows, columns, left_columns, transposed);
   const Team team = make_team(thread_index, threads, lane, simdgroup);
-  const Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, 2 * width), lanes, memory, team);
+  Stand<true> stand = make_stand<true>(shape, pairs_of(shape.columns, 2 * width), lanes, memory, team);
+  stand.rests = limits::simdgroup_block_rests(most_rows, shape.columns);
   const Tensors<Storage> tensors = make_tensors(A, left, S, right, info, row_stride, column_stride);
   factor_one<InLine, Storage, limits::simdgroup_entries(most_rows, lanes), 2 * width>(
       tensors, scratch, threadgroup_index, batch_stride, shape, work, stand);

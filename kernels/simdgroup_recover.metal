@@ -74,6 +74,12 @@ template [[host_name("svd_recovering_eighths_64_16_f16")]] [[kernel]] decltype(s
 template
     [[host_name("svd_recovering_eighths_64_16_bf16")]] [[kernel]] decltype(svd_recovering_eighths<BFloat16, 64, 16>)
         svd_recovering_eighths<BFloat16, 64, 16>;
+template [[host_name("svd_recovering_blocks_72_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 72, 8>)
+    svd_recovering_blocks<float, 72, 8>;
+template [[host_name("svd_recovering_blocks_72_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 72, 8>)
+    svd_recovering_blocks<half, 72, 8>;
+template [[host_name("svd_recovering_blocks_72_8_bf16")]] [[kernel]] decltype(svd_recovering_blocks<BFloat16, 72, 8>)
+    svd_recovering_blocks<BFloat16, 72, 8>;
 template [[host_name("svd_recovering_blocks_80_8_f32")]] [[kernel]] decltype(svd_recovering_blocks<float, 80, 8>)
     svd_recovering_blocks<float, 80, 8>;
 template [[host_name("svd_recovering_blocks_80_8_f16")]] [[kernel]] decltype(svd_recovering_blocks<half, 80, 8>)
