@@ -163,6 +163,8 @@ _SPECIAL_BOUNDS = {
     "block_held_256_": "256, 2",
     "block_held_288_": "256, 2",
     "svd_simdgroup_10_": "128, 5",
+    "svd_simdgroup_12_": "128, 5",
+    "svd_simdgroup_14_": "128, 5",
     "svd_simdgroups_12_": "768",
     "svd_recovering_eighths_40_8_": "256, 2",
     "svd_recovering_eighths_48_8_": "256, 2",

@@ -141,13 +141,21 @@ inline void reflect_held(threadgroup const float4* v, float tau, thread Held<T, 
   for (int c = 0; c < count; ++c) add_box<entries>(v, -tau * products[c], held.W[c]);
 }
 
+// The number that column k has in this pair, or would have. Compared with the numbers of the columns, which are
+// constants, where `column_of` would be as many registers.
+template <int count, bool is_spread>
+inline int number_in_pair(int k, Stand<is_spread> stand) {
+  return k - column_of<count>(0, stand);
+}
+
 // Column k, if this pair holds it, into its box.
 template <typename T, int entries, int count, bool is_spread>
 inline void put_column(thread const Held<T, entries, count>& held, int k, threadgroup float4* part,
                        Stand<is_spread> stand) {
+  const int number = has_matrix(stand) ? number_in_pair<count>(k, stand) : -1;
 #pragma unroll
   for (int c = 0; c < count; ++c) {
-    if (has_matrix(stand) && column_of<count>(c, stand) == k) put_entries<entries>(held.W[c], part);
+    if (c == number) put_entries<entries>(held.W[c], part);
   }
 }
 
@@ -180,9 +188,10 @@ inline void orthogonalize_by_boxes(thread Held<T, entries, count>& held, device 
     const float square = square_of_box<entries, T>(part, stand);
     const float rough = square >= least_square() ? reciprocal(square) : 0.0f;
     const float inverse = fma(rough, fma(-square, rough, 1.0f), rough);
+    const int number = number_in_pair<count>(k, stand);
 #pragma unroll
     for (int c = 0; c < count; ++c) {
-      const T factor = column_of<count>(c, stand) > k ? -inverse * products[c] : from_real<T>(0.0f);
+      const T factor = c > number ? -inverse * products[c] : from_real<T>(0.0f);
       add_box<entries>(part, factor, held.W[c]);
     }
     if (R == nullptr || !has_matrix(stand)) continue;
