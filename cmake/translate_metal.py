@@ -154,15 +154,16 @@ class CudaDialect:
         ]
 
 
-# Kernels that take less time with other numbers of registers: where more threads at a time on a core save some, 80,
-# which a block of more threads than there are leaves each; where lanes hold more, 168 or 255.
+# Kernels that take less time with other numbers of registers: where more threads at a time on a core save some, 96, or
+# 80, which a block of more threads than there are leaves each; where lanes hold more, 168 or 255.
 _SPECIAL_BOUNDS = {
     "block_wide_solve_": "768",
     "block_held_192_": "128, 3",
     "block_held_224_": "128, 3",
     "block_held_256_": "256, 2",
     "block_held_288_": "256, 2",
-    "svd_simdgroup_10_": "128, 5",
+    "svd_simdgroup_10_f": "128, 5",  # complex ones need more
+    "svd_simdgroup_10_bf": "128, 5",
     "svd_simdgroup_12_": "128, 5",
     "svd_simdgroup_14_": "128, 5",
     "svd_simdgroups_12_": "768",
