@@ -367,9 +367,9 @@ constexpr int simdgroup_recovering_tile(int entries, int number_bytes) {
 // Entries of a column of so many rows in each of so many lanes.
 constexpr int simdgroup_entries(int rows, int lanes) { return (rows + lanes - 1) / lanes; }
 
-// Of the kernels for lines of blocks, for up to 80, 96, 112, 128, 144 or 160 rows and columns: the columns of a block.
-// A core has the registers for two matrices of up to 144 rows, in SIMD-groups that are as many in each part of it: 16
-// of narrow blocks, 12 of wide ones. Of more rows it has one.
+// Of the kernels for lines of blocks, for up to 72, 80, 96, 112, 128, 144 or 160 rows and columns: the columns of a
+// block. A core has the registers for two matrices of up to 144 rows, in SIMD-groups that are as many in each part of
+// it: 16 of narrow blocks, 12 of wide ones. Of more rows it has one.
 constexpr int simdgroup_block_width(int rows) { return rows <= 128 ? 4 : rows <= 144 ? 6 : 5; }
 // And the lanes of a pair, where there are many matrices.
 constexpr int simdgroup_block_lanes(int rows) { return rows <= 96 ? 8 : 16; }

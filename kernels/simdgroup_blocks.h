@@ -10,6 +10,10 @@
 // The wider blocks are, the fewer lanes find rotations and the fewer columns are told, but the more registers a lane
 // has to have, and a core runs fewer of them. A step in which no lane of a SIMD-group rotates, which most are in the
 // last sweep, leaves that out: so blocks have their columns in place, and each step has its own instructions.
+//
+// Of an odd number of blocks one has no pair in each round. A block of zeros in its place would go along the line, and
+// its SIMD-group would take part in all rounds; where the others fill SIMD-groups the last pair keeps the one at rest,
+// and its SIMD-group only waits (limits::simdgroup_block_rests): the same columns meet in the same order.
 #pragma once
 #include <metal_stdlib>
 

@@ -200,15 +200,17 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
         ((7, 4), torch.float32, "svd_simdgroup_8_f32"),
         ((1, 7), torch.float32, "svd_simdgroup_8_f32"),
         ((8, 8), torch.float16, "svd_simdgroup_8_f16"),
-        ((9, 9), torch.float32, "svd_simdgroup_12_f32"),
+        ((9, 9), torch.float32, "svd_simdgroup_10_f32"),
+        ((11, 11), torch.float16, "svd_simdgroup_12_f16"),
         ((12, 12), torch.bfloat16, "svd_simdgroup_12_bf16"),
-        ((13, 13), torch.float32, "svd_simdgroup_16_f32"),
+        ((13, 13), torch.float32, "svd_simdgroup_14_f32"),
         ((16, 16), torch.float32, "svd_simdgroup_16_f32"),
-        ((17, 17), torch.float32, "svd_simdgroup_20_f32"),
+        ((17, 17), torch.float32, "svd_simdgroup_18_f32"),
         ((20, 20), torch.float32, "svd_simdgroup_20_f32"),
         ((21, 21), torch.float32, "svd_simdgroup_12_f32"),  # two lanes a column
         ((21, 17), torch.float32, "svd_simdgroups_12_f32"),  # 16 pairs a SIMD-group
-        ((25, 25), torch.float32, "svd_simdgroup_16_f32"),
+        ((25, 25), torch.float32, "svd_simdgroup_14_f32"),
+        ((29, 29), torch.float32, "svd_simdgroup_16_f32"),
         ((32, 32), torch.float32, "svd_simdgroup_16_f32"),
         ((33, 33), torch.float32, "svd_simdgroups_20_f32"),
         ((41, 41), torch.float32, "svd_simdgroups_12_f32"),  # four lanes a column
@@ -217,13 +219,14 @@ def test_threads_are_whole_simdgroups_within_the_limit(shape):
         ((81, 81), torch.float32, "svd_simdgroups_12_f32"),  # eight
         ((128, 128), torch.float32, "svd_simdgroups_16_f32"),
         ((129, 129), torch.float32, "block_*_f32"),
-        ((33, 32), torch.float32, "svd_simdgroup_20_f32"),
+        ((33, 32), torch.float32, "svd_simdgroup_18_f32"),
+        ((37, 32), torch.float32, "svd_simdgroup_20_f32"),
         ((20, 8), torch.float32, "svd_simdgroup_20_f32"),
         ((64, 16), torch.float32, "svd_simdgroup_16_f32"),
-        ((65, 16), torch.float32, "svd_simdgroup_20_f32"),
-        ((3, 129), torch.float32, "svd_simdgroup_20_f32"),
+        ((65, 16), torch.float32, "svd_simdgroup_18_f32"),
+        ((3, 129), torch.float32, "svd_simdgroup_18_f32"),
         ((512, 8), torch.float32, "svd_simdgroups_16_f32"),  # a column all over a SIMD-group
-        ((512, 9), torch.float32, "svd_simdgroup_12_f32"),  # of R
+        ((512, 9), torch.float32, "svd_simdgroup_10_f32"),  # of R
         ((400, 4), torch.complex64, "svd_threadgroup_18k_c64"),  # R would be that of one thread
         ((400, 5), torch.complex64, "svd_simdgroup_8_c64"),
         ((5, 5), torch.complex64, "svd_simdgroup_8_c64"),
@@ -248,14 +251,14 @@ def test_the_method_with_the_fewest_threads_a_matrix_is_chosen(shape, dtype, ker
         (8, (12, 12), torch.bfloat16, "simdgroup_4_bf16", "simdgroup_12_bf16"),
         (4, (16, 9), torch.float32, "simdgroup_apart_8_f32", "simdgroup_4_f32"),
         (8, (16, 16), torch.float32, "simdgroup_4_f32", "simdgroup_16_f32"),
-        (4, (17, 17), torch.float16, "simdgroup_apart_12_f16", "simdgroup_20_f16"),
+        (4, (17, 17), torch.float16, "simdgroup_apart_12_f16", "simdgroup_18_f16"),
         (4, (24, 24), torch.float32, "simdgroup_apart_12_f32", "simdgroup_12_f32"),
         (4, (32, 32), torch.float32, "simdgroup_apart_16_f32", "simdgroup_16_f32"),
         (4, (20, 40), torch.bfloat16, "simdgroup_apart_20_bf16", "simdgroup_20_bf16"),
         (2, (33, 33), torch.float32, "simdgroups_apart_20_f32", "simdgroups_20_f32"),  # two for each
         (2, (24, 41), torch.float32, "simdgroups_apart_12_f32", "simdgroups_12_f32"),
         (2, (64, 32), torch.float16, "simdgroups_apart_16_f16", "simdgroups_16_f16"),
-        (1, (70, 16), torch.float32, "simdgroups_4_f32", "simdgroup_20_f32"),
+        (1, (70, 16), torch.float32, "simdgroups_4_f32", "simdgroup_18_f32"),
         (8, (10, 10), torch.complex64, "simdgroup_4_c64", "simdgroup_10_c64"),
         (2, (17, 17), torch.complex64, "simdgroups_4_c64", "simdgroups_10_c64"),
         (0, (41, 41), torch.float32, "", "simdgroups_12_f32"),  # one would take more than a few SIMD-groups

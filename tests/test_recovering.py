@@ -129,7 +129,10 @@ def test_any_strides(shape, target):
         ((42, 41), REAL, ["half_rank", *8 * ["normal"]]),  # or two, and one alone
         ((46, 44), REAL, ["normal"]),  # few: sixteen lanes a column, in two SIMD-groups
         ((50, 49), REAL, ["half_rank"]),
-        ((66, 65), REAL, ["half_rank", *2 * ["normal"]]),  # in three, the last with lanes that hold none
+        ((66, 65), REAL, ["half_rank", *2 * ["normal"]]),  # in three, of which the last has the block at rest alone
+        ((68, 66), REAL, ["normal"]),  # few: in four and that of the block at rest
+        ((73, 41), REAL, ["half_rank", *2 * ["normal"]]),  # the last with lanes that hold none
+        ((98, 50), REAL, ["half_rank"]),  # sixteen lanes a pair, and a block at rest
         ((82, 41), REAL, ["normal"]),  # few: sixteen lanes a column
         ((98, 41), REAL, ["normal"]),  # in three of twice the lanes a column, whose entries are no whole vectors
         ((114, 41), REAL, ["normal"]),  # whose entries are
@@ -167,7 +170,9 @@ def test_matrices_keep_step_where_there_are_many_and_they_are_small(emulated):
         ((1, 57, 57), "svd_recovering_eighths_64_16_f32"),
         ((9, 64, 64), "svd_recovering_eighths_64_8_f32"),
         ((1, 65, 65), "svd_recovering_blocks_80_16_f32"),
-        ((9, 80, 41), "svd_recovering_blocks_80_8_f32"),
+        ((9, 65, 65), "svd_recovering_blocks_72_8_f32"),
+        ((9, 72, 41), "svd_recovering_blocks_72_8_f32"),
+        ((9, 73, 41), "svd_recovering_blocks_80_8_f32"),
         ((1, 81, 65), "svd_recovering_blocks_96_16_f32"),
         ((9, 96, 81), "svd_recovering_blocks_96_8_f32"),
         ((2, 97, 97), "svd_recovering_blocks_112_16_f32"),
