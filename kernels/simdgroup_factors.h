@@ -110,15 +110,13 @@ template <int entries, typename Storage, typename T, bool is_spread>
 inline void store_entries(thread const T* x, int k, Factor<Storage> factor, Stand<is_spread> stand) {
   if (k >= factor.columns) return;
   device Storage* const column = factor.entries + k * factor.place.column_stride;
-  const long first = stand.part * factor.place.row_stride;
-  const long step = stand.parts * factor.place.row_stride;
+  device Storage* place = column + stand.part * factor.place.row_stride;
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
-    if (row_of(stand, t) >= factor.rows) continue;
-    const long place =
-        factor.origins == nullptr ? first + t * step : row_of_factor(t, factor, stand) * factor.place.row_stride;
     const T entry = factor.place.conjugated ? conjugate(x[t]) : x[t];
-    column[place] = to_storage<Storage>(entry + from_real<T>(0.0f));
+    if (factor.origins != nullptr) place = column + row_of_factor(t, factor, stand) * factor.place.row_stride;
+    if (row_of(stand, t) < factor.rows) *place = to_storage<Storage>(entry + from_real<T>(0.0f));
+    place += stand.parts * factor.place.row_stride;
   }
 }
 

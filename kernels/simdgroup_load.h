@@ -55,14 +55,16 @@ template <int entries, typename Storage, typename T, bool is_spread>
 inline uint load_column(Tensors<Storage> tensors, int j, bool exists, Shape shape, Stand<is_spread> stand,
                         thread T* column) {
   uint largest = 0u;
-  const long step = stand.parts * tensors.row_stride;
-  const long first = stand.part * tensors.row_stride + j * tensors.column_stride;
+  // From entry to entry: the place of each by itself would be a product of 64 bits.
+  device const Storage* place = tensors.A + (stand.part * tensors.row_stride + j * tensors.column_stride);
+  const int behind = exists && j < shape.columns ? shape.rows : 0;
 #pragma unroll
   for (int t = 0; t < entries; ++t) {
     T entry = from_real<T>(0.0f);
-    if (exists && row_of(stand, t) < shape.rows && j < shape.columns) entry = to_number(tensors.A[first + t * step]);
+    if (row_of(stand, t) < behind) entry = to_number(*place);
     largest = max(largest, magnitude_bits(entry));
     column[t] = entry;
+    place += stand.parts * tensors.row_stride;
   }
   return largest;
 }
