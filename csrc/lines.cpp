@@ -41,6 +41,7 @@ std::optional<Line> sharing_line(const Problem& problem, std::int64_t rows, std:
   std::optional<Line> best;
   for (const int entries : all_entries) {
     for (const bool is_spread : {false, true}) {
+      // Of the kernels for real numbers those of 12, 16 and 20 entries spread lines.
       const bool has_kernel = !is_spread || is_complex(problem) || (entries > 8 && entries % 4 == 0);
       if (!has_kernel) continue;
       const Line line{entries, limits::simdgroup_parts(static_cast<int>(rows), entries), divide_up(columns, 2),
@@ -70,12 +71,11 @@ struct BlockKernel {
   int rows, lanes;
 };
 BlockKernel block_kernel(std::int64_t rows, bool of_few) {
-  constexpr std::array<BlockKernel, 7> kernels_of_many{
-      {{72, 8}, {80, 8}, {96, 8}, {112, 16}, {128, 16}, {144, 16}, {160, 16}}};
   constexpr std::array<BlockKernel, 6> kernels_of_few{{{80, 16}, {96, 16}, {112, 16}, {128, 16}, {144, 32}, {160, 16}}};
-  const auto kernels =
-      of_few ? std::span<const BlockKernel>(kernels_of_few) : std::span<const BlockKernel>(kernels_of_many);
-  return *std::ranges::find_if(kernels, [&](const BlockKernel& kernel) { return rows <= kernel.rows; });
+  if (of_few) return *std::ranges::lower_bound(kernels_of_few, rows, {}, &BlockKernel::rows);
+  constexpr std::array<int, 7> rows_of_kernels{72, 80, 96, 112, 128, 144, limits::simdgroup_recovering_most};
+  const int rows_of_kernel = *std::ranges::lower_bound(rows_of_kernels, rows);
+  return {rows_of_kernel, limits::simdgroup_block_lanes(rows_of_kernel)};
 }
 Line line_of_blocks(std::int64_t rows, std::int64_t columns, bool of_few) {
   const BlockKernel kernel = block_kernel(rows, of_few);

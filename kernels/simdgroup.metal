@@ -12,30 +12,30 @@ template [[host_name("svd_simdgroup_8_f32")]] [[kernel]] decltype(svd_simdgroup<
 template [[host_name("svd_simdgroup_8_f16")]] [[kernel]] decltype(svd_simdgroup<half, 8>) svd_simdgroup<half, 8>;
 template
     [[host_name("svd_simdgroup_8_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 8>) svd_simdgroup<BFloat16, 8>;
-template [[host_name("svd_simdgroup_12_f32")]] [[kernel]] decltype(svd_simdgroup<float, 12>) svd_simdgroup<float, 12>;
-template [[host_name("svd_simdgroup_12_f16")]] [[kernel]] decltype(svd_simdgroup<half, 12>) svd_simdgroup<half, 12>;
-template
-    [[host_name("svd_simdgroup_12_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 12>) svd_simdgroup<BFloat16, 12>;
-template [[host_name("svd_simdgroup_16_f32")]] [[kernel]] decltype(svd_simdgroup<float, 16>) svd_simdgroup<float, 16>;
-template [[host_name("svd_simdgroup_16_f16")]] [[kernel]] decltype(svd_simdgroup<half, 16>) svd_simdgroup<half, 16>;
-template
-    [[host_name("svd_simdgroup_16_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 16>) svd_simdgroup<BFloat16, 16>;
-template [[host_name("svd_simdgroup_20_f32")]] [[kernel]] decltype(svd_simdgroup<float, 20>) svd_simdgroup<float, 20>;
-template [[host_name("svd_simdgroup_20_f16")]] [[kernel]] decltype(svd_simdgroup<half, 20>) svd_simdgroup<half, 20>;
-template
-    [[host_name("svd_simdgroup_20_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 20>) svd_simdgroup<BFloat16, 20>;
 template [[host_name("svd_simdgroup_10_f32")]] [[kernel]] decltype(svd_simdgroup<float, 10>) svd_simdgroup<float, 10>;
 template [[host_name("svd_simdgroup_10_f16")]] [[kernel]] decltype(svd_simdgroup<half, 10>) svd_simdgroup<half, 10>;
 template
     [[host_name("svd_simdgroup_10_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 10>) svd_simdgroup<BFloat16, 10>;
+template [[host_name("svd_simdgroup_12_f32")]] [[kernel]] decltype(svd_simdgroup<float, 12>) svd_simdgroup<float, 12>;
+template [[host_name("svd_simdgroup_12_f16")]] [[kernel]] decltype(svd_simdgroup<half, 12>) svd_simdgroup<half, 12>;
+template
+    [[host_name("svd_simdgroup_12_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 12>) svd_simdgroup<BFloat16, 12>;
 template [[host_name("svd_simdgroup_14_f32")]] [[kernel]] decltype(svd_simdgroup<float, 14>) svd_simdgroup<float, 14>;
 template [[host_name("svd_simdgroup_14_f16")]] [[kernel]] decltype(svd_simdgroup<half, 14>) svd_simdgroup<half, 14>;
 template
     [[host_name("svd_simdgroup_14_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 14>) svd_simdgroup<BFloat16, 14>;
+template [[host_name("svd_simdgroup_16_f32")]] [[kernel]] decltype(svd_simdgroup<float, 16>) svd_simdgroup<float, 16>;
+template [[host_name("svd_simdgroup_16_f16")]] [[kernel]] decltype(svd_simdgroup<half, 16>) svd_simdgroup<half, 16>;
+template
+    [[host_name("svd_simdgroup_16_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 16>) svd_simdgroup<BFloat16, 16>;
 template [[host_name("svd_simdgroup_18_f32")]] [[kernel]] decltype(svd_simdgroup<float, 18>) svd_simdgroup<float, 18>;
 template [[host_name("svd_simdgroup_18_f16")]] [[kernel]] decltype(svd_simdgroup<half, 18>) svd_simdgroup<half, 18>;
 template
     [[host_name("svd_simdgroup_18_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 18>) svd_simdgroup<BFloat16, 18>;
+template [[host_name("svd_simdgroup_20_f32")]] [[kernel]] decltype(svd_simdgroup<float, 20>) svd_simdgroup<float, 20>;
+template [[host_name("svd_simdgroup_20_f16")]] [[kernel]] decltype(svd_simdgroup<half, 20>) svd_simdgroup<half, 20>;
+template
+    [[host_name("svd_simdgroup_20_bf16")]] [[kernel]] decltype(svd_simdgroup<BFloat16, 20>) svd_simdgroup<BFloat16, 20>;
 template [[host_name("svd_simdgroup_8_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 8>) svd_simdgroup<float2, 8>;
 template [[host_name("svd_simdgroup_8_c32")]] [[kernel]] decltype(svd_simdgroup<half2, 8>) svd_simdgroup<half2, 8>;
 template [[host_name("svd_simdgroup_10_c64")]] [[kernel]] decltype(svd_simdgroup<float2, 10>) svd_simdgroup<float2, 10>;

@@ -19,8 +19,11 @@ namespace metalsvd {
 
 using namespace metal;
 
-// Columns that are in boxes together, and the most entries of them that a thread reads at a time.
-enum : int { staged_columns = 8, most_read_together = 8 };
+// Columns that are in boxes together.
+enum : int { staged_columns = 8 };
+
+// Entries of them that a thread reads at a time, where a lane has so many of a column.
+constexpr int read_together(int entries) { return entries < 8 ? entries : 8; }
 
 template <bool is_spread>
 inline int thread_of(Stand<is_spread> stand) {
@@ -71,7 +74,7 @@ inline void read_entries(Tensors<Storage> tensors, int column, int row, int step
 // The largest magnitude of an entry of B, in bits, told to every thread.
 template <int entries, typename T, typename Storage, bool is_spread>
 inline uint largest_entry(Tensors<Storage> tensors, Shape shape, Stand<is_spread> stand) {
-  constexpr int together = entries < most_read_together ? entries : int(most_read_together);
+  constexpr int together = read_together(entries);
   const Walk walk = walk_over(tensors, stand);
   uint largest = 0u;
   for (int first = 0; first < shape.columns; first += staged_columns) {
@@ -90,7 +93,7 @@ inline uint largest_entry(Tensors<Storage> tensors, Shape shape, Stand<is_spread
 // Columns `first` and following of B, scaled, into the boxes; zeros where it has none.
 template <int entries, typename T, typename Storage, bool is_spread>
 inline void stage_columns(Tensors<Storage> tensors, int first, int exponent, Shape shape, Stand<is_spread> stand) {
-  constexpr int together = entries < most_read_together ? entries : int(most_read_together);
+  constexpr int together = read_together(entries);
   const Walk walk = walk_over(tensors, stand);
   const int height = stand.parts * entries;
   const int column = first + walk.column;
